@@ -1,0 +1,33 @@
+/* metrics.h: counters and gauges of one process, from one table: name with unit, kind, help.
+ * They belong to the loop's thread. */
+#pragma once
+
+#include <stdint.h>
+
+#define METRICS_LIST(X)                                                                            \
+    X(frames_received_count, COUNTER, "frames received")                                           \
+    X(frames_sent_count, COUNTER, "frames sent")                                                   \
+    X(connections_rejected_count, COUNTER, "connections closed because of bad input")              \
+    X(connections_open_count, GAUGE, "open connections")                                           \
+    X(log_writes_count, COUNTER, "durable writes to the log")                                      \
+    X(log_written_bytes, COUNTER, "bytes written to the log")                                      \
+    X(log_entries_count, COUNTER, "entries appended to the log")                                   \
+    X(entries_applied_count, COUNTER, "entries applied")                                           \
+    X(elections_won_count, COUNTER, "elections won")                                               \
+    X(snapshots_sent_count, COUNTER, "snapshots sent")                                             \
+    X(snapshots_installed_count, COUNTER, "snapshots installed")                                   \
+    X(txns_one_group_count, COUNTER, "transactions committed in one group")                        \
+    X(txns_committed_count, COUNTER, "transactions committed over several groups, counted at home")\
+    X(txns_aborted_count, COUNTER, "transactions aborted, counted at home")                        \
+    X(txns_wounded_count, COUNTER, "transactions wounded by an older one")                         \
+    X(lock_waits_count, COUNTER, "lock requests that waited")                                      \
+    X(inquiries_count, COUNTER, "inquiries about transactions in doubt")                           \
+    X(reads_blocked_count, COUNTER, "reads that went to the disk pool")                            \
+    X(oracle_requests_count, COUNTER, "requests to the timestamp oracle")                          \
+    X(store_flushes_count, COUNTER, "flushes of the store")
+
+struct metrics {
+#define METRICS_FIELD(name, kind, help) uint64_t name;
+    METRICS_LIST(METRICS_FIELD)
+#undef METRICS_FIELD
+};

@@ -1,0 +1,122 @@
+#include "proto/write_set.h"
+
+static void append_counted(struct buffer *buffer, struct bytes bytes)
+{
+    buffer_append_varint(buffer, bytes.bytes_count);
+    buffer_append(buffer, bytes.data, bytes.bytes_count);
+}
+
+static bool read_counted(struct reader *reader, struct bytes *out)
+{
+    uint64_t bytes_count;
+    return reader_varint(reader, &bytes_count) && reader_bytes(reader, bytes_count, out);
+}
+
+void write_set_append(struct buffer *buffer, const struct write *write)
+{
+    ASSERT(write->kind == WRITE_PUT || write->kind == WRITE_DELETE);
+    ASSERT(write->kind == WRITE_PUT || write->value.bytes_count == 0);
+    buffer_append_u8(buffer, (uint8_t)write->kind);
+    append_counted(buffer, write->key);
+    if (write->kind == WRITE_PUT)
+        append_counted(buffer, write->value);
+}
+
+int write_set_next(struct reader *reader, struct write *out_write)
+{
+    if (reader->bytes_left == 0)
+        return OST_NOT_FOUND;
+    struct reader ahead = *reader;
+    struct write write = {.value = bytes_of(NULL, 0)};
+    uint8_t kind;
+    if (!reader_u8(&ahead, &kind) || (kind != WRITE_PUT && kind != WRITE_DELETE))
+        return OST_PROTOCOL;
+    write.kind = (enum write_kind)kind;
+    if (!read_counted(&ahead, &write.key))
+        return OST_PROTOCOL;
+    if (write.kind == WRITE_PUT && !read_counted(&ahead, &write.value))
+        return OST_PROTOCOL;
+    *reader = ahead;
+    *out_write = write;
+    return OST_OK;
+}
+
+/* The texts below name these numbers. */
+_Static_assert(KEY_BYTES_MAX == 8u << 10, "a text names the limit");
+_Static_assert(VALUE_BYTES_MAX == 1u << 20, "a text names the limit");
+_Static_assert(TXN_BYTES_MAX == 64u << 20, "a text names the limit");
+_Static_assert(TXN_OPERATIONS_COUNT_MAX == 100000u, "a text names the limit");
+
+static int write_check(const struct write *write, const char **out_why)
+{
+    if (write->key.bytes_count == 0) {
+        *out_why = "key is empty";
+        return OST_INVALID_ARGUMENT;
+    }
+    if (write->key.bytes_count > KEY_BYTES_MAX) {
+        *out_why = "key is over the limit KEY_BYTES_MAX (8 KiB)";
+        return OST_TOO_LARGE;
+    }
+    if (write->value.bytes_count > VALUE_BYTES_MAX) {
+        *out_why = "value is over the limit VALUE_BYTES_MAX (1 MiB)";
+        return OST_TOO_LARGE;
+    }
+    return OST_OK;
+}
+
+int write_set_check(struct bytes set, uint32_t *out_writes_count, const char **out_why)
+{
+    struct reader reader = reader_of(set);
+    struct bytes previous_key = bytes_of(NULL, 0); /* before every key: none is empty */
+    uint32_t writes_count = 0;
+    size_t txn_bytes = 0; /* keys and values, as the user counts them */
+    struct write write;
+    int status;
+    while ((status = write_set_next(&reader, &write)) == OST_OK) {
+        status = write_check(&write, out_why);
+        if (status != OST_OK)
+            return status;
+        if (bytes_compare(write.key, previous_key) <= 0) {
+            *out_why = "keys are not in ascending order";
+            return OST_INVALID_ARGUMENT;
+        }
+        if (writes_count == TXN_OPERATIONS_COUNT_MAX) {
+            *out_why = "transaction is over the limit TXN_OPERATIONS_COUNT_MAX (100000)";
+            return OST_TOO_LARGE;
+        }
+        txn_bytes += write.key.bytes_count + write.value.bytes_count;
+        if (txn_bytes > TXN_BYTES_MAX) {
+            *out_why = "transaction is over the limit TXN_BYTES_MAX (64 MiB)";
+            return OST_TOO_LARGE;
+        }
+        writes_count++;
+        previous_key = write.key;
+    }
+    if (status != OST_NOT_FOUND) {
+        *out_why = "write set does not parse";
+        return OST_PROTOCOL;
+    }
+    *out_writes_count = writes_count;
+    return OST_OK;
+}
+
+void rows_append(struct buffer *buffer, const struct row *row)
+{
+    append_counted(buffer, row->key);
+    buffer_append_u64_be(buffer, row->version);
+    append_counted(buffer, row->value);
+}
+
+int rows_next(struct reader *reader, struct row *out_row)
+{
+    if (reader->bytes_left == 0)
+        return OST_NOT_FOUND;
+    struct reader ahead = *reader;
+    struct row row;
+    if (!read_counted(&ahead, &row.key) || !reader_u64_be(&ahead, &row.version) ||
+        !read_counted(&ahead, &row.value))
+        return OST_PROTOCOL;
+    *reader = ahead;
+    *out_row = row;
+    return OST_OK;
+}

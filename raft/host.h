@@ -1,0 +1,105 @@
+/* host.h: many groups over one log and one transport; itself a step function.
+ *
+ * It feeds each group's core, writes what cores want persisted into one log (wal.h), holds messages
+ * back until the write they depend on is durable (R1), applies committed and durable entries (R5),
+ * and streams snapshots. Frames go into the outbox of its update, messages to one store together.
+ *
+ * In a turn: any number of receive, log_written, propose, read ... calls, then
+ * raft_host_turn_ended, which lets every touched group send and starts one durable write with what
+ * all groups want persisted. State machines are called back from inside these calls, and may
+ * propose and read from there.
+ */
+#pragma once
+
+#include "base/job.h"
+#include "base/metrics.h"
+#include "proto/outbox.h"
+#include "raft/log_operation.h"
+#include "raft/raft.h"
+#include "raft/state_machine.h"
+
+struct raft_host;
+
+struct raft_host_options {
+    store_id_t store;
+    uint64_t seed;
+    struct raft_options raft;        /* replica and seed are set per group */
+    uint32_t log_segment_bytes;      /* 16 MiB; a multiple of the block */
+    uint32_t log_write_bytes_max;    /* 1 MiB */
+    uint32_t log_write_hung_ms;      /* 500: above, leaders step down (R9) */
+    uint64_t log_retained_bytes_max; /* 64 MiB of entries kept for a live follower that lags */
+    uint32_t snapshot_chunk_bytes;   /* 512 KiB */
+    struct metrics *metrics;         /* may be NULL */
+};
+void raft_host_options_default(struct raft_host_options *out_options);
+
+#define LOG_OPERATIONS_PER_TURN_MAX 8
+struct raft_host_update {
+    struct outbox *outbox; /* the caller's */
+    struct log_operation log_operations[LOG_OPERATIONS_PER_TURN_MAX];
+    uint32_t log_operations_count;
+    struct job *jobs;   /* linked by next; snapshot chunks to read or write */
+    bool more_to_apply; /* come back at once: applying was cut into a slice */
+    nanoseconds_t deadline_ns;
+};
+
+/* The host writes into `update` during every call below; the caller drains it after each turn. */
+struct raft_host *raft_host_new(const struct raft_host_options *options,
+                                struct raft_host_update *update);
+void raft_host_free(struct raft_host *host);
+
+/* Start-up: hand over the segments found on disk in ascending order, whole; then close the
+ * recovery. OST_CORRUPT: what was durable is damaged; `out_why` (at least 256 bytes) names segment
+ * and offset. A torn tail is cut off without an error. */
+OST_MUST_CHECK int raft_host_recover_segment(struct raft_host *host, uint32_t segment,
+                                             struct bytes content, char *out_why);
+OST_MUST_CHECK int raft_host_recover_end(struct raft_host *host, char *out_why);
+
+/* Adds a replica of a group: one that the log knows (recovered), or, with nothing in the log and an
+ * empty state machine, a new one with the configuration in `initial`. `initial` is what
+ * applied_meta says for a recovered one. OST_EXISTS; OST_CORRUPT when log and state leave a gap. */
+OST_MUST_CHECK int raft_host_group_add(struct raft_host *host, group_id_t group,
+                                       replica_id_t replica,
+                                       const struct raft_snapshot_meta *initial,
+                                       const struct raft_state_machine_ops *ops, void *machine,
+                                       nanoseconds_t now_ns);
+
+/* A FRAME_RAFT_BATCH or FRAME_RAFT_SNAPSHOT_CHUNK from a store. OST_PROTOCOL: does not parse. */
+OST_MUST_CHECK int raft_host_receive(struct raft_host *host, store_id_t from_store,
+                                     const struct frame *frame, nanoseconds_t now_ns);
+/* A log operation is done; a status that is not OST_OK for a write ends the process (R9), which is
+ * the caller's part: the host asserts that it is not told. */
+void raft_host_log_done(struct raft_host *host, enum log_operation_type type, uint32_t segment,
+                        uint64_t cookie, nanoseconds_t now_ns);
+/* A connection to a store broke or was made again. */
+void raft_host_peer_reset(struct raft_host *host, store_id_t store, nanoseconds_t now_ns);
+void raft_host_timer(struct raft_host *host, nanoseconds_t now_ns);
+void raft_host_turn_ended(struct raft_host *host, nanoseconds_t now_ns);
+
+/* Leader: append a command. OST_NOT_LEADER, OST_LOG_FULL. Takes a reference of its own. */
+OST_MUST_CHECK int raft_host_propose(struct raft_host *host, group_id_t group,
+                                     enum raft_entry_type type, struct blob *payload,
+                                     nanoseconds_t now_ns, raft_index_t *out_index,
+                                     raft_term_t *out_term);
+/* R3. The machine's read_ready follows, never inside this call. */
+OST_MUST_CHECK int raft_host_read(struct raft_host *host, group_id_t group, nanoseconds_t now_ns,
+                                  uint64_t *out_read_id);
+/* OST_NOT_FOUND, OST_NOT_LEADER. `to` 0: to the best follower. */
+OST_MUST_CHECK int raft_host_transfer(struct raft_host *host, group_id_t group, replica_id_t to,
+                                      nanoseconds_t now_ns);
+
+/* The store was flushed: cut every group's log behind its flushed index (S1), retire segments. */
+void raft_host_flushed(struct raft_host *host, nanoseconds_t now_ns);
+
+/* The highest oracle timestamp heard, from anywhere: stamps entries (R8), travels with every batch.
+ */
+void raft_host_heard(struct raft_host *host, timestamp_t timestamp);
+timestamp_t raft_host_heard_timestamp(const struct raft_host *host);
+
+/* OST_NOT_FOUND. */
+OST_MUST_CHECK int raft_host_group_status(const struct raft_host *host, group_id_t group,
+                                          struct raft_status *out_status);
+OST_MUST_CHECK int raft_host_leadership(const struct raft_host *host, group_id_t group,
+                                        struct raft_leadership *out_leadership);
+const struct raft_configuration *raft_host_configuration(const struct raft_host *host,
+                                                         group_id_t group);

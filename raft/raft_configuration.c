@@ -1,0 +1,180 @@
+/* raft_configuration.c: who the members are, what a quorum of them is, and which configuration is
+ * in force: the newest in the log, committed or not (dissertation, 4.1 and 4.3). */
+#include "base/memory.h"
+#include "proto/raft.pb-c.h"
+#include "raft/raft_internal.h"
+
+#include <stdlib.h>
+
+bool raft_configuration_is_joint(const struct raft_configuration *configuration)
+{
+    for (uint32_t i = 0; i < configuration->members_count; i++) {
+        const struct raft_member *member = &configuration->members[i];
+        if (member->voter_old != member->voter_new)
+            return true;
+    }
+    return false;
+}
+
+int raft_configuration_position(const struct raft_configuration *configuration,
+                                replica_id_t replica)
+{
+    for (uint32_t i = 0; i < configuration->members_count; i++) {
+        if (configuration->members[i].replica == replica)
+            return (int)i;
+    }
+    return -1;
+}
+
+const struct raft_member *raft_configuration_find(const struct raft_configuration *configuration,
+                                                  replica_id_t replica)
+{
+    int position = raft_configuration_position(configuration, replica);
+    return position < 0 ? NULL : &configuration->members[position];
+}
+
+bool raft_configuration_has_quorum(const struct raft_configuration *configuration, uint32_t members)
+{
+    uint32_t old_voters = 0, old_votes = 0, new_voters = 0, new_votes = 0;
+    for (uint32_t i = 0; i < configuration->members_count; i++) {
+        const struct raft_member *member = &configuration->members[i];
+        uint32_t vote = members >> i & 1;
+        old_voters += member->voter_old;
+        old_votes += member->voter_old ? vote : 0;
+        new_voters += member->voter_new;
+        new_votes += member->voter_new ? vote : 0;
+    }
+    return old_votes > old_voters / 2 && new_votes > new_voters / 2;
+}
+
+struct blob *raft_configuration_pack(const struct raft_configuration *configuration)
+{
+    Ostraka__RaftConfiguration__Member members[RAFT_MEMBERS_MAX];
+    Ostraka__RaftConfiguration__Member *pointers[RAFT_MEMBERS_MAX];
+    Ostraka__RaftConfiguration message = OSTRAKA__RAFT_CONFIGURATION__INIT;
+    ASSERT(configuration->members_count <= RAFT_MEMBERS_MAX);
+    for (uint32_t i = 0; i < configuration->members_count; i++) {
+        const struct raft_member *member = &configuration->members[i];
+        ostraka__raft_configuration__member__init(&members[i]);
+        members[i].replica = member->replica;
+        members[i].store = member->store;
+        members[i].voter_old = member->voter_old;
+        members[i].voter_new = member->voter_new;
+        pointers[i] = &members[i];
+    }
+    message.members = pointers;
+    message.n_members = configuration->members_count;
+    struct blob *blob = blob_new(ostraka__raft_configuration__get_packed_size(&message));
+    ostraka__raft_configuration__pack(&message, blob->data);
+    return blob;
+}
+
+static bool raft_configuration_take(const Ostraka__RaftConfiguration *message,
+                                    struct raft_configuration *out)
+{
+    uint32_t old_voters = 0, new_voters = 0;
+    *out = (struct raft_configuration){0};
+    if (message->n_members > RAFT_MEMBERS_MAX)
+        return false;
+    for (size_t i = 0; i < message->n_members; i++) {
+        const Ostraka__RaftConfiguration__Member *member = message->members[i];
+        if (member->replica == 0 || raft_configuration_find(out, member->replica))
+            return false;
+        out->members[out->members_count++] = (struct raft_member){
+            .replica = member->replica,
+            .store = member->store,
+            .voter_old = member->voter_old,
+            .voter_new = member->voter_new,
+        };
+        old_voters += member->voter_old ? 1 : 0;
+        new_voters += member->voter_new ? 1 : 0;
+    }
+    return old_voters <= REPLICAS_PER_GROUP_MAX && new_voters <= REPLICAS_PER_GROUP_MAX;
+}
+
+bool raft_configuration_unpack(struct bytes bytes, struct raft_configuration *out_configuration)
+{
+    Ostraka__RaftConfiguration *message =
+        ostraka__raft_configuration__unpack(NULL, bytes.bytes_count, bytes.data);
+    if (!message)
+        return false;
+    bool ok = raft_configuration_take(message, out_configuration);
+    ostraka__raft_configuration__free_unpacked(message, NULL);
+    return ok;
+}
+
+/* A log entry's configuration must leave somebody who can lead, before and after. */
+bool raft_entry_is_valid_configuration(const struct raft_entry *entry)
+{
+    struct raft_configuration configuration;
+    uint32_t old_voters = 0, new_voters = 0;
+    if (!raft_configuration_unpack(blob_bytes(entry->payload), &configuration))
+        return false;
+    for (uint32_t i = 0; i < configuration.members_count; i++) {
+        old_voters += configuration.members[i].voter_old;
+        new_voters += configuration.members[i].voter_new;
+    }
+    return old_voters != 0 && new_voters != 0;
+}
+
+const struct raft_configuration_at *raft_configuration_in_force(const struct raft *raft)
+{
+    return &raft->configurations[raft->configurations_count - 1];
+}
+
+void raft_configuration_push(struct raft *raft, raft_index_t index,
+                             const struct raft_configuration *configuration)
+{
+    if (raft->configurations_count == raft->configurations_capacity) {
+        raft->configurations_capacity = raft->configurations_capacity * 2 + 2;
+        raft->configurations = memory_realloc(
+            raft->configurations, raft->configurations_capacity * sizeof *raft->configurations);
+    }
+    ASSERT(raft->configurations_count == 0 || raft_configuration_in_force(raft)->index < index);
+    raft->configurations[raft->configurations_count++] =
+        (struct raft_configuration_at){.index = index, .configuration = *configuration};
+}
+
+void raft_configuration_roll_back(struct raft *raft, raft_index_t from)
+{
+    while (raft->configurations_count > 1 && raft_configuration_in_force(raft)->index >= from)
+        raft->configurations_count--;
+    ASSERT(raft_configuration_in_force(raft)->index < from);
+}
+
+void raft_configuration_prune(struct raft *raft)
+{
+    uint32_t cut_count = 0;
+    while (cut_count + 1 < raft->configurations_count &&
+           raft->configurations[cut_count + 1].index <= raft->commit_index)
+        cut_count++;
+    if (cut_count == 0)
+        return;
+    raft->configurations_count -= cut_count;
+    memmove(raft->configurations, raft->configurations + cut_count,
+            raft->configurations_count * sizeof *raft->configurations);
+}
+
+bool raft_configuration_self_votes(const struct raft *raft)
+{
+    const struct raft_member *self =
+        raft_configuration_find(raft_get_configuration(raft), raft->options.replica);
+    return self && raft_member_votes(self);
+}
+
+store_id_t raft_configuration_store(const struct raft *raft, replica_id_t replica)
+{
+    const struct raft_member *member =
+        raft_configuration_find(raft_get_configuration(raft), replica);
+    return member ? member->store : 0;
+}
+
+const struct raft_configuration *raft_get_configuration(const struct raft *raft)
+{
+    return &raft_configuration_in_force(raft)->configuration;
+}
+
+raft_index_t raft_configuration_index(const struct raft *raft)
+{
+    return raft_configuration_in_force(raft)->index;
+}

@@ -1,0 +1,446 @@
+/* The life of a transaction as its client sees it, step by step; two groups: keys below "m" are in
+ * group 1, the others in group 2, unless a test moves them. */
+#include "proto/frame.h"
+#include "txn/coordinator.h"
+
+#include <criterion/criterion.h>
+
+static group_id_t groups[2];
+static uint64_t epochs[2];
+static struct coordinator *coordinator;
+static struct coordinator_update update;
+static struct arena arena;
+
+static bool route(void *context, struct bytes key, struct coordinator_route *out)
+{
+    (void)context;
+    bool high = bytes_compare(key, bytes_of_string("m")) >= 0;
+    *out = (struct coordinator_route){
+        .group = groups[high],
+        .range_start = high ? bytes_of_string("m") : bytes_of(NULL, 0),
+        .range_end = high ? bytes_of(NULL, 0) : bytes_of_string("m"),
+        .epoch = epochs[high],
+    };
+    return true;
+}
+
+static void setup(void)
+{
+    groups[0] = 1;
+    groups[1] = 2;
+    epochs[0] = epochs[1] = 5;
+    arena_init(&arena);
+    coordinator_update_init(&update);
+    coordinator = coordinator_new(route, NULL);
+    struct txn_age age = {.timestamp = 100, .client = 7, .sequence = 1};
+    coordinator_identify(coordinator, (struct txn_id){7, 1}, &age);
+}
+
+static void teardown(void)
+{
+    coordinator_free(coordinator);
+    coordinator_update_fini(&update);
+    arena_fini(&arena);
+}
+
+TestSuite(coordinator, .init = setup, .fini = teardown);
+
+static void step(struct coordinator_event event)
+{
+    coordinator_update_reset(&update);
+    coordinator_step(coordinator, &event, &update);
+}
+
+static void put(const char *key, const char *value)
+{
+    const char *why = NULL;
+    struct write write = {WRITE_PUT, bytes_of_string(key), bytes_of_string(value)};
+    cr_assert_eq(coordinator_write(coordinator, &write, &why), OST_OK);
+}
+
+static void locked(group_id_t group, const char *key, uint64_t counter)
+{
+    step((struct coordinator_event){.type = COORDINATOR_EV_READ_ANSWERED,
+                                    .group = group,
+                                    .key = bytes_of_string(key),
+                                    .entry = {3, counter},
+                                    .now_ns = NS_PER_S});
+}
+
+static void commit(void)
+{
+    step((struct coordinator_event){.type = COORDINATOR_EV_COMMIT_ASKED, .deadline = 5000});
+}
+
+static void answer(uint32_t slot, int status, timestamp_t timestamp, bool in_doubt)
+{
+    Ostraka__AnswerHeader header = OSTRAKA__ANSWER_HEADER__INIT;
+    header.status = status;
+    step((struct coordinator_event){.type = COORDINATOR_EV_ANSWERED,
+                                    .slot = slot,
+                                    .header = &header,
+                                    .timestamp = timestamp,
+                                    .in_doubt = in_doubt});
+}
+
+static void gave_up(uint32_t slot)
+{
+    step((struct coordinator_event){.type = COORDINATOR_EV_GAVE_UP, .slot = slot});
+}
+
+/* What slot `slot` sends now, unpacked. */
+static ProtobufCMessage *sent(uint32_t slot, uint16_t type, struct bytes *out_payload)
+{
+    group_id_t group = 0;
+    struct blob *blob = coordinator_encode(coordinator, slot, 9, &group);
+    cr_assert(blob != NULL);
+    struct frame frame = frame_of_blob(blob);
+    cr_assert_eq(frame.type, type);
+    struct bytes payload = arena_copy(&arena, frame.payload);
+    if (out_payload)
+        *out_payload = payload;
+    const ProtobufCMessageDescriptor *descriptor =
+        type == FRAME_PREPARE  ? &ostraka__prepare_request__descriptor
+        : type == FRAME_COMMIT ? &ostraka__commit_request__descriptor
+        : type == FRAME_ABORT  ? &ostraka__abort_request__descriptor
+                               : &ostraka__validate_request__descriptor;
+    ProtobufCMessage *message =
+        message_unpack(descriptor, arena_copy(&arena, frame.message), &arena);
+    blob_unref(blob);
+    return message;
+}
+
+static bool sends(uint32_t slot)
+{
+    for (uint32_t index = 0; index < update.send_count; index++) {
+        if (update.send[index] == slot)
+            return true;
+    }
+    return false;
+}
+
+static bool is_text(ProtobufCBinaryData data, const char *text)
+{
+    return bytes_equal(bytes_of(data.data, data.len), bytes_of_string(text));
+}
+
+static enum coordinator_state state(void)
+{
+    return coordinator_state(coordinator);
+}
+
+Test(coordinator, one_group_commits_with_one_request)
+{
+    put("b", "2");
+    put("a", "1");
+    commit();
+    cr_assert_eq(update.send_count, 1);
+    struct bytes payload;
+    Ostraka__PrepareRequest *request = (Ostraka__PrepareRequest *)sent(0, FRAME_PREPARE, &payload);
+    cr_assert(request->one_group && request->is_home);
+    cr_assert(is_text(request->anchor, "b"), "the anchor is the first written, not the lowest key");
+    cr_assert_eq(request->deadline, 5000);
+    cr_assert_eq(request->n_ranges, 1);
+    cr_assert_eq(request->ranges[0]->epoch, 5);
+    struct reader reader = reader_of(payload);
+    struct write write;
+    cr_assert_eq(write_set_next(&reader, &write), OST_OK);
+    cr_assert(bytes_equal(write.key, bytes_of_string("a")), "the write set is in key order");
+    answer(0, OST_OK, 777, false);
+    cr_assert(update.finished && state() == COORDINATOR_COMMITTED);
+    cr_assert_eq(coordinator_commit_timestamp(coordinator), 777);
+    cr_assert(coordinator_is_done(coordinator));
+}
+
+Test(coordinator, several_groups_vote_then_home_commits_at_the_highest_bound)
+{
+    locked(1, "c", 11);
+    put("z", "1");
+    commit();
+    cr_assert_eq(update.send_count, 2);
+    Ostraka__PrepareRequest *reader = (Ostraka__PrepareRequest *)sent(0, FRAME_PREPARE, NULL);
+    Ostraka__PrepareRequest *home = (Ostraka__PrepareRequest *)sent(1, FRAME_PREPARE, NULL);
+    cr_assert(!reader->is_home && !reader->one_group && reader->entry->counter == 11);
+    cr_assert(reader->n_participants == 0 && is_text(reader->anchor, "z"));
+    cr_assert(home->is_home && home->n_participants == 1 &&
+              is_text(home->participants[0]->key, "c"));
+    answer(0, OST_OK, 900, false);
+    cr_assert(!(update.finished) && update.send_count == 0);
+    answer(1, OST_OK, 800, false);
+    cr_assert(state() == COORDINATOR_COMMITTING && sends(1));
+    Ostraka__CommitRequest *request = (Ostraka__CommitRequest *)sent(1, FRAME_COMMIT, NULL);
+    cr_assert_eq(request->commit_timestamp, 900);
+    cr_assert(is_text(request->anchor, "z"));
+    answer(1, OST_OK, 900, false);
+    cr_assert(update.finished && state() == COORDINATOR_COMMITTED);
+    cr_assert_eq(coordinator_groups_count(coordinator), 2);
+}
+
+Test(coordinator, refused_vote_aborts_at_home_and_releases_the_others)
+{
+    locked(2, "y", 4);
+    put("a", "1");
+    put("z", "1");
+    commit();
+    answer(0, OST_WOUNDED, 0, false); /* slot 0 is group 2, which came first by its lock */
+    cr_assert(update.finished && state() == COORDINATOR_ABORTED);
+    cr_assert_eq(coordinator_status(coordinator), OST_WOUNDED);
+    cr_assert(sends(1) && !coordinator_is_done(coordinator));
+    Ostraka__AbortRequest *abort = (Ostraka__AbortRequest *)sent(1, FRAME_ABORT, NULL);
+    cr_assert(is_text(abort->anchor, "a"), "home gets the anchor: a tombstone decides");
+    answer(1, OST_OK, 0, false);
+    cr_assert(coordinator_is_done(coordinator));
+}
+
+Test(coordinator, refusal_at_home_releases_who_only_reads)
+{
+    locked(1, "c", 11);
+    put("z", "1");
+    commit();
+    answer(1, OST_LOCK_TIMEOUT, 0, false);
+    cr_assert(sends(0) && sends(1));
+    Ostraka__AbortRequest *release = (Ostraka__AbortRequest *)sent(0, FRAME_ABORT, NULL);
+    cr_assert(release->anchor.len == 0 && release->entry->counter == 11);
+    gave_up(0);
+    gave_up(1);
+    cr_assert(coordinator_is_done(coordinator) && state() == COORDINATOR_ABORTED);
+}
+
+Test(coordinator, unanswered_one_group_is_unknown_until_asked_again)
+{
+    put("a", "1");
+    commit();
+    Ostraka__PrepareRequest *first = (Ostraka__PrepareRequest *)sent(0, FRAME_PREPARE, NULL);
+    gave_up(0);
+    cr_assert(update.finished && state() == COORDINATOR_UNKNOWN);
+    cr_assert_eq(coordinator_status(coordinator), OST_MAYBE_COMMITTED);
+    step((struct coordinator_event){.type = COORDINATOR_EV_COMMIT_ASKED, .deadline = 99999});
+    cr_assert(sends(0) && !update.finished);
+    Ostraka__PrepareRequest *again = (Ostraka__PrepareRequest *)sent(0, FRAME_PREPARE, NULL);
+    cr_assert(first->deadline == again->deadline && first->txn->sequence == again->txn->sequence,
+              "T5: id, form, anchor and deadline stay");
+    answer(0, OST_OK, 70, true);
+    cr_assert(state() == COORDINATOR_COMMITTED);
+}
+
+Test(coordinator, asked_again_after_the_deadline_learns_that_nothing_happened)
+{
+    put("a", "1");
+    commit();
+    gave_up(0);
+    commit();
+    answer(0, OST_DEADLINE_EXCEEDED, 0, false);
+    cr_assert(update.finished && state() == COORDINATOR_ABORTED);
+    cr_assert_eq(coordinator_status(coordinator), OST_DEADLINE_EXCEEDED);
+}
+
+Test(coordinator, refusal_with_an_earlier_try_in_doubt_is_settled_at_home)
+{
+    put("a", "1");
+    commit();
+    answer(0, OST_LOCK_TIMEOUT, 0, true);
+    cr_assert(!update.finished && state() == COORDINATOR_SETTLING && sends(0),
+              "the first try may be done yet: no answer is never an abort");
+    Ostraka__AbortRequest *abort = (Ostraka__AbortRequest *)sent(0, FRAME_ABORT, NULL);
+    cr_assert(is_text(abort->anchor, "a"));
+    answer(0, OST_EXISTS, 555, false);
+    cr_assert(state() == COORDINATOR_COMMITTED);
+    cr_assert_eq(coordinator_commit_timestamp(coordinator), 555);
+}
+
+Test(coordinator, settled_as_aborted_keeps_the_first_reason)
+{
+    put("a", "1");
+    commit();
+    answer(0, OST_LOCK_TIMEOUT, 0, true);
+    answer(0, OST_OK, 0, false);
+    cr_assert_eq(coordinator_status(coordinator), OST_LOCK_TIMEOUT);
+}
+
+Test(coordinator, refusal_of_the_only_try_needs_no_settling)
+{
+    put("a", "1");
+    commit();
+    answer(0, OST_LOCK_TIMEOUT, 0, false);
+    cr_assert(update.finished && state() == COORDINATOR_ABORTED);
+}
+
+Test(coordinator, vote_that_never_comes_is_an_abort_because_commit_was_not_asked)
+{
+    put("a", "1");
+    put("z", "1");
+    commit();
+    answer(0, OST_OK, 10, false);
+    gave_up(1);
+    cr_assert(state() == COORDINATOR_ABORTED && update.finished);
+    cr_assert_eq(coordinator_status(coordinator), OST_DEADLINE_EXCEEDED);
+    cr_assert(sends(0), "home's record is told");
+}
+
+Test(coordinator, lost_commit_answer_is_unknown_and_asks_the_same_again)
+{
+    put("a", "1");
+    put("z", "1");
+    commit();
+    answer(0, OST_OK, 10, false);
+    answer(1, OST_OK, 20, false);
+    gave_up(0);
+    cr_assert(state() == COORDINATOR_UNKNOWN && update.finished);
+    commit();
+    Ostraka__CommitRequest *request = (Ostraka__CommitRequest *)sent(0, FRAME_COMMIT, NULL);
+    cr_assert_eq(request->commit_timestamp, 20);
+    answer(0, OST_OK, 20, true);
+    cr_assert(state() == COORDINATOR_COMMITTED);
+}
+
+Test(coordinator, commit_that_home_refuses_or_forgot)
+{
+    put("a", "1");
+    put("z", "1");
+    commit();
+    answer(0, OST_OK, 10, false);
+    answer(1, OST_OK, 20, false);
+    answer(0, OST_UNKNOWN_TXN, 0, false);
+    cr_assert(state() == COORDINATOR_UNKNOWN, "T6: UNKNOWN is no abort");
+    commit();
+    answer(0, OST_ABORTED, 0, false);
+    cr_assert(state() == COORDINATOR_ABORTED && update.finished);
+    cr_assert_eq(coordinator_status(coordinator), OST_ABORTED);
+}
+
+Test(coordinator, reader_validates_every_group_then_releases)
+{
+    locked(1, "a", 1);
+    locked(2, "z", 2);
+    commit();
+    cr_assert(state() == COORDINATOR_VALIDATING && update.send_count == 2);
+    Ostraka__ValidateRequest *request = (Ostraka__ValidateRequest *)sent(1, FRAME_VALIDATE, NULL);
+    cr_assert(request->entry->counter == 2 && request->group == 2);
+    answer(0, OST_OK, 0, false);
+    cr_assert(!(update.finished));
+    answer(1, OST_OK, 0, false);
+    cr_assert(update.finished && state() == COORDINATOR_COMMITTED);
+    cr_assert(sends(0) && sends(1), "shared locks are dropped, not left to expire");
+}
+
+Test(coordinator, reader_whose_locks_are_lost_runs_again)
+{
+    locked(1, "a", 1);
+    locked(2, "z", 2);
+    commit();
+    answer(0, OST_LOCKS_LOST, 0, false);
+    cr_assert_eq(coordinator_status(coordinator), OST_LOCKS_LOST);
+    cr_assert(update.finished && sends(1));
+    cr_assert(!(sends(0)), "there is nothing to release");
+}
+
+Test(coordinator, second_entry_number_in_a_group_means_that_the_first_is_gone)
+{
+    locked(1, "a", 1);
+    locked(1, "b", 2);
+    cr_assert(state() == COORDINATOR_ABORTED);
+    cr_assert_eq(coordinator_status(coordinator), OST_LOCKS_LOST);
+}
+
+Test(coordinator, failed_wait_for_a_lock_leaves_it_growing)
+{
+    locked(1, "a", 1);
+    Ostraka__AnswerHeader header = OSTRAKA__ANSWER_HEADER__INIT;
+    header.status = OST_LOCK_TIMEOUT;
+    header.waited_ms = 5000;
+    step((struct coordinator_event){.type = COORDINATOR_EV_READ_ANSWERED,
+                                    .group = 1,
+                                    .key = bytes_of_string("b"),
+                                    .header = &header});
+    cr_assert(state() == COORDINATOR_GROWING);
+    cr_assert_eq(coordinator_reason(coordinator)->waited_ms, 5000);
+}
+
+Test(coordinator, heartbeats_go_to_every_group_with_locks_while_it_grows)
+{
+    locked(1, "a", 1);
+    locked(2, "z", 2);
+    cr_assert_eq(update.deadline_ns, 2 * NS_PER_S);
+    step((struct coordinator_event){.type = COORDINATOR_EV_TIMER, .now_ns = 2 * NS_PER_S});
+    cr_assert_eq(update.heartbeat_count, 2);
+    cr_assert_eq(update.deadline_ns, 3 * NS_PER_S);
+    commit();
+    cr_assert_eq(update.deadline_ns, NS_NEVER);
+}
+
+Test(coordinator, own_writes_are_found_and_the_last_one_counts)
+{
+    put("a", "1");
+    put("a", "a longer value than before");
+    put("a", "x");
+    struct write write;
+    cr_assert_eq(write_buffer_find(coordinator_writes(coordinator), bytes_of_string("a"), &write),
+                 OST_OK);
+    cr_assert(bytes_equal(write.value, bytes_of_string("x")));
+    cr_assert_eq(coordinator_writes(coordinator)->writes_count, 1);
+    cr_assert_eq(coordinator_writes(coordinator)->bytes_count, 2);
+    cr_assert_eq(write_buffer_find(coordinator_writes(coordinator), bytes_of_string("b"), &write),
+                 OST_NOT_FOUND);
+}
+
+Test(coordinator, limits_are_named)
+{
+    const char *why = NULL;
+    static uint8_t big[VALUE_BYTES_MAX + 1];
+    struct write write = {WRITE_PUT, bytes_of_string("a"), bytes_of(big, sizeof(big))};
+    cr_assert_eq(coordinator_write(coordinator, &write, &why), OST_TOO_LARGE);
+    cr_assert(why && strstr(why, "1 MiB"));
+    write.key = bytes_of(NULL, 0);
+    cr_assert_eq(coordinator_write(coordinator, &write, &why), OST_INVALID_ARGUMENT);
+}
+
+Test(coordinator, range_that_moved_alone_is_followed)
+{
+    put("a", "1");
+    commit();
+    groups[0] = 3;
+    epochs[0] = 6;
+    step((struct coordinator_event){.type = COORDINATOR_EV_REROUTE, .slot = 0});
+    cr_assert(sends(0));
+    Ostraka__PrepareRequest *request = (Ostraka__PrepareRequest *)sent(0, FRAME_PREPARE, NULL);
+    cr_assert(request->group == 3 && request->ranges[0]->epoch == 6);
+}
+
+Test(coordinator, locks_do_not_follow_a_range)
+{
+    locked(1, "a", 1);
+    put("a", "1");
+    commit();
+    groups[0] = 3;
+    step((struct coordinator_event){.type = COORDINATOR_EV_REROUTE, .slot = 0});
+    cr_assert(update.finished && state() == COORDINATOR_ABORTED);
+    cr_assert_eq(coordinator_status(coordinator), OST_RANGE_MOVED);
+}
+
+Test(coordinator, two_parts_that_meet_in_one_group_are_not_prepared_twice_there)
+{
+    put("a", "1");
+    put("z", "1");
+    commit();
+    groups[1] = 1;
+    step((struct coordinator_event){.type = COORDINATOR_EV_REROUTE, .slot = 1});
+    cr_assert(update.finished && state() == COORDINATOR_ABORTED);
+}
+
+Test(coordinator, rollback_while_growing_releases_and_while_committing_knows_nothing)
+{
+    locked(1, "a", 1);
+    step((struct coordinator_event){.type = COORDINATOR_EV_ROLLBACK_ASKED});
+    cr_assert(state() == COORDINATOR_ABORTED && sends(0));
+    coordinator_reset(coordinator);
+    put("a", "1");
+    commit();
+    step((struct coordinator_event){.type = COORDINATOR_EV_ROLLBACK_ASKED});
+    cr_assert(state() == COORDINATOR_UNKNOWN);
+}
+
+Test(coordinator, nothing_done_commits_at_once)
+{
+    commit();
+    cr_assert(update.finished && state() == COORDINATOR_COMMITTED && update.send_count == 0);
+}

@@ -1,0 +1,734 @@
+#include "txn/coordinator_internal.h"
+
+#include "base/memory.h"
+
+#include <stdlib.h>
+
+/* Row: from; column: to. UNKNOWN goes back to where it came from. */
+static const bool MOVE_IS_ALLOWED[8][8] = {
+    /*                GROW   PREP   COMMG  SETTL  VALID  COMMD  ABORT  UNKN */
+    /* GROWING    */ {false, true, false, false, true, true, true, false},
+    /* PREPARING  */ {false, false, true, true, false, true, true, true},
+    /* COMMITTING */ {false, false, false, true, false, true, true, true},
+    /* SETTLING   */ {false, false, false, false, false, true, true, true},
+    /* VALIDATING */ {false, false, false, false, false, true, true, false},
+    /* COMMITTED  */ {false, false, false, false, false, false, false, false},
+    /* ABORTED    */ {false, false, false, false, false, false, false, false},
+    /* UNKNOWN    */ {false, true, true, true, false, false, true, false},
+};
+
+void coordinator_update_init(struct coordinator_update *update)
+{
+    *update = (struct coordinator_update){.deadline_ns = NS_NEVER};
+}
+
+void coordinator_update_reset(struct coordinator_update *update)
+{
+    update->send_count = 0;
+    update->drop_count = 0;
+    update->heartbeat_count = 0;
+    update->finished = false;
+    update->deadline_ns = NS_NEVER;
+}
+
+void coordinator_update_fini(struct coordinator_update *update)
+{
+    free(update->send);
+    free(update->drop);
+    free(update->heartbeat);
+    coordinator_update_init(update);
+}
+
+static void slots_add(uint32_t **slots, uint32_t *count, uint32_t *capacity, uint32_t slot)
+{
+    if (*count == *capacity) {
+        *capacity = *capacity ? 2 * *capacity : 8;
+        *slots = memory_realloc(*slots, *capacity * sizeof(**slots));
+    }
+    (*slots)[(*count)++] = slot;
+}
+
+static void slot_send(struct coordinator *coordinator, uint32_t slot,
+                      enum coordinator_request request, struct coordinator_update *update)
+{
+    coordinator->members[slot].request = request;
+    slots_add(&update->send, &update->send_count, &update->send_capacity, slot);
+}
+
+static void slot_end(struct coordinator *coordinator, uint32_t slot,
+                     struct coordinator_update *update)
+{
+    if (coordinator->members[slot].request == REQUEST_NONE)
+        return;
+    coordinator->members[slot].request = REQUEST_NONE;
+    slots_add(&update->drop, &update->drop_count, &update->drop_capacity, slot);
+}
+
+static void coordinator_move(struct coordinator *coordinator, enum coordinator_state state)
+{
+    ASSERT(MOVE_IS_ALLOWED[coordinator->state][state]);
+    coordinator->state = state;
+}
+
+struct coordinator *coordinator_new(coordinator_route_fn route, void *route_context)
+{
+    struct coordinator *coordinator = memory_alloc_zeroed(1, sizeof(*coordinator));
+    coordinator->route = route;
+    coordinator->route_context = route_context;
+    arena_init(&coordinator->arena);
+    write_buffer_init(&coordinator->writes);
+    coordinator->heartbeat_ns = NS_NEVER;
+    return coordinator;
+}
+
+void coordinator_free(struct coordinator *coordinator)
+{
+    if (!coordinator)
+        return;
+    write_buffer_reset(&coordinator->writes);
+    arena_fini(&coordinator->arena);
+    for (uint32_t slot = 0; slot < coordinator->members_capacity; slot++) {
+        buffer_fini(&coordinator->members[slot].write_set);
+        free(coordinator->members[slot].touched);
+    }
+    free(coordinator->members);
+    free(coordinator);
+}
+
+void coordinator_reset(struct coordinator *coordinator)
+{
+    write_buffer_reset(&coordinator->writes);
+    arena_reset(&coordinator->arena);
+    coordinator->id = (struct txn_id){0};
+    coordinator->state = COORDINATOR_GROWING;
+    coordinator->anchor = bytes_of(NULL, 0);
+    coordinator->members_count = 0;
+    coordinator->home = 0;
+    coordinator->one_group = false;
+    coordinator->was_unknown = false;
+    coordinator->deadline = 0;
+    coordinator->commit_timestamp = 0;
+    coordinator->reason = (struct coordinator_reason){0};
+    coordinator->heartbeat_ns = NS_NEVER;
+}
+
+void coordinator_identify(struct coordinator *coordinator, struct txn_id id,
+                          const struct txn_age *age)
+{
+    coordinator->id = id;
+    coordinator->age = *age;
+}
+
+struct txn_id coordinator_id(const struct coordinator *coordinator)
+{
+    return coordinator->id;
+}
+
+const struct txn_age *coordinator_age(const struct coordinator *coordinator)
+{
+    return &coordinator->age;
+}
+
+int coordinator_write(struct coordinator *coordinator, const struct write *write,
+                      const char **out_why)
+{
+    if (coordinator->state != COORDINATOR_GROWING) {
+        *out_why = "the transaction does not grow any more";
+        return coordinator->state == COORDINATOR_ABORTED ? coordinator->reason.status
+                                                         : OST_TXN_FINISHED;
+    }
+    int status = write_buffer_put(&coordinator->writes, write, out_why);
+    if (status == OST_OK && coordinator->anchor.bytes_count == 0)
+        coordinator->anchor = arena_copy(&coordinator->arena, write->key);
+    return status;
+}
+
+const struct write_buffer *coordinator_writes(const struct coordinator *coordinator)
+{
+    return &coordinator->writes;
+}
+
+enum coordinator_state coordinator_state(const struct coordinator *coordinator)
+{
+    return coordinator->state;
+}
+
+int coordinator_status(const struct coordinator *coordinator)
+{
+    if (coordinator->state == COORDINATOR_ABORTED)
+        return coordinator->reason.status;
+    return coordinator->state == COORDINATOR_UNKNOWN ? OST_MAYBE_COMMITTED : OST_OK;
+}
+
+timestamp_t coordinator_commit_timestamp(const struct coordinator *coordinator)
+{
+    return coordinator->state == COORDINATOR_COMMITTED ? coordinator->commit_timestamp : 0;
+}
+
+uint32_t coordinator_groups_count(const struct coordinator *coordinator)
+{
+    return coordinator->members_count;
+}
+
+const struct coordinator_reason *coordinator_reason(const struct coordinator *coordinator)
+{
+    return &coordinator->reason;
+}
+
+bool coordinator_is_done(const struct coordinator *coordinator)
+{
+    if (coordinator->state != COORDINATOR_COMMITTED && coordinator->state != COORDINATOR_ABORTED)
+        return false;
+    for (uint32_t slot = 0; slot < coordinator->members_count; slot++) {
+        if (coordinator->members[slot].request != REQUEST_NONE)
+            return false;
+    }
+    return true;
+}
+
+bool coordinator_slot_is_background(const struct coordinator *coordinator, uint32_t slot)
+{
+    (void)slot;
+    return coordinator->state == COORDINATOR_COMMITTED || coordinator->state == COORDINATOR_ABORTED;
+}
+
+/* --- Members -------------------------------------------------------------------------------------
+ */
+
+static struct coordinator_member *member_add(struct coordinator *coordinator, group_id_t group)
+{
+    if (coordinator->members_count == coordinator->members_capacity) {
+        uint32_t old = coordinator->members_capacity;
+        uint32_t capacity = old ? 2 * old : 2;
+        coordinator->members =
+            memory_realloc(coordinator->members, capacity * sizeof(coordinator->members[0]));
+        memset(coordinator->members + old, 0, (capacity - old) * sizeof(coordinator->members[0]));
+        coordinator->members_capacity = capacity;
+    }
+    struct coordinator_member *member = &coordinator->members[coordinator->members_count++];
+    member->group = group;
+    member->entry = (struct lock_entry_number){0};
+    member->touched_count = 0;
+    member->request = REQUEST_NONE;
+    member->voted = false;
+    buffer_reset(&member->write_set);
+    return member;
+}
+
+static struct coordinator_member *member_find_or_add(struct coordinator *coordinator,
+                                                     group_id_t group)
+{
+    for (uint32_t slot = 0; slot < coordinator->members_count; slot++) {
+        if (coordinator->members[slot].group == group)
+            return &coordinator->members[slot];
+    }
+    return member_add(coordinator, group);
+}
+
+/* Remembers that the transaction holds something in the range of `key`. */
+static void member_touch(struct coordinator *coordinator, struct coordinator_member *member,
+                         struct bytes key, struct bytes range_start)
+{
+    for (uint32_t index = 0; index < member->touched_count; index++) {
+        if (bytes_equal(member->touched[index].range_start, range_start))
+            return;
+    }
+    if (member->touched_count == member->touched_capacity) {
+        member->touched_capacity = member->touched_capacity ? 2 * member->touched_capacity : 2;
+        member->touched =
+            memory_realloc(member->touched, member->touched_capacity * sizeof(*member->touched));
+    }
+    member->touched[member->touched_count++] = (struct touched_range){
+        .key = arena_copy(&coordinator->arena, key),
+        .range_start = arena_copy(&coordinator->arena, range_start),
+    };
+}
+
+/* --- Ends ----------------------------------------------------------------------------------------
+ */
+
+static void reason_set(struct coordinator *coordinator, int status,
+                       const Ostraka__AnswerHeader *header, const char *text)
+{
+    struct coordinator_reason *reason = &coordinator->reason;
+    *reason = (struct coordinator_reason){.status = status, .text = text};
+    if (!header)
+        return;
+    reason->key = arena_copy(&coordinator->arena, bytes_of(header->key.data, header->key.len));
+    reason->other = txn_id_of_message(header->other);
+    reason->other_age = txn_age_of_message(header->other_age);
+    reason->waited_ms = header->waited_ms;
+    if (header->text && header->text[0])
+        reason->text = arena_printf(&coordinator->arena, "%s", header->text);
+}
+
+static void finish(struct coordinator *coordinator, enum coordinator_state state,
+                   struct coordinator_update *update)
+{
+    coordinator_move(coordinator, state);
+    coordinator->heartbeat_ns = NS_NEVER;
+    update->finished = true;
+}
+
+static void release_locks(struct coordinator *coordinator, uint32_t slot,
+                          struct coordinator_update *update)
+{
+    struct coordinator_member *member = &coordinator->members[slot];
+    /* A Prepare that is under way may hold or wait for locks, with or without an entry. */
+    if (member->entry.term != 0 || member->request == REQUEST_PREPARE || member->voted)
+        slot_send(coordinator, slot, REQUEST_RELEASE, update);
+    else
+        slot_end(coordinator, slot, update);
+}
+
+/* C1: the caller knows that nothing was or will be committed; `coordinator->reason` tells why. */
+static void abort_now(struct coordinator *coordinator, struct coordinator_update *update)
+{
+    enum coordinator_state from = coordinator->state;
+    bool may_be_prepared = from == COORDINATOR_PREPARING && !coordinator->one_group;
+    finish(coordinator, COORDINATOR_ABORTED, update);
+    for (uint32_t slot = 0; slot < coordinator->members_count; slot++) {
+        /* A tombstone at home: a Prepare that comes late meets it. */
+        if (may_be_prepared && slot == coordinator->home)
+            slot_send(coordinator, slot, REQUEST_ABORT, update);
+        else if (from == COORDINATOR_COMMITTING || from == COORDINATOR_SETTLING)
+            slot_end(coordinator, slot, update); /* home knows, and tells the others */
+        else
+            release_locks(coordinator, slot, update);
+    }
+}
+
+static void committed(struct coordinator *coordinator, timestamp_t timestamp,
+                      struct coordinator_update *update)
+{
+    bool validated = coordinator->state == COORDINATOR_VALIDATING;
+    coordinator->commit_timestamp = timestamp;
+    coordinator->reason = (struct coordinator_reason){0};
+    finish(coordinator, COORDINATOR_COMMITTED, update);
+    for (uint32_t slot = 0; slot < coordinator->members_count; slot++) {
+        if (validated)
+            release_locks(coordinator, slot, update);
+        else
+            slot_end(coordinator, slot, update);
+    }
+}
+
+static void unknown(struct coordinator *coordinator, const Ostraka__AnswerHeader *header,
+                    const char *text, struct coordinator_update *update)
+{
+    coordinator->resume_state = coordinator->state;
+    coordinator->was_unknown = true;
+    if (coordinator->state != COORDINATOR_SETTLING)
+        reason_set(coordinator, OST_MAYBE_COMMITTED, header, text);
+    slot_end(coordinator, coordinator->home, update);
+    finish(coordinator, COORDINATOR_UNKNOWN, update);
+}
+
+static void settle(struct coordinator *coordinator, struct coordinator_update *update)
+{
+    coordinator_move(coordinator, COORDINATOR_SETTLING);
+    slot_send(coordinator, coordinator->home, REQUEST_ABORT, update);
+}
+
+/* --- Committing ----------------------------------------------------------------------------------
+ */
+
+/* Gives each write to the group of its key. Ranges come in key order as the writes do, so that the
+ * map is asked once a range. */
+static bool writes_assign(struct coordinator *coordinator)
+{
+    struct coordinator_route route = {0};
+    bool routed = false;
+    group_id_t group = 0;
+    struct coordinator_member *member = NULL;
+    for (struct write_buffer_entry *entry =
+             write_buffer_first(&coordinator->writes, bytes_of(NULL, 0));
+         entry; entry = write_buffer_next(entry)) {
+        struct write write = write_buffer_entry_write(entry);
+        if (!routed || !key_in_range(write.key, route.range_start, route.range_end)) {
+            if (!coordinator->route(coordinator->route_context, write.key, &route))
+                return false;
+            routed = true;
+            group = route.group;
+            member = member_find_or_add(coordinator, group);
+            member_touch(coordinator, member, write.key, route.range_start);
+        }
+        if (bytes_equal(write.key, coordinator->anchor))
+            coordinator->home = (uint32_t)(member - coordinator->members);
+        write_set_append(&member->write_set, &write);
+    }
+    return true;
+}
+
+static void commit_asked(struct coordinator *coordinator, const struct coordinator_event *event,
+                         struct coordinator_update *update)
+{
+    if (coordinator->state == COORDINATOR_UNKNOWN) {
+        enum coordinator_request request = REQUEST_PREPARE;
+        if (coordinator->resume_state == COORDINATOR_COMMITTING)
+            request = REQUEST_COMMIT;
+        else if (coordinator->resume_state == COORDINATOR_SETTLING)
+            request = REQUEST_ABORT;
+        coordinator_move(coordinator, coordinator->resume_state);
+        slot_send(coordinator, coordinator->home, request, update);
+        return;
+    }
+    ASSERT(coordinator->state == COORDINATOR_GROWING);
+    coordinator->heartbeat_ns = NS_NEVER;
+    coordinator->deadline = event->deadline;
+    if (coordinator->anchor.bytes_count == 0) {
+        if (coordinator->members_count == 0) {
+            committed(coordinator, 0, update);
+            return;
+        }
+        coordinator_move(coordinator, COORDINATOR_VALIDATING);
+        for (uint32_t slot = 0; slot < coordinator->members_count; slot++)
+            slot_send(coordinator, slot, REQUEST_VALIDATE, update);
+        return;
+    }
+    if (!writes_assign(coordinator)) {
+        reason_set(coordinator, OST_NOT_READY, NULL, "there is no map yet");
+        abort_now(coordinator, update);
+        return;
+    }
+    coordinator->one_group = coordinator->members_count == 1;
+    coordinator_move(coordinator, COORDINATOR_PREPARING);
+    for (uint32_t slot = 0; slot < coordinator->members_count; slot++)
+        slot_send(coordinator, slot, REQUEST_PREPARE, update);
+}
+
+/* May another try of the one-group commit have been done, or be done yet? */
+static bool is_in_doubt(const struct coordinator *coordinator,
+                        const struct coordinator_event *event)
+{
+    return coordinator->one_group && (event->in_doubt || coordinator->was_unknown);
+}
+
+static void prepare_answered(struct coordinator *coordinator, const struct coordinator_event *event,
+                             int status, struct coordinator_update *update)
+{
+    struct coordinator_member *member = &coordinator->members[event->slot];
+    if (status != OST_OK) {
+        reason_set(coordinator, status, event->header, NULL);
+        /* Of a one-group commit an earlier try may be done yet, unless the answer came out of the
+         * log: an outcome, or the log's time, which never falls. */
+        bool is_final = status == OST_ABORTED || status == OST_DEADLINE_EXCEEDED;
+        if (is_in_doubt(coordinator, event) && !is_final) {
+            settle(coordinator, update);
+            return;
+        }
+        if (status == OST_WOUNDED || status == OST_LOCKS_LOST)
+            member->entry = (struct lock_entry_number){0};
+        member->request = REQUEST_NONE;
+        abort_now(coordinator, update);
+        return;
+    }
+    member->request = REQUEST_NONE;
+    if (coordinator->one_group) {
+        committed(coordinator, event->timestamp, update);
+        return;
+    }
+    member->voted = true;
+    if (event->timestamp > coordinator->commit_timestamp)
+        coordinator->commit_timestamp = event->timestamp;
+    for (uint32_t slot = 0; slot < coordinator->members_count; slot++) {
+        if (!coordinator->members[slot].voted)
+            return;
+    }
+    coordinator_move(coordinator, COORDINATOR_COMMITTING); /* C2 */
+    slot_send(coordinator, coordinator->home, REQUEST_COMMIT, update);
+}
+
+static void commit_answered(struct coordinator *coordinator, const struct coordinator_event *event,
+                            int status, struct coordinator_update *update)
+{
+    coordinator->members[event->slot].request = REQUEST_NONE;
+    if (status == OST_OK) {
+        committed(coordinator, event->timestamp ? event->timestamp : coordinator->commit_timestamp,
+                  update);
+    } else if (status == OST_ABORTED) {
+        reason_set(coordinator, status, event->header, NULL);
+        abort_now(coordinator, update);
+    } else if (status == OST_UNKNOWN_TXN) {
+        /* T6: home had its record; it was forgotten, which comes after the deadline and a minute.
+         */
+        unknown(coordinator, event->header, "home does not know the transaction any more", update);
+    } else {
+        reason_set(coordinator, status, event->header, NULL);
+        settle(coordinator, update);
+    }
+}
+
+static void settle_answered(struct coordinator *coordinator, const struct coordinator_event *event,
+                            int status, struct coordinator_update *update)
+{
+    coordinator->members[event->slot].request = REQUEST_NONE;
+    if (status == OST_EXISTS)
+        committed(coordinator, event->timestamp, update);
+    else if (status == OST_OK || status == OST_ABORTED || status == OST_DEADLINE_EXCEEDED)
+        abort_now(coordinator, update); /* with the reason of the refusal that led here */
+    else
+        unknown(coordinator, event->header, NULL, update);
+}
+
+static void validate_answered(struct coordinator *coordinator,
+                              const struct coordinator_event *event, int status,
+                              struct coordinator_update *update)
+{
+    struct coordinator_member *member = &coordinator->members[event->slot];
+    member->request = REQUEST_NONE;
+    if (status != OST_OK) {
+        reason_set(coordinator, status, event->header, NULL);
+        if (status == OST_WOUNDED || status == OST_LOCKS_LOST)
+            member->entry = (struct lock_entry_number){0};
+        abort_now(coordinator, update);
+        return;
+    }
+    for (uint32_t slot = 0; slot < coordinator->members_count; slot++) {
+        if (coordinator->members[slot].request != REQUEST_NONE)
+            return;
+    }
+    committed(coordinator, 0, update);
+}
+
+static void answered(struct coordinator *coordinator, const struct coordinator_event *event,
+                     struct coordinator_update *update)
+{
+    struct coordinator_member *member = &coordinator->members[event->slot];
+    int status = event->header ? event->header->status : OST_OK;
+    if (coordinator_slot_is_background(coordinator, event->slot)) {
+        member->request = REQUEST_NONE;
+        return;
+    }
+    switch (member->request) {
+    case REQUEST_PREPARE:
+        prepare_answered(coordinator, event, status, update);
+        break;
+    case REQUEST_COMMIT:
+        commit_answered(coordinator, event, status, update);
+        break;
+    case REQUEST_ABORT:
+        settle_answered(coordinator, event, status, update);
+        break;
+    case REQUEST_VALIDATE:
+        validate_answered(coordinator, event, status, update);
+        break;
+    case REQUEST_RELEASE:
+    case REQUEST_NONE:
+        break;
+    }
+}
+
+/* Does each group's part still lie in one group, and no other's part there? Moves members whose
+ * ranges have all gone to the same new group; a member with locks cannot follow them. */
+static bool member_reroute(struct coordinator *coordinator, uint32_t slot)
+{
+    struct coordinator_member *member = &coordinator->members[slot];
+    group_id_t group = member->group;
+    for (uint32_t index = 0; index < member->touched_count; index++) {
+        struct coordinator_route route;
+        if (!coordinator->route(coordinator->route_context, member->touched[index].key, &route))
+            return true; /* no map: later */
+        if (index > 0 && route.group != group)
+            return false;
+        group = route.group;
+    }
+    if (group == member->group)
+        return true;
+    if (member->entry.term != 0)
+        return false;
+    for (uint32_t other = 0; other < coordinator->members_count; other++) {
+        if (coordinator->members[other].group == group)
+            return false;
+    }
+    member->group = group;
+    return true;
+}
+
+/* A split may have cut a range in two: every write's range must be named. */
+static void member_retouch(struct coordinator *coordinator, uint32_t slot)
+{
+    struct coordinator_member *member = &coordinator->members[slot];
+    struct reader reader = reader_of(buffer_bytes(&member->write_set));
+    struct coordinator_route route = {0};
+    bool routed = false;
+    struct write write;
+    while (write_set_next(&reader, &write) == OST_OK) {
+        if (routed && key_in_range(write.key, route.range_start, route.range_end))
+            continue;
+        if (!coordinator->route(coordinator->route_context, write.key, &route))
+            return;
+        routed = true;
+        member_touch(coordinator, member, write.key, route.range_start);
+    }
+}
+
+static void reroute(struct coordinator *coordinator, const struct coordinator_event *event,
+                    struct coordinator_update *update)
+{
+    struct coordinator_member *member = &coordinator->members[event->slot];
+    if (member->request == REQUEST_NONE)
+        return;
+    if (coordinator_slot_is_background(coordinator, event->slot) &&
+        member->request == REQUEST_RELEASE) {
+        slot_end(coordinator, event->slot, update); /* the locks did not move with the range */
+        return;
+    }
+    if (member->request == REQUEST_VALIDATE) {
+        reason_set(coordinator, OST_LOCKS_LOST, event->header, "a range moved");
+        member->request = REQUEST_NONE;
+        abort_now(coordinator, update);
+        return;
+    }
+    if (member->request == REQUEST_PREPARE) {
+        member_retouch(coordinator, event->slot);
+        if (!member_reroute(coordinator, event->slot)) {
+            reason_set(coordinator, OST_RANGE_MOVED, event->header,
+                       "ranges moved between groups while it committed");
+            if (is_in_doubt(coordinator, event))
+                settle(coordinator, update);
+            else
+                abort_now(coordinator, update);
+            return;
+        }
+    }
+    slot_send(coordinator, event->slot, member->request, update);
+}
+
+static void gave_up(struct coordinator *coordinator, const struct coordinator_event *event,
+                    struct coordinator_update *update)
+{
+    struct coordinator_member *member = &coordinator->members[event->slot];
+    if (member->request == REQUEST_NONE)
+        return;
+    if (coordinator_slot_is_background(coordinator, event->slot)) {
+        slot_end(coordinator, event->slot, update);
+        return;
+    }
+    bool nothing_asked_that_commits =
+        coordinator->state == COORDINATOR_VALIDATING ||
+        (coordinator->state == COORDINATOR_PREPARING && !coordinator->one_group);
+    if (nothing_asked_that_commits) {
+        reason_set(coordinator, OST_DEADLINE_EXCEEDED, event->header,
+                   "a group did not answer before the deadline");
+        abort_now(coordinator, update);
+        return;
+    }
+    unknown(coordinator, event->header, "home did not answer before the deadline", update);
+}
+
+/* --- Growing -------------------------------------------------------------------------------------
+ */
+
+static void locks_gone(struct coordinator *coordinator, group_id_t group, int status,
+                       const Ostraka__AnswerHeader *header, struct coordinator_update *update)
+{
+    reason_set(coordinator, status, header, NULL);
+    for (uint32_t slot = 0; slot < coordinator->members_count; slot++) {
+        if (coordinator->members[slot].group == group)
+            coordinator->members[slot].entry = (struct lock_entry_number){0};
+    }
+    abort_now(coordinator, update);
+    update->finished = false; /* no commit was asked for */
+}
+
+static void read_answered(struct coordinator *coordinator, const struct coordinator_event *event,
+                          struct coordinator_update *update)
+{
+    if (coordinator->state != COORDINATOR_GROWING)
+        return;
+    int status = event->header ? event->header->status : OST_OK;
+    if (status == OST_LOCKS_LOST || status == OST_WOUNDED || status == OST_ABORTED) {
+        locks_gone(coordinator, event->group, status, event->header, update);
+        return;
+    }
+    if (status != OST_OK) { /* the entry, if there is one, stands: only this read failed */
+        reason_set(coordinator, status, event->header, NULL);
+        return;
+    }
+    struct coordinator_member *member = member_find_or_add(coordinator, event->group);
+    bool same =
+        member->entry.term == event->entry.term && member->entry.counter == event->entry.counter;
+    if (event->entry.term == 0 || (member->entry.term != 0 && !same)) {
+        /* T1: locks under two numbers: those under the first are gone. */
+        locks_gone(coordinator, event->group, OST_LOCKS_LOST, event->header, update);
+        return;
+    }
+    if (coordinator->heartbeat_ns == NS_NEVER)
+        coordinator->heartbeat_ns = event->now_ns + COORDINATOR_HEARTBEAT_MS * NS_PER_MS;
+    member->entry = event->entry;
+    struct coordinator_route route;
+    struct bytes range_start = event->key;
+    if (coordinator->route(coordinator->route_context, event->key, &route))
+        range_start = route.range_start;
+    member_touch(coordinator, member, event->key, range_start);
+}
+
+static void rollback_asked(struct coordinator *coordinator, struct coordinator_update *update)
+{
+    switch (coordinator->state) {
+    case COORDINATOR_GROWING:
+    case COORDINATOR_VALIDATING:
+        break;
+    case COORDINATOR_PREPARING:
+        if (!coordinator->one_group)
+            break;
+        unknown(coordinator, NULL, "rolled back while it committed", update);
+        return;
+    case COORDINATOR_COMMITTING:
+    case COORDINATOR_SETTLING:
+        unknown(coordinator, NULL, "rolled back while it committed", update);
+        return;
+    case COORDINATOR_COMMITTED:
+    case COORDINATOR_ABORTED:
+    case COORDINATOR_UNKNOWN:
+        return;
+    }
+    reason_set(coordinator, OST_CANCELED, NULL, "rolled back");
+    abort_now(coordinator, update);
+}
+
+static void heartbeats_send(struct coordinator *coordinator, nanoseconds_t now_ns,
+                            struct coordinator_update *update)
+{
+    if (coordinator->state != COORDINATOR_GROWING || now_ns < coordinator->heartbeat_ns)
+        return;
+    for (uint32_t slot = 0; slot < coordinator->members_count; slot++)
+        slots_add(&update->heartbeat, &update->heartbeat_count, &update->heartbeat_capacity, slot);
+    coordinator->heartbeat_ns = now_ns + COORDINATOR_HEARTBEAT_MS * NS_PER_MS;
+}
+
+void coordinator_step(struct coordinator *coordinator, const struct coordinator_event *event,
+                      struct coordinator_update *update)
+{
+    switch (event->type) {
+    case COORDINATOR_EV_READ_ANSWERED:
+        read_answered(coordinator, event, update);
+        break;
+    case COORDINATOR_EV_COMMIT_ASKED:
+        commit_asked(coordinator, event, update);
+        break;
+    case COORDINATOR_EV_ANSWERED:
+        answered(coordinator, event, update);
+        break;
+    case COORDINATOR_EV_REROUTE:
+        reroute(coordinator, event, update);
+        break;
+    case COORDINATOR_EV_GAVE_UP:
+        gave_up(coordinator, event, update);
+        break;
+    case COORDINATOR_EV_LOCKS_GONE:
+        if (coordinator->state == COORDINATOR_GROWING)
+            locks_gone(coordinator, event->group,
+                       event->header ? event->header->status : OST_LOCKS_LOST, event->header,
+                       update);
+        break;
+    case COORDINATOR_EV_ROLLBACK_ASKED:
+        rollback_asked(coordinator, update);
+        break;
+    case COORDINATOR_EV_TIMER:
+        heartbeats_send(coordinator, event->now_ns, update);
+        break;
+    }
+    update->deadline_ns = coordinator->heartbeat_ns;
+}

@@ -1,0 +1,56 @@
+/* coordinator_internal.h: what coordinator.c (decisions) and coordinator_encode.c (frames) share.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "txn/coordinator.h"
+
+/* What is asked of a group at the moment. */
+enum coordinator_request {
+    REQUEST_NONE,
+    REQUEST_PREPARE, /* with one_group: the whole commit */
+    REQUEST_COMMIT,  /* to home */
+    REQUEST_ABORT,   /* to home: its record or a tombstone decides */
+    REQUEST_RELEASE, /* only drop the locks */
+    REQUEST_VALIDATE,
+};
+
+/* A range in which the transaction holds something: one key of it stands for it, so that the range
+ * and its epoch are found again after a split or a move. */
+struct touched_range {
+    struct bytes key;
+    struct bytes range_start; /* as it was, to tell ranges apart */
+};
+
+/* One group that takes part. Its index is its slot. */
+struct coordinator_member {
+    group_id_t group;
+    struct lock_entry_number entry; /* 0,0: no locks there */
+    struct touched_range *touched;
+    uint32_t touched_count, touched_capacity;
+    struct buffer write_set; /* encoded once, when the commit is asked for (C3) */
+    enum coordinator_request request;
+    bool voted;
+};
+
+struct coordinator {
+    coordinator_route_fn route;
+    void *route_context;
+    struct txn_id id;
+    struct txn_age age;
+    enum coordinator_state state;
+    enum coordinator_state resume_state; /* UNKNOWN: where asking again goes on */
+    struct arena arena;                  /* touched keys, the anchor, the reason */
+    struct write_buffer writes;
+    struct bytes anchor; /* empty: nothing was written */
+    struct coordinator_member *members;
+    uint32_t members_count, members_capacity;
+    uint32_t home; /* slot; with an anchor, once the commit was asked for */
+    bool one_group;
+    bool was_unknown; /* tries of before may be under way still, whatever the event says */
+    timestamp_t deadline;
+    timestamp_t commit_timestamp; /* highest vote; the final one when COMMITTED */
+    struct coordinator_reason reason;
+    nanoseconds_t heartbeat_ns; /* the next one */
+};

@@ -1,0 +1,89 @@
+/* master_internal.h: what the files of this room share. */
+#pragma once
+
+#include "base/arena.h"
+#include "shardmaster/master.h"
+#include "shardmaster/master_map.h"
+#include "shardmaster/oracle.h"
+
+#include <bsd/sys/queue.h>
+
+/* Somebody who asked for timestamps. In order of arrival; so read ids grow along the queue. */
+struct master_request {
+    TAILQ_ENTRY(master_request) link;
+    uint64_t connection_id;
+    uint64_t request_id;
+    uint32_t count;
+    nanoseconds_t arrived_ns;
+    uint64_t read_id; /* the round that began after it came (O2); 0: none yet */
+};
+TAILQ_HEAD(master_requests, master_request);
+
+struct master_report; /* the last report of a store */
+struct master_hint;   /* who leads a group, as reported */
+
+/* What the leader alone knows; gone with its leadership. */
+struct master_leader {
+    struct master_report *reports; /* by store */
+    struct master_hint *hints;     /* by group */
+    bool *range_proposed;          /* RangeAssigned is under way, by the range's place */
+    size_t ranges_count;
+    size_t range_next;             /* where the next pass over unassigned ranges begins */
+    bool bootstrap_proposed;
+    nanoseconds_t led_ns;
+    nanoseconds_t reconciled_ns;
+    bool reconcile_soon;
+    nanoseconds_t pushed_ns;
+    bool map_changed;              /* push, at once (but no more often than every 50 ms) */
+    bool hints_changed;            /* push, once the picture is whole */
+};
+
+struct master {
+    struct master_options options;
+    struct master_rows rows;
+    struct raft_host *host;
+    struct outbox *outbox;
+    replica_id_t replica;
+    nanoseconds_t now_ns;
+    uint64_t wall_ms;
+
+    /* The replicated state. Leader hints in the map are zero but while it is encoded for a push. */
+    struct arena map_arena;
+    Ostraka__Map *map;
+    timestamp_t ceiling;
+    uint64_t next_replica, next_group;
+    struct raft_snapshot_meta meta;
+
+    /* Rows that lag behind it. */
+    bool meta_dirty, map_dirty, oracle_dirty;
+    bool restoring; /* the pool writes the rows */
+    bool save_failed;
+    raft_index_t flushed_index;
+
+    struct raft_leadership leadership;
+    struct oracle oracle;
+    struct master_requests requests;
+    uint32_t requests_count;
+    uint64_t confirmed_read_id; /* requests up to this round may be served */
+    struct master_leader leader;
+};
+
+/* master_machine.c */
+extern const struct raft_state_machine_ops master_machine_ops;
+OST_MUST_CHECK int master_rows_load(struct master *master, char *out_why);
+void master_rows_save(struct master *master);
+OST_MUST_CHECK int master_propose(struct master *master, const Ostraka__MasterCommand *command);
+
+/* master.c: called back by the machine. */
+void master_leadership_changed(struct master *master, const struct raft_leadership *leadership);
+void master_read_ready(struct master *master, uint64_t read_id, int status);
+/* Serves who may be served, and raises the ceiling in time. */
+void master_oracle_step(struct master *master);
+
+/* master_leader.c */
+void master_leader_began(struct master *master);
+void master_leader_ended(struct master *master);
+void master_leader_map_changed(struct master *master);
+OST_MUST_CHECK int master_leader_report(struct master *master, struct bytes message);
+void master_leader_timer(struct master *master);
+nanoseconds_t master_leader_deadline_ns(const struct master *master);

@@ -1,0 +1,385 @@
+/* master_leader.c: what group 0's leader sees to: the map is an intent, the stores and the groups'
+ * logs are the truth; it tells them until their reports agree, and tells everybody the map. Nothing
+ * here is replicated: a new leader hears the reports within a second and goes on.
+ */
+#include "base/log.h"
+#include "base/memory.h"
+#include "proto/frame.h"
+#include "shardmaster/master_internal.h"
+
+#include <stdlib.h>
+
+#define uthash_malloc(bytes_count) memory_alloc(bytes_count)
+#include <uthash.h>
+
+#define PUSH_EVERY_NS_MIN     (50 * NS_PER_MS)
+#define RECONCILE_SOON_NS_MIN (50 * NS_PER_MS)
+/* A push may be lost, and hints have no epoch by which a store could tell. */
+#define PUSH_EVERY_NS_MAX (5 * NS_PER_S)
+/* How long a new leader waits for every store's report before it pushes hints: half a picture would
+ * overwrite what the stores know. */
+#define PICTURE_WAIT_NS     (1500 * NS_PER_MS)
+#define FRAMES_PER_PASS_MAX 1024u
+
+struct master_report {
+    store_id_t store;
+    struct arena arena;
+    Ostraka__StoreReport *message;
+    UT_hash_handle hh;
+};
+
+struct master_hint {
+    group_id_t group;
+    store_id_t leader_store;
+    raft_term_t term;
+    UT_hash_handle hh;
+};
+
+static struct master_report *report_find(const struct master_leader *leader, store_id_t store)
+{
+    struct master_report *report;
+    HASH_FIND(hh, leader->reports, &store, sizeof(store), report);
+    return report;
+}
+
+static struct master_hint *hint_find(const struct master_leader *leader, group_id_t group)
+{
+    struct master_hint *hint;
+    HASH_FIND(hh, leader->hints, &group, sizeof(group), hint);
+    return hint;
+}
+
+void master_leader_ended(struct master *master)
+{
+    struct master_leader *leader = &master->leader;
+    struct master_report *report, *next_report;
+    HASH_ITER (hh, leader->reports, report, next_report) {
+        HASH_DEL(leader->reports, report);
+        arena_fini(&report->arena);
+        free(report);
+    }
+    struct master_hint *hint, *next_hint;
+    HASH_ITER (hh, leader->hints, hint, next_hint) {
+        HASH_DEL(leader->hints, hint);
+        free(hint);
+    }
+    free(leader->range_proposed);
+    *leader = (struct master_leader){0};
+}
+
+static void leader_propose_bootstrap(struct master *master)
+{
+    struct arena arena;
+    arena_init(&arena);
+    const Ostraka__Map *map = master_bootstrap_map(&master->options, &arena);
+    Ostraka__MasterCommand__Bootstrap bootstrap = OSTRAKA__MASTER_COMMAND__BOOTSTRAP__INIT;
+    bootstrap.cluster_id = map->cluster_id;
+    bootstrap.n_stores = map->n_stores;
+    bootstrap.stores = map->stores;
+    bootstrap.n_groups = map->n_groups;
+    bootstrap.groups = map->groups;
+    bootstrap.n_ranges = map->n_ranges;
+    bootstrap.ranges = map->ranges;
+    Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
+    command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_BOOTSTRAP;
+    command.bootstrap = &bootstrap;
+    master->leader.bootstrap_proposed = master_propose(master, &command) == OST_OK;
+    arena_fini(&arena);
+}
+
+/* A map of other ranges is another map: what was under way for the old one means nothing. */
+static void leader_fit_ranges(struct master *master)
+{
+    struct master_leader *leader = &master->leader;
+    if (leader->ranges_count == master->map->n_ranges)
+        return;
+    free(leader->range_proposed);
+    leader->ranges_count = master->map->n_ranges;
+    leader->range_proposed = memory_alloc_zeroed(leader->ranges_count, sizeof(bool));
+}
+
+void master_leader_began(struct master *master)
+{
+    master_leader_ended(master);
+    struct master_leader *leader = &master->leader;
+    leader->led_ns = master->now_ns;
+    leader->pushed_ns = master->now_ns;
+    leader_fit_ranges(master);
+    if (master->map->epoch == 0)
+        leader_propose_bootstrap(master);
+}
+
+void master_leader_map_changed(struct master *master)
+{
+    if (!master->leadership.ready)
+        return;
+    struct master_leader *leader = &master->leader;
+    leader->map_changed = true;
+    leader->reconcile_soon = true;
+    leader_fit_ranges(master);
+}
+
+/* --- the map, to the stores --- */
+
+static struct blob *map_frame(struct master *master)
+{
+    Ostraka__Map *map = master->map;
+    for (size_t index = 0; index < map->n_groups; index++) {
+        const struct master_hint *hint = hint_find(&master->leader, map->groups[index]->id);
+        map->groups[index]->leader_store = hint ? hint->leader_store : 0;
+        map->groups[index]->leader_term = hint ? hint->term : 0;
+    }
+    map->heard_timestamp = raft_host_heard_timestamp(master->host);
+    struct blob *frame = frame_encode(FRAME_MAP_ANSWER, 0, &map->base, NULL, 0);
+    /* What only this leader believes must not get into rows and snapshots. */
+    for (size_t index = 0; index < map->n_groups; index++) {
+        map->groups[index]->leader_store = 0;
+        map->groups[index]->leader_term = 0;
+    }
+    map->heard_timestamp = 0;
+    return frame;
+}
+
+static bool leader_sees_all_stores(const struct master *master)
+{
+    return HASH_COUNT(master->leader.reports) >= master->map->n_stores ||
+           master->now_ns - master->leader.led_ns >= PICTURE_WAIT_NS;
+}
+
+static bool leader_push_is_due(const struct master *master)
+{
+    const struct master_leader *leader = &master->leader;
+    nanoseconds_t since_ns = master->now_ns - leader->pushed_ns;
+    if (master->map->epoch == 0)
+        return false;
+    bool wanted = leader->map_changed || (leader->hints_changed && leader_sees_all_stores(master));
+    return (wanted && since_ns >= PUSH_EVERY_NS_MIN) || since_ns >= PUSH_EVERY_NS_MAX;
+}
+
+static void leader_push(struct master *master)
+{
+    struct blob *frame = map_frame(master);
+    for (size_t index = 0; index < master->map->n_stores; index++)
+        outbox_to_store(master->outbox, master->map->stores[index]->id, CHANNEL_CONTROL,
+                        blob_ref(frame));
+    blob_unref(frame);
+    master->leader.pushed_ns = master->now_ns;
+    master->leader.map_changed = false;
+    master->leader.hints_changed = false;
+}
+
+/* --- reports --- */
+
+/* The highest term wins: of two stores that each say they lead, the older is deposed. */
+static void leader_take_hint(struct master *master, const Ostraka__ReplicaReport *replica,
+                             store_id_t reporter)
+{
+    store_id_t leader_store = replica->leads ? reporter : replica->leader_store;
+    const Ostraka__GroupInfo *group = master_map_group(master->map, replica->group);
+    if (leader_store == 0 || !group || !master_map_store(master->map, leader_store))
+        return;
+    struct master_hint *hint = hint_find(&master->leader, replica->group);
+    if (hint && replica->term <= hint->term)
+        return;
+    if (!hint) {
+        hint = memory_alloc_zeroed(1, sizeof(*hint));
+        hint->group = replica->group;
+        HASH_ADD(hh, master->leader.hints, group, sizeof(hint->group), hint);
+    }
+    hint->leader_store = leader_store;
+    hint->term = replica->term;
+    master->leader.hints_changed = true;
+}
+
+/* The group's own log says that it owns the range: the map may say so too. */
+static void leader_take_range(struct master *master, group_id_t group,
+                              const Ostraka__RangeInfo *reported)
+{
+    const Ostraka__Map *map = master->map;
+    size_t place = master_map_place_of_key(map, master_bytes(reported->start));
+    if (place >= master->leader.ranges_count || master->leader.range_proposed[place])
+        return;
+    const Ostraka__RangeInfo *range = map->ranges[place];
+    if (range->assigned || range->group != group || range->epoch != reported->epoch ||
+        !bytes_equal(master_bytes(range->start), master_bytes(reported->start)) ||
+        !bytes_equal(master_bytes(range->end), master_bytes(reported->end)))
+        return;
+    Ostraka__MasterCommand__RangeAssigned assigned = OSTRAKA__MASTER_COMMAND__RANGE_ASSIGNED__INIT;
+    assigned.start = range->start;
+    assigned.epoch = range->epoch;
+    assigned.group = range->group;
+    Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
+    command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_RANGE_ASSIGNED;
+    command.range_assigned = &assigned;
+    master->leader.range_proposed[place] = master_propose(master, &command) == OST_OK;
+}
+
+static void leader_use_report(struct master *master, const Ostraka__StoreReport *message)
+{
+    for (size_t index = 0; index < message->n_replicas; index++) {
+        const Ostraka__ReplicaReport *replica = message->replicas[index];
+        leader_take_hint(master, replica, message->store);
+        for (size_t range = 0; replica->leads && range < replica->n_ranges; range++)
+            leader_take_range(master, replica->group, replica->ranges[range]);
+    }
+    if (message->map_epoch < master->map->epoch)
+        outbox_to_store(master->outbox, message->store, CHANNEL_CONTROL, map_frame(master));
+    master->leader.reconcile_soon = true;
+}
+
+/* Reports that come before the map is made are kept: so it comes true at once. */
+static bool leader_knows_store(const struct master *master, store_id_t store)
+{
+    if (master->map->epoch != 0)
+        return master_map_store(master->map, store) != NULL;
+    for (size_t place = 0; place < master->options.initial_stores_count; place++)
+        if (master->options.initial_stores[place].id == store)
+            return true;
+    return false;
+}
+
+int master_leader_report(struct master *master, struct bytes bytes)
+{
+    struct arena arena;
+    arena_init(&arena);
+    Ostraka__StoreReport *message =
+        (Ostraka__StoreReport *)message_unpack(&ostraka__store_report__descriptor, bytes, &arena);
+    int status = message ? OST_OK : OST_PROTOCOL;
+    if (!message || !master->leadership.ready || !leader_knows_store(master, message->store)) {
+        arena_fini(&arena);
+        return status;
+    }
+    struct master_leader *leader = &master->leader;
+    struct master_report *report = report_find(leader, message->store);
+    if (report) {
+        arena_fini(&report->arena);
+    } else {
+        report = memory_alloc_zeroed(1, sizeof(*report));
+        report->store = message->store;
+        HASH_ADD(hh, leader->reports, store, sizeof(report->store), report);
+    }
+    report->arena = arena;
+    report->message = message;
+    leader_use_report(master, message);
+    return OST_OK;
+}
+
+/* --- making the map true --- */
+
+static bool report_has_replica(const Ostraka__StoreReport *message, group_id_t group,
+                               replica_id_t replica)
+{
+    for (size_t index = 0; index < message->n_replicas; index++)
+        if (message->replicas[index]->group == group &&
+            message->replicas[index]->replica == replica)
+            return true;
+    return false;
+}
+
+/* Every replica is told of all: they are the group's first configuration. */
+static void leader_create_replica(struct master *master, const Ostraka__GroupInfo *group,
+                                  const Ostraka__ReplicaInfo *replica)
+{
+    Ostraka__RaftConfiguration__Member members[REPLICAS_PER_GROUP_MAX];
+    Ostraka__RaftConfiguration__Member *pointers[REPLICAS_PER_GROUP_MAX];
+    ASSERT(group->n_replicas <= REPLICAS_PER_GROUP_MAX);
+    for (size_t index = 0; index < group->n_replicas; index++) {
+        ostraka__raft_configuration__member__init(&members[index]);
+        members[index].replica = group->replicas[index]->replica;
+        members[index].store = group->replicas[index]->store;
+        members[index].voter_old = true;
+        members[index].voter_new = true;
+        pointers[index] = &members[index];
+    }
+    Ostraka__RaftConfiguration configuration = OSTRAKA__RAFT_CONFIGURATION__INIT;
+    configuration.n_members = group->n_replicas;
+    configuration.members = pointers;
+    Ostraka__CreateReplica command = OSTRAKA__CREATE_REPLICA__INIT;
+    command.store = replica->store;
+    command.group = group->id;
+    command.group_epoch = group->epoch;
+    command.replica = replica->replica;
+    command.configuration = &configuration;
+    outbox_to_store(master->outbox, replica->store, CHANNEL_CONTROL,
+                    frame_encode(FRAME_CREATE_REPLICA, 0, &command.base, NULL, 0));
+}
+
+static void leader_create_replicas(struct master *master)
+{
+    uint32_t frames_count = 0;
+    for (size_t index = 0; index < master->map->n_groups; index++) {
+        const Ostraka__GroupInfo *group = master->map->groups[index];
+        for (size_t place = 0; place < group->n_replicas; place++) {
+            const Ostraka__ReplicaInfo *replica = group->replicas[place];
+            const struct master_report *report = report_find(&master->leader, replica->store);
+            if (!report || report_has_replica(report->message, group->id, replica->replica))
+                continue;
+            if (++frames_count > FRAMES_PER_PASS_MAX)
+                return;
+            leader_create_replica(master, group, replica);
+        }
+    }
+}
+
+static void leader_assign_ranges(struct master *master)
+{
+    struct master_leader *leader = &master->leader;
+    const Ostraka__Map *map = master->map;
+    uint32_t frames_count = 0;
+    for (size_t step = 0; step < map->n_ranges && frames_count < FRAMES_PER_PASS_MAX; step++) {
+        Ostraka__RangeInfo *range = map->ranges[leader->range_next++ % map->n_ranges];
+        const Ostraka__GroupInfo *group = master_map_group(map, range->group);
+        if (range->assigned)
+            continue;
+        Ostraka__AssignRange command = OSTRAKA__ASSIGN_RANGE__INIT;
+        command.group = group->id;
+        command.group_epoch = group->epoch;
+        command.range = range;
+        outbox_to_group(master->outbox, group->id,
+                        frame_encode(FRAME_ASSIGN_RANGE, 0, &command.base, NULL, 0));
+        frames_count++;
+    }
+}
+
+static nanoseconds_t leader_reconcile_ns(const struct master *master)
+{
+    const struct master_leader *leader = &master->leader;
+    nanoseconds_t wait_ns = master->options.reconcile_ms * NS_PER_MS;
+    if (leader->reconcile_soon && RECONCILE_SOON_NS_MIN < wait_ns)
+        wait_ns = RECONCILE_SOON_NS_MIN;
+    return leader->reconciled_ns + wait_ns;
+}
+
+static void leader_reconcile(struct master *master)
+{
+    struct master_leader *leader = &master->leader;
+    leader->reconciled_ns = master->now_ns;
+    leader->reconcile_soon = false;
+    if (master->map->epoch == 0) {
+        if (!leader->bootstrap_proposed)
+            leader_propose_bootstrap(master);
+        return;
+    }
+    leader_create_replicas(master);
+    leader_assign_ranges(master);
+}
+
+void master_leader_timer(struct master *master)
+{
+    if (leader_push_is_due(master))
+        leader_push(master);
+    if (leader_reconcile_ns(master) <= master->now_ns)
+        leader_reconcile(master);
+}
+
+nanoseconds_t master_leader_deadline_ns(const struct master *master)
+{
+    const struct master_leader *leader = &master->leader;
+    nanoseconds_t push_ns = leader->pushed_ns + PUSH_EVERY_NS_MAX;
+    if (leader->map_changed || (leader->hints_changed && leader_sees_all_stores(master)))
+        push_ns = leader->pushed_ns + PUSH_EVERY_NS_MIN;
+    else if (leader->hints_changed)
+        push_ns = leader->led_ns + PICTURE_WAIT_NS;
+    nanoseconds_t reconcile_ns = leader_reconcile_ns(master);
+    return push_ns < reconcile_ns ? push_ns : reconcile_ns;
+}

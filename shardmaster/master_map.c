@@ -1,0 +1,223 @@
+#include "shardmaster/master_map.h"
+
+#include "proto/frame.h"
+#include "shardmaster/master.h"
+
+#include <stdlib.h>
+
+static Ostraka__GroupInfo *bootstrap_group(const struct master_options *options, group_id_t id,
+                                           replica_id_t first_replica, struct arena *arena)
+{
+    size_t count = options->initial_stores_count;
+    Ostraka__GroupInfo *group = arena_alloc(arena, sizeof(*group));
+    ostraka__group_info__init(group);
+    group->id = id;
+    group->epoch = 1;
+    group->n_replicas = count;
+    group->replicas = arena_alloc(arena, count * sizeof(group->replicas[0]));
+    for (size_t place = 0; place < count; place++) {
+        Ostraka__ReplicaInfo *replica = arena_alloc(arena, sizeof(*replica));
+        ostraka__replica_info__init(replica);
+        replica->replica = first_replica + place;
+        replica->store = options->initial_stores[place].id;
+        group->replicas[place] = replica;
+    }
+    return group;
+}
+
+static Ostraka__RangeInfo *bootstrap_range(const struct master_options *options, size_t place,
+                                           struct arena *arena)
+{
+    Ostraka__RangeInfo *range = arena_alloc(arena, sizeof(*range));
+    ostraka__range_info__init(range);
+    if (place > 0)
+        range->start = master_binary(arena_copy(arena, options->initial_splits[place - 1]));
+    if (place < options->initial_splits_count)
+        range->end = master_binary(arena_copy(arena, options->initial_splits[place]));
+    range->group = 1 + place % options->initial_groups_count;
+    range->epoch = 1;
+    return range;
+}
+
+const Ostraka__Map *master_bootstrap_map(const struct master_options *options, struct arena *arena)
+{
+    ASSERT(options->initial_stores_count > 0 && options->initial_groups_count > 0);
+    Ostraka__Map *map = arena_alloc(arena, sizeof(*map));
+    ostraka__map__init(map);
+    map->cluster_id = options->cluster_id;
+    map->epoch = 1;
+    size_t stores_count = options->initial_stores_count;
+    map->n_stores = stores_count;
+    map->stores = arena_alloc(arena, stores_count * sizeof(map->stores[0]));
+    for (size_t place = 0; place < stores_count; place++) {
+        Ostraka__StoreInfo *store = arena_alloc(arena, sizeof(*store));
+        *store = options->initial_stores[place];
+        store->address = arena_printf(arena, "%s", options->initial_stores[place].address);
+        store->state = MASTER_STORE_UP;
+        map->stores[place] = store;
+    }
+    /* The first numbers are those of group 0, which is not in the map (master_load). */
+    size_t groups_count = options->initial_groups_count;
+    map->n_groups = groups_count;
+    map->groups = arena_alloc(arena, groups_count * sizeof(map->groups[0]));
+    for (size_t place = 0; place < groups_count; place++)
+        map->groups[place] =
+            bootstrap_group(options, place + 1, 1 + (place + 1) * stores_count, arena);
+    map->n_ranges = options->initial_splits_count + 1;
+    map->ranges = arena_alloc(arena, map->n_ranges * sizeof(map->ranges[0]));
+    for (size_t place = 0; place < map->n_ranges; place++)
+        map->ranges[place] = bootstrap_range(options, place, arena);
+    return map;
+}
+
+/* --- what makes a map sound --- */
+
+static const char *stores_fault(const Ostraka__Map *map)
+{
+    if (map->n_stores == 0 || map->n_stores > STORES_COUNT_MAX)
+        return "the number of stores is out of bounds";
+    for (size_t index = 0; index < map->n_stores; index++)
+        if (map->stores[index]->id == 0 ||
+            master_map_store(map, map->stores[index]->id) != map->stores[index])
+            return "a store's id is 0 or used twice";
+    return NULL;
+}
+
+static const char *replicas_fault(const Ostraka__Map *map, const Ostraka__GroupInfo *group)
+{
+    if (group->n_replicas == 0 || group->n_replicas > REPLICAS_PER_GROUP_MAX)
+        return "a group's number of replicas is out of bounds";
+    for (size_t index = 0; index < group->n_replicas; index++) {
+        const Ostraka__ReplicaInfo *replica = group->replicas[index];
+        if (replica->replica == 0 || !master_map_store(map, replica->store))
+            return "a replica has no number or is on no store of the map";
+        for (size_t other = 0; other < index; other++)
+            if (group->replicas[other]->replica == replica->replica ||
+                group->replicas[other]->store == replica->store)
+                return "two replicas of a group share a number or a store";
+    }
+    return NULL;
+}
+
+static const char *groups_fault(const Ostraka__Map *map)
+{
+    for (size_t index = 0; index < map->n_groups; index++) {
+        const Ostraka__GroupInfo *group = map->groups[index];
+        if (group->id == SHARD_MASTER_GROUP || master_map_group(map, group->id) != group)
+            return "a group's id is 0 or used twice";
+        const char *fault = replicas_fault(map, group);
+        if (fault)
+            return fault;
+    }
+    return NULL;
+}
+
+static const char *ranges_fault(const Ostraka__Map *map)
+{
+    if (map->n_ranges == 0 || map->ranges[0]->start.len != 0 ||
+        map->ranges[map->n_ranges - 1]->end.len != 0)
+        return "the ranges do not reach from the first key to the last";
+    for (size_t index = 0; index < map->n_ranges; index++) {
+        const Ostraka__RangeInfo *range = map->ranges[index];
+        if (range->epoch == 0 || !master_map_group(map, range->group))
+            return "a range has no epoch or belongs to no group of the map";
+        if (index == 0)
+            continue;
+        const Ostraka__RangeInfo *before = map->ranges[index - 1];
+        if (!bytes_equal(master_bytes(before->end), master_bytes(range->start)))
+            return "two ranges leave a gap or overlap";
+        if (bytes_compare(master_bytes(before->start), master_bytes(range->start)) >= 0)
+            return "the ranges are not in order";
+    }
+    return NULL;
+}
+
+int master_map_check(const Ostraka__Map *map, const char **out_why)
+{
+    const char *fault = map->epoch == 0 ? "the map has no epoch" : stores_fault(map);
+    if (!fault)
+        fault = groups_fault(map);
+    if (!fault)
+        fault = ranges_fault(map);
+    *out_why = fault;
+    return fault ? OST_CONFLICT : OST_OK;
+}
+
+/* --- who is where --- */
+
+Ostraka__StoreInfo *master_map_store(const Ostraka__Map *map, store_id_t store)
+{
+    for (size_t index = 0; index < map->n_stores; index++)
+        if (map->stores[index]->id == store)
+            return map->stores[index];
+    return NULL;
+}
+
+Ostraka__GroupInfo *master_map_group(const Ostraka__Map *map, group_id_t group)
+{
+    for (size_t index = 0; index < map->n_groups; index++)
+        if (map->groups[index]->id == group)
+            return map->groups[index];
+    return NULL;
+}
+
+size_t master_map_place_of_key(const Ostraka__Map *map, struct bytes key)
+{
+    size_t first = 0, end = map->n_ranges;
+    while (end > first + 1) {
+        size_t middle = first + (end - first) / 2;
+        if (bytes_compare(master_bytes(map->ranges[middle]->start), key) <= 0)
+            first = middle;
+        else
+            end = middle;
+    }
+    return first;
+}
+
+Ostraka__RangeInfo *master_map_range_of_key(const Ostraka__Map *map, struct bytes key)
+{
+    return map->n_ranges > 0 ? map->ranges[master_map_place_of_key(map, key)] : NULL;
+}
+
+/* --- changes --- */
+
+bool master_map_assign(Ostraka__Map *map, struct bytes start, uint64_t epoch, group_id_t group)
+{
+    Ostraka__RangeInfo *range = master_map_range_of_key(map, start);
+    if (!range || !bytes_equal(master_bytes(range->start), start) || range->epoch != epoch ||
+        range->group != group || range->assigned)
+        return false;
+    range->assigned = true;
+    map->epoch++;
+    return true;
+}
+
+uint64_t master_map_next_replica(const Ostraka__Map *map)
+{
+    uint64_t next = 1;
+    for (size_t index = 0; index < map->n_groups; index++)
+        for (size_t place = 0; place < map->groups[index]->n_replicas; place++)
+            if (map->groups[index]->replicas[place]->replica >= next)
+                next = map->groups[index]->replicas[place]->replica + 1;
+    return next;
+}
+
+uint64_t master_map_next_group(const Ostraka__Map *map)
+{
+    uint64_t next = 1;
+    for (size_t index = 0; index < map->n_groups; index++)
+        if (map->groups[index]->id >= next)
+            next = map->groups[index]->id + 1;
+    return next;
+}
+
+Ostraka__Map *master_map_copy(const Ostraka__Map *map, struct arena *arena)
+{
+    size_t bytes_count = ostraka__map__get_packed_size(map);
+    uint8_t *packed = arena_alloc(arena, bytes_count);
+    ostraka__map__pack(map, packed);
+    Ostraka__Map *copy = (Ostraka__Map *)message_unpack(&ostraka__map__descriptor,
+                                                        bytes_of(packed, bytes_count), arena);
+    ASSERT(copy);
+    return copy;
+}

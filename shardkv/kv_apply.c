@@ -1,0 +1,406 @@
+/* kv_apply.c: entries of the log into one batch of the store, and what follows from it (R4).
+ *
+ * Building decides everything, once; writing may have to be tried again. What waits for an entry is
+ * answered after the write, from the decision that was noted when the entry was built.
+ */
+#include "shardkv/kv_group.h"
+
+#include "base/log.h"
+#include "shardkv/kv_keys.h"
+
+#include <stdlib.h>
+#include <xxhash.h>
+
+void kv_slice_init(struct kv_group *group)
+{
+    struct kv_slice *slice = &group->slice;
+    slice->batch = store_batch_new(group->shared->environment.store);
+    record_update_init(&slice->record);
+    arena_init(&slice->arena);
+}
+
+static void slice_forget_outcomes(struct kv_slice *slice)
+{
+    struct kv_slice_outcome *put, *next;
+    HASH_ITER (hh, slice->outcomes, put, next) {
+        HASH_DEL(slice->outcomes, put);
+        blob_unref(put->anchor);
+        free(put);
+    }
+}
+
+void kv_slice_drop(struct kv_group *group)
+{
+    struct kv_slice *slice = &group->slice;
+    slice->is_built = false;
+    slice->entries_count = 0;
+    slice->consequences_count = 0;
+    store_batch_reset(slice->batch);
+    slice_forget_outcomes(slice);
+    kv_meta_fini(&slice->meta);
+    record_update_reset(&slice->record);
+    arena_reset(&slice->arena);
+}
+
+void kv_slice_fini(struct kv_group *group)
+{
+    struct kv_slice *slice = &group->slice;
+    kv_slice_drop(group);
+    store_batch_free(slice->batch);
+    record_update_fini(&slice->record);
+    arena_fini(&slice->arena);
+    buffer_fini(&slice->key);
+    buffer_fini(&slice->value);
+    free(slice->consequences);
+}
+
+/* --- Effects -----------------------------------------------------------------------------------
+ */
+
+static void slice_put(struct kv_slice *slice, struct bytes value)
+{
+    store_batch_put(slice->batch, buffer_bytes(&slice->key), value);
+}
+
+static void put_prepared(struct kv_group *group, const struct txn_open *open)
+{
+    struct kv_slice *slice = &group->slice;
+    struct bytes message = blob_bytes(open->prepared_message);
+    struct bytes write_set = blob_bytes(open->write_set);
+    kv_key_prepared(&slice->key, group->id, group->meta.generation, open->txn);
+    buffer_reset(&slice->value);
+    buffer_append_u32_be(&slice->value, (uint32_t)message.bytes_count);
+    buffer_append(&slice->value, message.data, message.bytes_count);
+    buffer_append(&slice->value, write_set.data, write_set.bytes_count);
+    slice_put(slice, buffer_bytes(&slice->value));
+}
+
+static void put_writes(struct kv_group *group, struct bytes write_set, timestamp_t timestamp)
+{
+    struct kv_slice *slice = &group->slice;
+    struct reader reader = reader_of(write_set);
+    struct write write;
+    int status;
+    while ((status = write_set_next(&reader, &write)) == OST_OK) {
+        kv_key_data(&slice->key, group->id, group->meta.generation, write.key, timestamp);
+        buffer_reset(&slice->value);
+        buffer_append_u8(&slice->value, (uint8_t)write.kind);
+        buffer_append(&slice->value, write.value.data, write.value.bytes_count);
+        slice_put(slice, buffer_bytes(&slice->value));
+    }
+    ASSERT(status == OST_NOT_FOUND); /* the set was checked before it was proposed */
+    if (slice->meta.commit_timestamp_max < timestamp)
+        slice->meta.commit_timestamp_max = timestamp;
+}
+
+static void put_outcome(struct kv_group *group, const struct record_effect *effect)
+{
+    struct kv_slice *slice = &group->slice;
+    kv_key_outcome(&slice->key, group->id, group->meta.generation, effect->anchor, effect->txn);
+    slice_put(slice, txn_outcome_pack(effect, &slice->arena));
+    struct kv_slice_outcome *put;
+    HASH_FIND(hh, slice->outcomes, &effect->txn, sizeof(effect->txn), put);
+    if (!put) {
+        put = memory_alloc_zeroed(1, sizeof(*put));
+        put->txn = effect->txn;
+        HASH_ADD(hh, slice->outcomes, txn, sizeof(put->txn), put);
+    }
+    blob_unref(put->anchor);
+    put->anchor = blob_copy(effect->anchor);
+    put->outcome = effect->outcome;
+}
+
+static void put_effect(struct kv_group *group, const struct record_effect *effect)
+{
+    struct kv_slice *slice = &group->slice;
+    uint32_t generation = group->meta.generation;
+    switch (effect->type) {
+    case RECORD_PUT_PREPARED:
+        put_prepared(group, effect->open);
+        break;
+    case RECORD_DELETE_PREPARED:
+        kv_key_prepared(&slice->key, group->id, generation, effect->txn);
+        store_batch_delete(slice->batch, buffer_bytes(&slice->key));
+        break;
+    case RECORD_PUT_OPEN:
+        kv_key_open(&slice->key, group->id, generation, effect->txn);
+        slice_put(slice, txn_open_pack(effect->open, &slice->arena));
+        break;
+    case RECORD_DELETE_OPEN:
+        kv_key_open(&slice->key, group->id, generation, effect->txn);
+        store_batch_delete(slice->batch, buffer_bytes(&slice->key));
+        break;
+    case RECORD_APPLY_WRITES:
+        put_writes(group, effect->write_set, effect->timestamp);
+        break;
+    case RECORD_PUT_OUTCOME:
+        put_outcome(group, effect);
+        break;
+    }
+}
+
+/* --- Entries -----------------------------------------------------------------------------------
+ */
+
+/* R4: the ranges that a request named stand at the same epochs now that it is applied. */
+static bool ranges_hold(const struct kv_group *group, Ostraka__RangeRef **refs, size_t refs_count)
+{
+    for (size_t index = 0; index < refs_count; index++) {
+        if (!kv_ranges_named(&group->ranges, refs[index]))
+            return false;
+    }
+    return refs_count > 0;
+}
+
+static void apply_assign_range(struct kv_group *group, const Ostraka__AssignRangeCommand *command)
+{
+    struct bytes start = bytes_of_field(command->start);
+    struct bytes end = bytes_of_field(command->end);
+    const struct kv_range *owned = kv_ranges_at(&group->ranges, start);
+    if (owned && owned->epoch == command->epoch && bytes_equal(blob_bytes(owned->end), end))
+        return; /* said twice */
+    bool is_empty = end.bytes_count > 0 && bytes_compare(start, end) >= 0;
+    if (is_empty || kv_ranges_overlap(&group->ranges, start, end)) {
+        char text[KEY_TEXT_BYTES];
+        log_write(LOG_WARN, "a range was not taken, it overlaps one that is owned",
+                  "group=%lu epoch=%lu start=\"%s\"", group->id, command->epoch,
+                  key_print(start, text, sizeof(text)));
+        return;
+    }
+    kv_ranges_add(&group->ranges, start, end, command->epoch);
+    struct kv_slice *slice = &group->slice;
+    Ostraka__OwnedRange row = OSTRAKA__OWNED_RANGE__INIT;
+    row.end = command->end;
+    row.epoch = command->epoch;
+    buffer_reset(&slice->value);
+    size_t row_bytes = ostraka__owned_range__get_packed_size(&row);
+    ostraka__owned_range__pack(&row, buffer_extend(&slice->value, row_bytes));
+    kv_key_range(&slice->key, group->id, group->meta.generation, start);
+    slice_put(slice, buffer_bytes(&slice->value));
+}
+
+static void apply_prepared(struct kv_group *group, const Ostraka__PreparedCommand *command,
+                           struct bytes write_set, timestamp_t log_timestamp)
+{
+    struct kv_slice *slice = &group->slice;
+    size_t message_bytes = ostraka__prepared_command__get_packed_size(command);
+    uint8_t *message = arena_alloc(&slice->arena, message_bytes);
+    ostraka__prepared_command__pack(command, message);
+    txn_records_apply_prepared(
+        group->records, command, bytes_of(message, message_bytes), write_set, log_timestamp,
+        ranges_hold(group, command->ranges, command->n_ranges), &slice->record);
+}
+
+/* Which of them it was stays in the consequence, for the counters. */
+static void apply_command(struct kv_group *group, const Ostraka__KvCommand *command,
+                          struct bytes write_set, struct kv_consequence *consequence)
+{
+    struct kv_slice *slice = &group->slice;
+    struct record_update *update = &slice->record;
+    timestamp_t log_timestamp = slice->meta.log_timestamp;
+    record_update_reset(update);
+    consequence->command = command->command_case;
+    consequence->has_txn = true;
+    switch (command->command_case) {
+    case OSTRAKA__KV_COMMAND__COMMAND_PREPARED:
+        apply_prepared(group, command->prepared, write_set, log_timestamp);
+        break;
+    case OSTRAKA__KV_COMMAND__COMMAND_COMMIT_ONE:
+        txn_records_apply_commit_one(
+            group->records, command->commit_one, write_set, log_timestamp,
+            ranges_hold(group, command->commit_one->ranges, command->commit_one->n_ranges), update);
+        break;
+    case OSTRAKA__KV_COMMAND__COMMAND_COMMIT:
+        txn_records_apply_commit(group->records, command->commit, log_timestamp, update);
+        break;
+    case OSTRAKA__KV_COMMAND__COMMAND_ABORT:
+        txn_records_apply_abort(group->records, command->abort, log_timestamp, update);
+        break;
+    case OSTRAKA__KV_COMMAND__COMMAND_RESOLVED:
+        txn_records_apply_resolved(group->records, command->resolved, log_timestamp, update);
+        break;
+    case OSTRAKA__KV_COMMAND__COMMAND_ACKNOWLEDGED:
+        txn_records_apply_acknowledged(group->records, command->acknowledged, update);
+        consequence->has_txn = false;
+        break;
+    default:
+        apply_assign_range(group, command->assign_range);
+        consequence->has_txn = false;
+        break;
+    }
+    for (uint32_t index = 0; index < update->effects_count; index++)
+        put_effect(group, &update->effects[index]);
+    consequence->decision = update->decision;
+    consequence->prepared = update->prepared;
+    consequence->finished = update->finished;
+    consequence->txn = update->txn;
+}
+
+/* False: the entry does not parse, and no replica can go on. */
+static bool apply_payload(struct kv_group *group, struct bytes payload,
+                          struct kv_consequence *consequence)
+{
+    struct reader reader = reader_of(payload);
+    uint32_t message_bytes;
+    struct bytes message;
+    if (!reader_u32_be(&reader, &message_bytes) || !reader_bytes(&reader, message_bytes, &message))
+        return false;
+    Ostraka__KvCommand *command = (Ostraka__KvCommand *)message_unpack(
+        &ostraka__kv_command__descriptor, message, &group->slice.arena);
+    if (!command || command->command_case == OSTRAKA__KV_COMMAND__COMMAND__NOT_SET)
+        return false;
+    apply_command(group, command, bytes_of(reader.data, reader.bytes_left), consequence);
+    return true;
+}
+
+/* Over what the entry says alone, so that it is the same however entries are cut into slices. */
+static uint64_t chain_next(uint64_t chain_hash, const struct raft_entry *entry)
+{
+    struct bytes payload = blob_bytes(entry->payload);
+    uint64_t link[4] = {
+        entry->index, entry->term, (uint64_t)entry->type,
+        XXH3_64bits(payload.data ? (const void *)payload.data : "", payload.bytes_count)};
+    return XXH3_64bits_withSeed(link, sizeof(link), chain_hash);
+}
+
+static struct kv_consequence *consequence_add(struct kv_slice *slice,
+                                              const struct raft_entry *entry)
+{
+    if (slice->consequences_count == slice->consequences_capacity) {
+        slice->consequences_capacity =
+            slice->consequences_capacity ? 2 * slice->consequences_capacity : 16;
+        slice->consequences = memory_realloc(
+            slice->consequences, slice->consequences_capacity * sizeof(slice->consequences[0]));
+    }
+    struct kv_consequence *consequence = &slice->consequences[slice->consequences_count++];
+    *consequence = (struct kv_consequence){.index = entry->index, .term = entry->term};
+    return consequence;
+}
+
+static void apply_entry(struct kv_group *group, const struct raft_entry *entry)
+{
+    struct kv_slice *slice = &group->slice;
+    struct kv_meta *meta = &slice->meta;
+    ASSERT(entry->index == meta->applied_index + 1 && entry->term >= meta->applied_term);
+    meta->applied_index = entry->index;
+    meta->applied_term = entry->term;
+    if (meta->log_timestamp < entry->log_timestamp)
+        meta->log_timestamp = entry->log_timestamp;
+    meta->chain_hash = chain_next(meta->chain_hash, entry);
+    if (entry->type == RAFT_ENTRY_CONFIGURATION) {
+        blob_unref(meta->configuration);
+        meta->configuration = blob_ref(entry->payload);
+        meta->configuration_index = entry->index;
+    }
+    if (entry->type != RAFT_ENTRY_COMMAND)
+        return;
+    if (!apply_payload(group, blob_bytes(entry->payload), consequence_add(slice, entry)))
+        kv_fatal(group->shared, "entry %lu of group %lu does not parse", entry->index, group->id);
+}
+
+static void slice_build(struct kv_group *group, const struct raft_entry *entries,
+                        size_t entries_count)
+{
+    struct kv_slice *slice = &group->slice;
+    ASSERT(!slice->is_built);
+    kv_meta_copy(&slice->meta, &group->meta);
+    for (size_t index = 0; index < entries_count; index++)
+        apply_entry(group, &entries[index]);
+    kv_meta_pack(&slice->meta, group->replica, &slice->value);
+    kv_key_group_meta(&slice->key, group->id);
+    slice_put(slice, buffer_bytes(&slice->value));
+    slice->entries_count = entries_count;
+    slice->is_built = true;
+}
+
+/* --- After the write ---------------------------------------------------------------------------
+ */
+
+static void count(struct kv_group *group, const struct kv_consequence *consequence)
+{
+    struct metrics *metrics = group->shared->environment.metrics;
+    const struct record_decision *decision = &consequence->decision;
+    bool committed = decision->state == OSTRAKA__TXN_STATE__COMMITTED;
+    if (!decision->changed)
+        return;
+    if (consequence->command == OSTRAKA__KV_COMMAND__COMMAND_COMMIT_ONE && committed)
+        metrics->txns_one_group_count++;
+    if (consequence->command == OSTRAKA__KV_COMMAND__COMMAND_COMMIT && committed)
+        metrics->txns_committed_count++;
+    if ((consequence->command == OSTRAKA__KV_COMMAND__COMMAND_COMMIT ||
+         consequence->command == OSTRAKA__KV_COMMAND__COMMAND_ABORT) &&
+        decision->state == OSTRAKA__TXN_STATE__ABORTED)
+        metrics->txns_aborted_count++;
+}
+
+/* The answer first: it needs nothing of what the locks' end sets free. */
+static void consequence_take(struct kv_group *group, const struct kv_consequence *consequence)
+{
+    struct kv_request *request;
+    HASH_FIND(by_index, group->requests_by_index, &consequence->index, sizeof(consequence->index),
+              request);
+    if (request && request->index_term == consequence->term)
+        kv_request_applied(request, &consequence->decision);
+    else if (request)
+        kv_answer_status(request, OST_NOT_LEADER, "another leader's entry took its place");
+    if (!group->is_leading || !consequence->has_txn)
+        return;
+    count(group, consequence);
+    if (consequence->prepared || consequence->finished) {
+        struct participant_event event = {
+            .type = consequence->prepared ? PARTICIPANT_EV_PREPARED : PARTICIPANT_EV_FINISHED,
+            .txn = consequence->txn,
+        };
+        kv_group_step(group, &event);
+    }
+    if (consequence->decision.changed) {
+        struct recovery_update *update = kv_group_recovery_begin(group);
+        recovery_changed(group->recovery, consequence->txn, group->shared->now_ns, update);
+        kv_group_recovery_end(group);
+    }
+}
+
+/* False: not now. */
+static bool slice_write(struct kv_group *group)
+{
+    struct kv_shared *shared = group->shared;
+    struct kv_slice *slice = &group->slice;
+    if (shared->fatal_why[0] != '\0')
+        return false;
+    int status = kv_group_write(group, slice->batch);
+    if (status == OST_OK)
+        return true;
+    if (status != OST_BUSY)
+        kv_fatal(shared, "cannot apply entries up to %lu of group %lu: %s",
+                 slice->meta.applied_index, group->id, ost_status_text(status));
+    return false;
+}
+
+static void slice_finish(struct kv_group *group)
+{
+    struct kv_slice *slice = &group->slice;
+    kv_meta_copy(&group->meta, &slice->meta);
+    slice_forget_outcomes(slice);
+    for (size_t index = 0; index < slice->consequences_count; index++)
+        consequence_take(group, &slice->consequences[index]);
+    kv_slice_drop(group);
+}
+
+size_t kv_group_apply(void *machine, const struct raft_entry *entries, size_t entries_count)
+{
+    struct kv_group *group = machine;
+    struct kv_slice *slice = &group->slice;
+    size_t taken = 0;
+    if (group->is_restoring)
+        return 0;
+    while (taken < entries_count) {
+        if (!slice->is_built)
+            slice_build(group, entries + taken, entries_count - taken);
+        ASSERT(slice->entries_count <= entries_count - taken);
+        if (!slice_write(group))
+            break;
+        taken += slice->entries_count;
+        slice_finish(group);
+    }
+    return taken;
+}

@@ -1,0 +1,286 @@
+/* kv_group.h: one replica of a data group: the state machine that its log drives, and at the
+ * leader, what clients and other groups have asked of it. Internal to the room.
+ *
+ * Files: kv_group.c life, leadership, the parts' updates; kv_apply.c entries into one batch;
+ * kv_requests.c what clients ask; kv_peers.c what other groups ask; kv_scan.c reading rows;
+ * kv_answers.c the frames that go back; kv_snapshot.c to and from other replicas.
+ *
+ * A request is in one state at a time and is answered once; an answer frees it. Allowed moves:
+ *   NEW -> CLOCK, READ, LOCKS, APPLY      CLOCK -> NEW           READ -> LOCKS, APPLY
+ *   LOCKS -> TIMESTAMP, APPLY, POOL       TIMESTAMP -> LOCKS     POOL -> LOCKS
+ * and from each to its end. On a fall from leadership all of them end with OST_NOT_LEADER, so none
+ * outlives the term it began in.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/memory.h"
+#include "proto/command.pb-c.h"
+#include "shardkv/kv_ranges.h"
+#include "shardkv/kv_server.h"
+#include "shardkv/oracle_client.h"
+
+#define uthash_malloc(bytes_count) memory_alloc(bytes_count)
+#include <uthash.h>
+
+struct kv_group;
+struct kv_request;
+
+#define KV_WHY_BYTES 256
+
+/* What the groups of one server share. */
+struct kv_shared {
+    struct kv_environment environment;
+    struct kv_options options;
+    nanoseconds_t now_ns; /* of the turn */
+    struct oracle_client *oracle;
+    struct kv_request *requests_by_token;
+    uint32_t requests_count;
+    uint64_t last_token;
+    struct buffer key, found_key, value; /* scratch, for one call each */
+    nanoseconds_t unflushed_since_ns;    /* 0: nothing */
+    char fatal_why[KV_WHY_BYTES];        /* not empty: the process must end */
+};
+
+/* GroupMeta in plain form. */
+struct kv_meta {
+    uint64_t group_epoch;
+    uint32_t generation;
+    raft_index_t applied_index;
+    raft_term_t applied_term;
+    timestamp_t log_timestamp;
+    timestamp_t commit_timestamp_max;
+    timestamp_t safe_point;
+    uint64_t chain_hash;
+    struct blob *configuration; /* counted */
+    raft_index_t configuration_index;
+};
+
+/* What follows from an entry once its batch is in the store. */
+struct kv_consequence {
+    raft_index_t index;
+    raft_term_t term;
+    Ostraka__KvCommand__CommandCase command;
+    struct record_decision decision;
+    struct txn_id txn;
+    bool has_txn;
+    bool prepared;
+    bool finished;
+};
+
+/* An outcome that was put in the slice under way, and is not in the store yet. */
+struct kv_slice_outcome {
+    struct txn_id txn;
+    struct blob *anchor;
+    struct txn_outcome outcome;
+    UT_hash_handle hh;
+};
+
+/* Entries on their way into the store: one batch. The memory of the group is ahead of the store
+ * from the moment the batch is built until it is written; when the store is busy, that same batch
+ * is tried again, and nothing is applied twice. */
+struct kv_slice {
+    bool is_built;
+    size_t entries_count;
+    struct store_batch *batch;
+    struct kv_meta meta;
+    struct kv_slice_outcome *outcomes;
+    struct kv_consequence *consequences;
+    size_t consequences_count, consequences_capacity;
+    struct record_update record;
+    struct arena arena;
+    struct buffer key, value;
+};
+
+/* A step of the participant may be needed while another's update is being worked off: each depth
+ * has its own. Granting leads to reading, a bound to a proposal, its refusal to one more step: no
+ * deeper. */
+#define KV_STEPS_DEPTH_MAX 8
+
+struct kv_group {
+    UT_hash_handle hh;
+    group_id_t id;
+    replica_id_t replica;
+    struct kv_shared *shared;
+
+    struct kv_meta meta; /* as the store has it */
+    struct kv_ranges ranges;
+    struct txn_records *records;
+    struct kv_slice slice;
+    uint32_t generation_last; /* the highest that was ever used */
+    bool is_restoring;        /* a snapshot comes in: nothing is applied */
+    raft_index_t flushed_index;
+
+    struct raft_leadership leadership;
+    bool is_leading; /* ready, and all below is in use */
+    raft_term_t term;
+    timestamp_t snapshot_served_timestamp; /* T3: the highest that a snapshot read was served at */
+    struct participant *participant;
+    struct participant_update steps[KV_STEPS_DEPTH_MAX];
+    uint32_t steps_depth;
+    nanoseconds_t participant_deadline_ns;
+    struct recovery *recovery;
+    struct recovery_update recovery_update;
+    nanoseconds_t recovery_deadline_ns;
+
+    TAILQ_HEAD(, kv_request) requests;
+    struct kv_request *requests_by_read;
+    struct kv_request *requests_by_index;
+    struct kv_request *prepares_by_txn;
+};
+
+enum kv_request_state {
+    KV_REQUEST_NEW,
+    KV_REQUEST_CLOCK, /* its deadline looks too far ahead: the oracle is asked what time it is */
+    KV_REQUEST_READ,  /* R3: that this is still the leader */
+    KV_REQUEST_LOCKS, /* the participant */
+    KV_REQUEST_TIMESTAMP, /* T3: the oracle */
+    KV_REQUEST_POOL,      /* a read that blocks */
+    KV_REQUEST_APPLY,     /* its entry */
+};
+
+struct kv_request {
+    uint64_t token;
+    enum kv_request_state state;
+    uint16_t type; /* enum frame_type, of the request */
+    bool is_from_group;
+    bool is_clock_checked;
+    bool is_value_read;    /* LOCK, SCAN: read on the pool; the lock is looked at once more */
+    bool is_orphan;        /* nobody is there for the answer */
+    bool is_prepare_known; /* stands in prepares_by_txn */
+    uint64_t connection_id;
+    uint64_t request_id;
+    struct kv_shared *shared;
+    struct kv_group *group; /* NULL: there is none by that number here */
+    struct arena arena;     /* holds `message` and what hangs on it */
+    const ProtobufCMessage *message;
+    struct blob *write_set;
+    struct txn_id txn;
+    uint64_t read_id;
+    raft_index_t index;
+    raft_term_t index_term;
+    struct lock_entry_number entry; /* granted */
+    struct kv_read *read;
+    struct oracle_waiter oracle_waiter;
+    TAILQ_ENTRY(kv_request) link;
+    UT_hash_handle by_token, by_read, by_index, by_txn;
+};
+
+static inline struct bytes bytes_of_field(ProtobufCBinaryData field)
+{
+    return bytes_of(field.data, field.len);
+}
+static inline ProtobufCBinaryData field_of_bytes(struct bytes bytes)
+{
+    return (ProtobufCBinaryData){bytes.bytes_count, (uint8_t *)(uintptr_t)bytes.data};
+}
+
+/* --- kv_group.c --- */
+extern const struct raft_state_machine_ops kv_group_ops;
+
+/* Logs it, and asks the process to end; the first reason stays. */
+__attribute__((format(printf, 2, 3))) void kv_fatal(struct kv_shared *shared, const char *format,
+                                                    ...);
+
+struct kv_group *kv_group_new(struct kv_shared *shared, group_id_t id, replica_id_t replica);
+void kv_group_free(struct kv_group *group);
+/* Reads meta, ranges and open transactions out of the store, in place of what it has. */
+OST_MUST_CHECK int kv_group_load(struct kv_group *group);
+/* The rows of a new replica that has seen nothing yet. */
+OST_MUST_CHECK int kv_group_create_rows(struct kv_group *group, uint64_t group_epoch,
+                                        struct blob *configuration);
+OST_MUST_CHECK int kv_meta_unpack(struct bytes row, struct kv_meta *out_meta,
+                                  replica_id_t *out_replica);
+void kv_meta_pack(const struct kv_meta *meta, replica_id_t replica, struct buffer *out_row);
+/* The counted configuration. */
+void kv_meta_copy(struct kv_meta *to, const struct kv_meta *from);
+void kv_meta_fini(struct kv_meta *meta);
+void kv_meta_to_raft(const struct kv_meta *meta, struct raft_snapshot_meta *out_meta);
+
+/* One step of the participant, and everything that follows from it. Only while leading. */
+void kv_group_step(struct kv_group *group, struct participant_event *event);
+/* Around each call of recovery: reset, call, work off. */
+struct recovery_update *kv_group_recovery_begin(struct kv_group *group);
+void kv_group_recovery_end(struct kv_group *group);
+void kv_group_timer(struct kv_group *group);
+nanoseconds_t kv_group_deadline_ns(const struct kv_group *group);
+OST_MUST_CHECK int kv_group_propose(struct kv_group *group, const Ostraka__KvCommand *command,
+                                    struct bytes write_set, raft_index_t *out_index,
+                                    raft_term_t *out_term);
+/* A write by this group: starts the flush timer. */
+OST_MUST_CHECK int kv_group_write(struct kv_group *group, struct store_batch *batch);
+/* The outcome row of a transaction (record.h). `context` is the group. */
+int kv_group_find_outcome(void *context, struct bytes anchor, struct txn_id txn,
+                          struct txn_outcome *out_outcome);
+
+/* --- kv_apply.c --- */
+void kv_slice_init(struct kv_group *group);
+void kv_slice_fini(struct kv_group *group);
+/* Forgets a batch that was not written. */
+void kv_slice_drop(struct kv_group *group);
+size_t kv_group_apply(void *machine, const struct raft_entry *entries, size_t entries_count);
+
+/* --- kv_requests.c --- */
+struct kv_request *kv_request_new(struct kv_shared *shared, uint16_t type, uint64_t connection_id,
+                                  uint64_t request_id);
+void kv_request_attach(struct kv_request *request, struct kv_group *group);
+void kv_request_free(struct kv_request *request);
+struct kv_request *kv_request_find(struct kv_shared *shared, uint64_t token);
+void kv_request_move(struct kv_request *request, enum kv_request_state state);
+/* From the beginning: `message` is there and has the type's form. */
+void kv_request_begin(struct kv_request *request);
+/* Asks to be told when this is known to be the leader. */
+void kv_request_confirm(struct kv_request *request);
+void kv_request_propose(struct kv_request *request, const Ostraka__KvCommand *command,
+                        struct bytes write_set);
+void kv_request_read_ready(struct kv_request *request, int status);
+void kv_request_granted(struct kv_request *request, const struct participant_granted *granted);
+void kv_request_ready(struct kv_request *request, const struct participant_ready *ready);
+void kv_request_timestamp(struct kv_request *request, timestamp_t timestamp);
+/* Its entry was applied and this is what the state says. */
+void kv_request_applied(struct kv_request *request, const struct record_decision *decision);
+void kv_request_connection_closed(struct kv_request *request);
+void kv_group_requests_drop(struct kv_group *group);
+
+/* --- kv_peers.c --- */
+void kv_peer_resolve(struct kv_group *group, const struct frame *frame,
+                     const Ostraka__ResolveRequest *message);
+void kv_peer_inquire(struct kv_group *group, const struct frame *frame,
+                     const Ostraka__InquireRequest *message);
+void kv_peer_resolve_confirmed(struct kv_request *request);
+void kv_peer_applied(struct kv_request *request, const struct record_decision *decision);
+void kv_group_assign_range(struct kv_group *group, const Ostraka__AssignRange *message);
+
+/* --- kv_scan.c --- */
+struct kv_read;
+/* What was granted is read and answered: at once, or by way of the pool. */
+void kv_read_value(struct kv_request *request);
+void kv_read_rows(struct kv_request *request);
+/* The value is here and the lock still stands. */
+void kv_read_answer(struct kv_request *request);
+void kv_read_free(struct kv_read *read);
+
+/* --- kv_answers.c --- */
+/* The group that a client's request names. */
+group_id_t kv_request_group(const struct kv_request *request);
+/* The descriptor of a client's request; NULL: none of this room's. */
+const ProtobufCMessageDescriptor *kv_request_descriptor(uint16_t type);
+/* Each of these frees the request. */
+void kv_answer_status(struct kv_request *request, int status, const char *text);
+void kv_answer_refused(struct kv_request *request, int status,
+                       const struct participant_reason *reason);
+void kv_answer_value(struct kv_request *request, int status, timestamp_t version, bool found,
+                     struct bytes value);
+void kv_answer_rows(struct kv_request *request, uint32_t rows_count, bool more, struct bytes rows);
+void kv_answer_timestamp(struct kv_request *request, int status, timestamp_t timestamp);
+
+/* --- kv_snapshot.c --- */
+int kv_snapshot_open(void *machine, struct raft_snapshot_meta *out_meta, void **out_snapshot);
+int kv_snapshot_read(void *snapshot, struct buffer *chunk, size_t bytes_max, bool *out_last);
+void kv_snapshot_close(void *snapshot);
+int kv_restore_open(void *machine, const struct raft_snapshot_meta *meta, void **out_restore);
+int kv_restore_write(void *restore, struct bytes chunk);
+int kv_restore_finish(void *restore);
+void kv_restore_close(void *machine, void *restore, bool adopt);
+/* Appends the deletion of all rows of a generation. */
+void kv_generation_delete(struct store_batch *batch, group_id_t group, uint32_t generation);

@@ -1,0 +1,774 @@
+/* kv_requests.c: what clients ask of a leader, from the first check to the answer.
+ *
+ * Why a linearizable read (GET, SCAN without a transaction) is one. It is confirmed first (R3):
+ * every entry that was committed when it came is applied. What was acknowledged before it came is
+ * therefore in the state, or, when home is another group, is prepared here under an exclusive lock,
+ * because the vote came before the commit. Then the participant holds the read back until no BOUND
+ * or PREPARED writer stands on what it reads, and in that same step, with no entry applied in
+ * between, the newest versions are read. So it sees all that was acknowledged before it came, and,
+ * since the state only goes forward and later reads are confirmed later, nothing older than an
+ * earlier read has shown. If the leader falls on the way, the request has been refused and its read
+ * never comes back.
+ *
+ * Why a locking read needs no confirmation: its lock is void at every other leader (T1), so a
+ * deposed leader's answers cannot become part of a commit.
+ */
+#include "shardkv/kv_group.h"
+
+#include <stdlib.h>
+
+/* --- Life --------------------------------------------------------------------------------------
+ */
+
+struct kv_request *kv_request_new(struct kv_shared *shared, uint16_t type, uint64_t connection_id,
+                                  uint64_t request_id)
+{
+    struct kv_request *request = memory_alloc_zeroed(1, sizeof(*request));
+    request->shared = shared;
+    request->token = ++shared->last_token;
+    request->type = type;
+    request->connection_id = connection_id;
+    request->request_id = request_id;
+    request->oracle_waiter.owner = request;
+    arena_init(&request->arena);
+    HASH_ADD(by_token, shared->requests_by_token, token, sizeof(request->token), request);
+    shared->requests_count++;
+    return request;
+}
+
+void kv_request_attach(struct kv_request *request, struct kv_group *group)
+{
+    ASSERT(!request->group);
+    request->group = group;
+    TAILQ_INSERT_TAIL(&group->requests, request, link);
+}
+
+void kv_request_free(struct kv_request *request)
+{
+    struct kv_shared *shared = request->shared;
+    struct kv_group *group = request->group;
+    HASH_DELETE(by_token, shared->requests_by_token, request);
+    shared->requests_count--;
+    if (request->read_id)
+        HASH_DELETE(by_read, group->requests_by_read, request);
+    if (request->index)
+        HASH_DELETE(by_index, group->requests_by_index, request);
+    if (request->is_prepare_known)
+        HASH_DELETE(by_txn, group->prepares_by_txn, request);
+    if (group)
+        TAILQ_REMOVE(&group->requests, request, link);
+    oracle_client_forget(shared->oracle, &request->oracle_waiter);
+    /* The pool is at work on it, and lets go of it when it comes back and finds nobody. */
+    if (request->state != KV_REQUEST_POOL)
+        kv_read_free(request->read);
+    blob_unref(request->write_set);
+    arena_fini(&request->arena);
+    free(request);
+}
+
+struct kv_request *kv_request_find(struct kv_shared *shared, uint64_t token)
+{
+    struct kv_request *request;
+    HASH_FIND(by_token, shared->requests_by_token, &token, sizeof(token), request);
+    return request;
+}
+
+void kv_request_move(struct kv_request *request, enum kv_request_state state)
+{
+    static const uint8_t allowed[] = {
+        [KV_REQUEST_NEW] = 1u << KV_REQUEST_CLOCK | 1u << KV_REQUEST_READ | 1u << KV_REQUEST_LOCKS |
+                           1u << KV_REQUEST_APPLY,
+        [KV_REQUEST_CLOCK] = 1u << KV_REQUEST_NEW,
+        [KV_REQUEST_READ] = 1u << KV_REQUEST_LOCKS | 1u << KV_REQUEST_APPLY,
+        [KV_REQUEST_LOCKS] =
+            1u << KV_REQUEST_TIMESTAMP | 1u << KV_REQUEST_APPLY | 1u << KV_REQUEST_POOL,
+        [KV_REQUEST_TIMESTAMP] = 1u << KV_REQUEST_LOCKS,
+        [KV_REQUEST_POOL] = 1u << KV_REQUEST_LOCKS,
+        [KV_REQUEST_APPLY] = 0,
+    };
+    ASSERT(allowed[request->state] & 1u << state);
+    request->state = state;
+}
+
+void kv_group_requests_drop(struct kv_group *group)
+{
+    struct kv_request *request;
+    while ((request = TAILQ_FIRST(&group->requests)) != NULL)
+        kv_answer_status(request, OST_NOT_LEADER, "leadership was lost");
+}
+
+void kv_request_connection_closed(struct kv_request *request)
+{
+    /* What is proposed takes its course; the rest need not go on. */
+    if (request->state == KV_REQUEST_APPLY) {
+        request->is_orphan = true;
+        return;
+    }
+    if (request->group && request->group->is_leading &&
+        (request->state == KV_REQUEST_LOCKS || request->state == KV_REQUEST_TIMESTAMP)) {
+        struct kv_group *group = request->group;
+        struct participant_event event = {
+            .type = PARTICIPANT_EV_CANCEL, .token = request->token, .txn = request->txn};
+        kv_request_free(request);
+        kv_group_step(group, &event);
+        return;
+    }
+    kv_request_free(request);
+}
+
+/* --- Checks: each answers, and returns false, when the request does not pass -------------------
+ */
+
+static bool check_leadership(struct kv_request *request)
+{
+    struct kv_group *group = request->group;
+    if (group && group->is_leading)
+        return true;
+    bool is_getting_ready = group && group->leadership.role == RAFT_LEADER;
+    kv_answer_status(request, is_getting_ready ? OST_NOT_READY : OST_NOT_LEADER, NULL);
+    return false;
+}
+
+static bool check_load(struct kv_request *request)
+{
+    if (request->shared->requests_count <= request->shared->options.requests_count_max)
+        return true;
+    kv_answer_status(request, OST_BUSY, "over the limit requests_count_max");
+    return false;
+}
+
+_Static_assert(KEY_BYTES_MAX == 8u << 10, "a text names the limit");
+
+static bool check_key(struct kv_request *request, struct bytes key)
+{
+    if (key.bytes_count == 0)
+        kv_answer_status(request, OST_INVALID_ARGUMENT, "key is empty");
+    else if (key.bytes_count > KEY_BYTES_MAX)
+        kv_answer_status(request, OST_TOO_LARGE, "key is over the limit KEY_BYTES_MAX (8 KiB)");
+    else
+        return true;
+    return false;
+}
+
+static bool check_txn(struct kv_request *request)
+{
+    if (request->txn.client != 0 || request->txn.sequence != 0)
+        return true;
+    kv_answer_status(request, OST_INVALID_ARGUMENT, "transaction id is missing");
+    return false;
+}
+
+static bool check_range_of_key(struct kv_request *request, const Ostraka__RangeRef *ref,
+                               struct bytes key)
+{
+    const struct kv_range *range = kv_ranges_named(&request->group->ranges, ref);
+    if (range && kv_range_holds(range, key))
+        return true;
+    kv_answer_status(request, OST_RANGE_MOVED, NULL);
+    return false;
+}
+
+static bool check_interval(struct kv_request *request, const Ostraka__ScanRequest *message)
+{
+    struct bytes start = bytes_of_field(message->start);
+    struct bytes end = bytes_of_field(message->end);
+    /* A scan goes on after its last row: at that key with a zero byte behind it. */
+    if (start.bytes_count > KEY_BYTES_MAX + 1 || end.bytes_count > KEY_BYTES_MAX + 1) {
+        kv_answer_status(request, OST_TOO_LARGE, "key is over the limit KEY_BYTES_MAX (8 KiB)");
+        return false;
+    }
+    if (end.bytes_count > 0 && bytes_compare(start, end) >= 0) {
+        kv_answer_status(request, OST_INVALID_ARGUMENT, "interval is empty");
+        return false;
+    }
+    const struct kv_range *range = kv_ranges_named(&request->group->ranges, message->range);
+    bool holds_end =
+        range && (range->end->bytes_count == 0 ||
+                  (end.bytes_count > 0 && bytes_compare(end, blob_bytes(range->end)) <= 0));
+    if (holds_end && bytes_compare(start, blob_bytes(range->start)) >= 0)
+        return true;
+    kv_answer_status(request, OST_RANGE_MOVED, NULL);
+    return false;
+}
+
+/* T5: never more than so far ahead. This store may merely not have heard for a while what time it
+ * is, so the oracle has the last word; false also when that must be awaited. */
+static bool check_deadline(struct kv_request *request, timestamp_t deadline)
+{
+    struct kv_shared *shared = request->shared;
+    uint64_t heard_ms = timestamp_to_ms(raft_host_heard_timestamp(shared->environment.host));
+    if (timestamp_to_ms(deadline) <= heard_ms + shared->options.request_deadline_ms_max)
+        return true;
+    if (request->is_clock_checked) {
+        kv_answer_status(request, OST_INVALID_ARGUMENT,
+                         "deadline is over the limit request_deadline_ms_max");
+        return false;
+    }
+    kv_request_move(request, KV_REQUEST_CLOCK);
+    oracle_client_wait(shared->oracle, &request->oracle_waiter);
+    return false;
+}
+
+static bool key_is_named(const struct kv_request *request, const Ostraka__PrepareRequest *message,
+                         struct bytes key)
+{
+    for (size_t index = 0; index < message->n_ranges; index++) {
+        const struct kv_range *range =
+            kv_ranges_named(&request->group->ranges, message->ranges[index]);
+        if (range && kv_range_holds(range, key))
+            return true;
+    }
+    return false;
+}
+
+/* Every range that is named stands, and every written key, and home's anchor, lies in one of them.
+ */
+static bool check_prepare_ranges(struct kv_request *request, const Ostraka__PrepareRequest *message)
+{
+    bool holds = message->n_ranges > 0;
+    for (size_t index = 0; holds && index < message->n_ranges; index++)
+        holds = kv_ranges_named(&request->group->ranges, message->ranges[index]) != NULL;
+    if (holds && (message->is_home || message->one_group))
+        holds = key_is_named(request, message, bytes_of_field(message->anchor));
+    struct reader reader = reader_of(blob_bytes(request->write_set));
+    struct write write;
+    while (holds && write_set_next(&reader, &write) == OST_OK)
+        holds = key_is_named(request, message, write.key);
+    if (!holds)
+        kv_answer_status(request, OST_RANGE_MOVED, NULL);
+    return holds;
+}
+
+static bool check_write_set(struct kv_request *request, const Ostraka__PrepareRequest *message)
+{
+    uint32_t writes_count = 0;
+    const char *why = NULL;
+    int status = write_set_check(blob_bytes(request->write_set), &writes_count, &why);
+    if (status == OST_OK && writes_count == 0 && (message->is_home || message->one_group)) {
+        status = OST_INVALID_ARGUMENT;
+        why = "write set is empty at the transaction's home";
+    }
+    /* It travels as an entry's message, and an entry's participants as a frame's. */
+    if (status == OST_OK && message->n_participants > TXN_OPERATIONS_COUNT_MAX) {
+        status = OST_TOO_LARGE;
+        why = "participants are over the limit TXN_OPERATIONS_COUNT_MAX (100000)";
+    }
+    if (status != OST_OK)
+        kv_answer_status(request, status == OST_PROTOCOL ? OST_INVALID_ARGUMENT : status, why);
+    return status == OST_OK;
+}
+
+/* --- Steps -------------------------------------------------------------------------------------
+ */
+
+static struct lock_entry_number entry_of_message(const Ostraka__LockEntry *message)
+{
+    return message ? (struct lock_entry_number){message->term, message->counter}
+                   : (struct lock_entry_number){0, 0};
+}
+
+static void step_locks(struct kv_request *request, struct participant_event *event)
+{
+    struct kv_shared *shared = request->shared;
+    uint64_t token = request->token;
+    event->token = token;
+    event->txn = request->txn;
+    kv_request_move(request, KV_REQUEST_LOCKS);
+    kv_group_step(request->group, event);
+    /* The request may be gone by now. */
+    request = kv_request_find(shared, token);
+    if (request && request->state == KV_REQUEST_LOCKS)
+        shared->environment.metrics->lock_waits_count++;
+}
+
+void kv_request_confirm(struct kv_request *request)
+{
+    struct kv_group *group = request->group;
+    uint64_t read_id;
+    int status = raft_host_read(request->shared->environment.host, group->id,
+                                request->shared->now_ns, &read_id);
+    if (status != OST_OK) {
+        kv_answer_status(request, status, NULL);
+        return;
+    }
+    kv_request_move(request, KV_REQUEST_READ);
+    request->read_id = read_id;
+    HASH_ADD(by_read, group->requests_by_read, read_id, sizeof(request->read_id), request);
+}
+
+void kv_request_propose(struct kv_request *request, const Ostraka__KvCommand *command,
+                        struct bytes write_set)
+{
+    struct kv_group *group = request->group;
+    raft_index_t index;
+    raft_term_t term;
+    int status = kv_group_propose(group, command, write_set, &index, &term);
+    if (status != OST_OK) {
+        bool is_prepare = request->type == FRAME_PREPARE;
+        struct participant_event event = {.type = PARTICIPANT_EV_FINISHED, .txn = request->txn};
+        kv_answer_status(request, status, NULL);
+        if (is_prepare && group->is_leading)
+            kv_group_step(group, &event);
+        return;
+    }
+    kv_request_move(request, KV_REQUEST_APPLY);
+    request->index = index;
+    request->index_term = term;
+    HASH_ADD(by_index, group->requests_by_index, index, sizeof(request->index), request);
+}
+
+static void get_begin(struct kv_request *request)
+{
+    const Ostraka__GetRequest *message = (const Ostraka__GetRequest *)request->message;
+    struct bytes key = bytes_of_field(message->key);
+    if (check_load(request) && check_key(request, key) &&
+        check_range_of_key(request, message->range, key))
+        kv_request_confirm(request);
+}
+
+static void get_confirmed(struct kv_request *request)
+{
+    const Ostraka__GetRequest *message = (const Ostraka__GetRequest *)request->message;
+    struct bytes key = bytes_of_field(message->key);
+    if (!check_range_of_key(request, message->range, key))
+        return;
+    struct participant_event event = {.type = PARTICIPANT_EV_READ, .target = {.start = key}};
+    step_locks(request, &event);
+}
+
+static void lock_begin(struct kv_request *request)
+{
+    const Ostraka__LockRequest *message = (const Ostraka__LockRequest *)request->message;
+    struct bytes key = bytes_of_field(message->key);
+    request->txn = txn_id_of_message(message->txn);
+    if (!check_load(request) || !check_txn(request) || !check_key(request, key) ||
+        !check_range_of_key(request, message->range, key))
+        return;
+    struct participant_event event = {
+        .type = PARTICIPANT_EV_LOCK,
+        .age = txn_age_of_message(message->age),
+        .entry = entry_of_message(message->entry),
+        .target = {.start = key},
+        .mode = message->mode == OSTRAKA__LOCK_MODE__EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED,
+        .wait_ms_max = message->wait_ms_max,
+    };
+    step_locks(request, &event);
+}
+
+static struct lock_target target_of_scan(const Ostraka__ScanRequest *message)
+{
+    return (struct lock_target){
+        .start = bytes_of_field(message->start),
+        .end = bytes_of_field(message->end),
+        .is_interval = true,
+    };
+}
+
+static void scan_begin(struct kv_request *request)
+{
+    const Ostraka__ScanRequest *message = (const Ostraka__ScanRequest *)request->message;
+    request->txn = txn_id_of_message(message->txn);
+    if (!check_load(request) || !check_interval(request, message))
+        return;
+    if (!message->txn) {
+        kv_request_confirm(request);
+        return;
+    }
+    if (!check_txn(request))
+        return;
+    struct participant_event event = {
+        .type = PARTICIPANT_EV_LOCK,
+        .age = txn_age_of_message(message->age),
+        .entry = entry_of_message(message->entry),
+        .target = target_of_scan(message),
+        .mode = message->mode == OSTRAKA__LOCK_MODE__EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED,
+        .wait_ms_max = message->wait_ms_max,
+    };
+    step_locks(request, &event);
+}
+
+static void scan_confirmed(struct kv_request *request)
+{
+    const Ostraka__ScanRequest *message = (const Ostraka__ScanRequest *)request->message;
+    if (!check_interval(request, message))
+        return;
+    struct participant_event event = {
+        .type = PARTICIPANT_EV_READ,
+        .target = target_of_scan(message),
+        .wait_ms_max = message->wait_ms_max,
+    };
+    step_locks(request, &event);
+}
+
+/* T5, T6: what the state knows already answers a duplicate. True: it did. */
+static bool prepare_answer_known(struct kv_request *request, const Ostraka__PrepareRequest *message)
+{
+    struct kv_group *group = request->group;
+    struct record_decision decision;
+    if (txn_records_lookup(group->records, request->txn, bytes_of_field(message->anchor),
+                           group->meta.log_timestamp, &decision) != OST_OK)
+        return false;
+    const struct txn_open *open = txn_records_find(group->records, request->txn);
+    bool is_same_form =
+        !open || (!message->one_group && message->is_home == open->is_home &&
+                  bytes_equal(bytes_of_field(message->anchor), blob_bytes(open->anchor)));
+    if (!is_same_form)
+        kv_answer_status(request, OST_INVALID_ARGUMENT, "the transaction is open in another form");
+    else
+        kv_answer_timestamp(request, decision.status, decision.commit_timestamp);
+    return true;
+}
+
+/* A retry of one that is still on its way takes its place, and the answer that it will get. True:
+ * so. */
+static bool prepare_join(struct kv_request *request)
+{
+    struct kv_request *first;
+    HASH_FIND(by_txn, request->group->prepares_by_txn, &request->txn, sizeof(request->txn), first);
+    if (!first)
+        return false;
+    if (!bytes_equal(blob_bytes(first->write_set), blob_bytes(request->write_set))) {
+        kv_answer_status(request, OST_INVALID_ARGUMENT, "the same id came with other writes");
+        return true;
+    }
+    /* The first one goes on under the new one's address; whoever asked first is told to forget it.
+     */
+    uint64_t connection_id = first->connection_id;
+    uint64_t request_id = first->request_id;
+    bool is_orphan = first->is_orphan;
+    first->connection_id = request->connection_id;
+    first->request_id = request->request_id;
+    first->is_orphan = false;
+    request->connection_id = connection_id;
+    request->request_id = request_id;
+    request->is_orphan = is_orphan;
+    kv_answer_status(request, OST_CANCELED, "asked again");
+    return true;
+}
+
+static void prepare_begin(struct kv_request *request)
+{
+    struct kv_group *group = request->group;
+    const Ostraka__PrepareRequest *message = (const Ostraka__PrepareRequest *)request->message;
+    struct bytes anchor = bytes_of_field(message->anchor);
+    request->txn = txn_id_of_message(message->txn);
+    if (!check_txn(request) || !check_key(request, anchor) || !check_write_set(request, message))
+        return;
+    /* Before the ranges and the deadline: an outcome is an outcome. */
+    if (prepare_answer_known(request, message) || prepare_join(request))
+        return;
+    if (!check_load(request) || !check_prepare_ranges(request, message) ||
+        !check_deadline(request, message->deadline))
+        return;
+    HASH_ADD(by_txn, group->prepares_by_txn, txn, sizeof(request->txn), request);
+    request->is_prepare_known = true;
+    struct participant_event event = {
+        .type = PARTICIPANT_EV_PREPARE,
+        .age = txn_age_of_message(message->age),
+        .entry = entry_of_message(message->entry),
+        .wait_ms_max = message->wait_ms_max,
+        .write_set = blob_bytes(request->write_set),
+        .anchor = anchor,
+        .deadline = message->deadline,
+    };
+    step_locks(request, &event);
+}
+
+/* T3: above the oracle's answer, above what snapshots have read here, above every version here. */
+static timestamp_t prepare_bound(const struct kv_group *group, timestamp_t timestamp)
+{
+    timestamp_t bound = timestamp;
+    timestamp_t newest = group->meta.commit_timestamp_max;
+    if (group->slice.is_built && newest < group->slice.meta.commit_timestamp_max)
+        newest = group->slice.meta.commit_timestamp_max;
+    if (bound <= newest)
+        bound = newest + 1;
+    if (bound <= group->snapshot_served_timestamp)
+        bound = group->snapshot_served_timestamp + 1;
+    return bound;
+}
+
+void kv_request_timestamp(struct kv_request *request, timestamp_t timestamp)
+{
+    if (request->state == KV_REQUEST_CLOCK) {
+        request->is_clock_checked = true;
+        kv_request_move(request, KV_REQUEST_NEW);
+        kv_request_begin(request);
+        return;
+    }
+    ASSERT(request->state == KV_REQUEST_TIMESTAMP);
+    kv_request_move(request, KV_REQUEST_LOCKS);
+    struct participant_event event = {
+        .type = PARTICIPANT_EV_TIMESTAMP,
+        .token = request->token,
+        .txn = request->txn,
+        .timestamp = prepare_bound(request->group, timestamp),
+    };
+    kv_group_step(request->group, &event);
+}
+
+static void prepare_propose_one(struct kv_request *request, timestamp_t bound)
+{
+    const Ostraka__PrepareRequest *message = (const Ostraka__PrepareRequest *)request->message;
+    Ostraka__CommitOneCommand one = OSTRAKA__COMMIT_ONE_COMMAND__INIT;
+    one.txn = message->txn;
+    one.n_ranges = message->n_ranges;
+    one.ranges = message->ranges;
+    one.deadline = message->deadline;
+    one.anchor = message->anchor;
+    one.commit_timestamp = bound;
+    Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
+    command.command_case = OSTRAKA__KV_COMMAND__COMMAND_COMMIT_ONE;
+    command.commit_one = &one;
+    kv_request_propose(request, &command, blob_bytes(request->write_set));
+}
+
+static void prepare_propose(struct kv_request *request, const struct participant_ready *ready)
+{
+    const Ostraka__PrepareRequest *message = (const Ostraka__PrepareRequest *)request->message;
+    uint32_t locks_count = ready->shared_locks_count;
+    Ostraka__LockInterval *intervals =
+        arena_alloc(&request->arena, locks_count * sizeof(intervals[0]));
+    Ostraka__LockInterval **pointers =
+        arena_alloc(&request->arena, locks_count * sizeof(pointers[0]));
+    for (uint32_t index = 0; index < locks_count; index++) {
+        ostraka__lock_interval__init(&intervals[index]);
+        intervals[index].start = field_of_bytes(ready->shared_locks[index].start);
+        intervals[index].end = field_of_bytes(ready->shared_locks[index].end);
+        intervals[index].is_key = !ready->shared_locks[index].is_interval;
+        pointers[index] = &intervals[index];
+    }
+    Ostraka__PreparedCommand prepared = OSTRAKA__PREPARED_COMMAND__INIT;
+    prepared.txn = message->txn;
+    prepared.age = message->age;
+    prepared.n_ranges = message->n_ranges;
+    prepared.ranges = message->ranges;
+    prepared.deadline = message->deadline;
+    prepared.anchor = message->anchor;
+    prepared.is_home = message->is_home;
+    prepared.n_participants = message->n_participants;
+    prepared.participants = message->participants;
+    prepared.commit_timestamp_min = ready->bound;
+    prepared.n_shared_locks = locks_count;
+    prepared.shared_locks = pointers;
+    Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
+    command.command_case = OSTRAKA__KV_COMMAND__COMMAND_PREPARED;
+    command.prepared = &prepared;
+    kv_request_propose(request, &command, blob_bytes(request->write_set));
+}
+
+void kv_request_ready(struct kv_request *request, const struct participant_ready *ready)
+{
+    ASSERT(request->type == FRAME_PREPARE && request->state == KV_REQUEST_LOCKS);
+    const Ostraka__PrepareRequest *message = (const Ostraka__PrepareRequest *)request->message;
+    if (ready->bound == 0) {
+        kv_request_move(request, KV_REQUEST_TIMESTAMP);
+        oracle_client_wait(request->shared->oracle, &request->oracle_waiter);
+    } else if (message->one_group) {
+        prepare_propose_one(request, ready->bound);
+    } else {
+        prepare_propose(request, ready);
+    }
+}
+
+static void commit_begin(struct kv_request *request)
+{
+    struct kv_group *group = request->group;
+    const Ostraka__CommitRequest *message = (const Ostraka__CommitRequest *)request->message;
+    struct bytes anchor = bytes_of_field(message->anchor);
+    request->txn = txn_id_of_message(message->txn);
+    if (!check_txn(request) || !check_key(request, anchor) ||
+        !check_range_of_key(request, message->range, anchor))
+        return;
+    /* Only what is decided may be answered from here: what is not known may be in the log. */
+    struct record_decision decision;
+    if (txn_records_lookup(group->records, request->txn, anchor, group->meta.log_timestamp,
+                           &decision) == OST_OK &&
+        decision.state != OSTRAKA__TXN_STATE__PENDING) {
+        kv_answer_timestamp(request, decision.status, decision.commit_timestamp);
+        return;
+    }
+    Ostraka__CommitCommand commit = OSTRAKA__COMMIT_COMMAND__INIT;
+    commit.txn = message->txn;
+    commit.anchor = message->anchor;
+    commit.commit_timestamp = message->commit_timestamp;
+    Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
+    command.command_case = OSTRAKA__KV_COMMAND__COMMAND_COMMIT;
+    command.commit = &commit;
+    kv_request_propose(request, &command, bytes_of(NULL, 0));
+}
+
+/* Nothing was prepared under this entry, or will be: its locks go. */
+static void release_begin(struct kv_request *request, struct lock_entry_number entry)
+{
+    struct participant_event event = {.type = PARTICIPANT_EV_RELEASE, .entry = entry};
+    step_locks(request, &event);
+}
+
+static void abort_begin(struct kv_request *request)
+{
+    struct kv_group *group = request->group;
+    const Ostraka__AbortRequest *message = (const Ostraka__AbortRequest *)request->message;
+    struct bytes anchor = bytes_of_field(message->anchor);
+    request->txn = txn_id_of_message(message->txn);
+    if (!check_txn(request))
+        return;
+    if (anchor.bytes_count == 0) {
+        release_begin(request, entry_of_message(message->entry));
+        return;
+    }
+    if (!check_key(request, anchor) || !check_range_of_key(request, message->range, anchor))
+        return;
+    if (message->n_participants > TXN_OPERATIONS_COUNT_MAX) {
+        kv_answer_status(request, OST_TOO_LARGE,
+                         "participants are over the limit TXN_OPERATIONS_COUNT_MAX (100000)");
+        return;
+    }
+    struct record_decision decision;
+    if (txn_records_lookup(group->records, request->txn, anchor, group->meta.log_timestamp,
+                           &decision) == OST_OK &&
+        decision.state != OSTRAKA__TXN_STATE__PENDING) {
+        bool committed = decision.state == OSTRAKA__TXN_STATE__COMMITTED;
+        kv_answer_timestamp(request, committed ? OST_EXISTS : OST_OK, decision.commit_timestamp);
+        return;
+    }
+    if (!check_deadline(request, message->deadline))
+        return;
+    Ostraka__AbortCommand abort = OSTRAKA__ABORT_COMMAND__INIT;
+    abort.txn = message->txn;
+    abort.anchor = message->anchor;
+    abort.deadline = message->deadline;
+    abort.participants = message->participants;
+    abort.n_participants = message->n_participants;
+    Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
+    command.command_case = OSTRAKA__KV_COMMAND__COMMAND_ABORT;
+    command.abort = &abort;
+    /* Locks of a part that never voted need not wait for the log. */
+    struct participant_event event = {
+        .type = PARTICIPANT_EV_RELEASE,
+        .txn = request->txn,
+        .entry = entry_of_message(message->entry),
+    };
+    kv_request_propose(request, &command, bytes_of(NULL, 0));
+    kv_group_step(group, &event);
+}
+
+static void validate_begin(struct kv_request *request)
+{
+    const Ostraka__ValidateRequest *message = (const Ostraka__ValidateRequest *)request->message;
+    request->txn = txn_id_of_message(message->txn);
+    if (check_txn(request))
+        kv_request_confirm(request);
+}
+
+static void validate_confirmed(struct kv_request *request)
+{
+    const Ostraka__ValidateRequest *message = (const Ostraka__ValidateRequest *)request->message;
+    struct participant_event event = {
+        .type = PARTICIPANT_EV_VALIDATE,
+        .entry = entry_of_message(message->entry),
+    };
+    step_locks(request, &event);
+}
+
+static void heartbeat_begin(struct kv_request *request)
+{
+    const Ostraka__TxnHeartbeat *message = (const Ostraka__TxnHeartbeat *)request->message;
+    request->txn = txn_id_of_message(message->txn);
+    if (!check_txn(request))
+        return;
+    struct participant_event event = {
+        .type = PARTICIPANT_EV_HEARTBEAT,
+        .entry = entry_of_message(message->entry),
+    };
+    step_locks(request, &event);
+}
+
+void kv_request_begin(struct kv_request *request)
+{
+    if (!check_leadership(request))
+        return;
+    switch (request->type) {
+    case FRAME_GET:
+        get_begin(request);
+        break;
+    case FRAME_LOCK:
+        lock_begin(request);
+        break;
+    case FRAME_SCAN:
+        scan_begin(request);
+        break;
+    case FRAME_PREPARE:
+        prepare_begin(request);
+        break;
+    case FRAME_COMMIT:
+        commit_begin(request);
+        break;
+    case FRAME_ABORT:
+        abort_begin(request);
+        break;
+    case FRAME_VALIDATE:
+        validate_begin(request);
+        break;
+    default:
+        ASSERT(request->type == FRAME_TXN_HEARTBEAT);
+        heartbeat_begin(request);
+        break;
+    }
+}
+
+void kv_request_read_ready(struct kv_request *request, int status)
+{
+    if (status != OST_OK || !request->group->is_leading) {
+        kv_answer_status(request, OST_NOT_LEADER, "leadership could not be confirmed");
+        return;
+    }
+    switch (request->type) {
+    case FRAME_GET:
+        get_confirmed(request);
+        break;
+    case FRAME_SCAN:
+        scan_confirmed(request);
+        break;
+    case FRAME_VALIDATE:
+        validate_confirmed(request);
+        break;
+    default:
+        ASSERT(request->type == FRAME_RESOLVE);
+        kv_peer_resolve_confirmed(request);
+        break;
+    }
+}
+
+void kv_request_granted(struct kv_request *request, const struct participant_granted *granted)
+{
+    ASSERT(request->state == KV_REQUEST_LOCKS);
+    if (request->is_value_read) {
+        kv_read_answer(request);
+        return;
+    }
+    switch (request->type) {
+    case FRAME_LOCK:
+        request->entry = granted->entry;
+        kv_read_value(request);
+        break;
+    case FRAME_GET:
+        kv_read_value(request);
+        break;
+    case FRAME_SCAN:
+        request->entry = granted->entry;
+        kv_read_rows(request);
+        break;
+    default:
+        kv_answer_status(request, OST_OK, NULL);
+        break;
+    }
+}
+
+void kv_request_applied(struct kv_request *request, const struct record_decision *decision)
+{
+    if (request->is_from_group)
+        kv_peer_applied(request, decision);
+    else
+        kv_answer_timestamp(request, decision->status, decision->commit_timestamp);
+}

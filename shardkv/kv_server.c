@@ -1,0 +1,668 @@
+#include "shardkv/kv_server.h"
+
+#include "base/log.h"
+#include "shardkv/kv_group.h"
+#include "shardkv/kv_keys.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define FLUSH_RETRY_NS NS_PER_S
+
+struct flush_waiter {
+    TAILQ_ENTRY(flush_waiter) link;
+    void (*done)(void *context, int status);
+    void *context;
+};
+TAILQ_HEAD(flush_waiters, flush_waiter);
+
+/* What a flush found flushed of a group. */
+struct flushed_group {
+    group_id_t group;
+    uint32_t generation; /* 0: nothing */
+    raft_index_t index;
+};
+
+struct flush_job {
+    struct job job;
+    struct kv_server *server;
+    struct store *store;
+    int status;
+    struct flushed_group *groups;
+    size_t groups_count;
+};
+
+struct kv_server {
+    struct kv_shared shared;
+    struct kv_group *groups;           /* by id */
+    struct oracle_waiters timestamped; /* scratch */
+    struct arena arena;                /* of the frame that is being received */
+    bool is_flushing;
+    nanoseconds_t flush_not_before_ns;
+    struct flush_waiters flushing; /* the flush under way is for these */
+    struct flush_waiters flush_next;
+};
+
+void kv_options_default(struct kv_options *out_options)
+{
+    *out_options = (struct kv_options){
+        .flush_bytes = 64u << 20,
+        .flush_interval_ms = 30000,
+        .requests_count_max = 65536,
+        .request_deadline_ms_max = 60000,
+    };
+    participant_options_default(&out_options->participant);
+    recovery_options_default(&out_options->recovery);
+}
+
+struct kv_server *kv_server_new(const struct kv_options *options,
+                                const struct kv_environment *environment)
+{
+    struct kv_server *server = memory_alloc_zeroed(1, sizeof(*server));
+    server->shared.environment = *environment;
+    server->shared.options = *options;
+    server->shared.oracle = oracle_client_new(environment->outbox, environment->metrics);
+    arena_init(&server->arena);
+    TAILQ_INIT(&server->timestamped);
+    TAILQ_INIT(&server->flushing);
+    TAILQ_INIT(&server->flush_next);
+    return server;
+}
+
+static void flush_waiters_answer(struct flush_waiters *waiters, int status)
+{
+    struct flush_waiter *waiter;
+    while ((waiter = TAILQ_FIRST(waiters)) != NULL) {
+        TAILQ_REMOVE(waiters, waiter, link);
+        waiter->done(waiter->context, status);
+        free(waiter);
+    }
+}
+
+void kv_server_free(struct kv_server *server)
+{
+    if (!server)
+        return;
+    ASSERT(!server->is_flushing); /* the host runs every job to its end first */
+    struct kv_shared *shared = &server->shared;
+    flush_waiters_answer(&server->flush_next, OST_CANCELED);
+    struct kv_group *group, *next;
+    HASH_ITER (hh, server->groups, group, next) {
+        HASH_DEL(server->groups, group);
+        kv_group_free(group);
+    }
+    ASSERT(!shared->requests_by_token);
+    oracle_client_free(shared->oracle);
+    arena_fini(&server->arena);
+    buffer_fini(&shared->key);
+    buffer_fini(&shared->found_key);
+    buffer_fini(&shared->value);
+    free(server);
+}
+
+/* Time goes on, never back. */
+static void server_now(struct kv_server *server, nanoseconds_t now_ns)
+{
+    if (server->shared.now_ns < now_ns)
+        server->shared.now_ns = now_ns;
+}
+
+static struct kv_group *server_find(const struct kv_server *server, group_id_t id)
+{
+    struct kv_group *group;
+    HASH_FIND(hh, server->groups, &id, sizeof(id), group);
+    return group;
+}
+
+/* --- Start-up ----------------------------------------------------------------------------------
+ */
+
+static int server_add_group(struct kv_server *server, struct kv_group *group)
+{
+    struct raft_snapshot_meta meta;
+    kv_meta_to_raft(&group->meta, &meta);
+    /* What is found at start is what a crash left, so it is flushed; a new one is at index 0. */
+    group->flushed_index = group->meta.applied_index;
+    HASH_ADD(hh, server->groups, id, sizeof(group->id), group);
+    int status = raft_host_group_add(server->shared.environment.host, group->id, group->replica,
+                                     &meta, &kv_group_ops, group, server->shared.now_ns);
+    if (status == OST_OK)
+        return OST_OK;
+    HASH_DEL(server->groups, group);
+    return status;
+}
+
+static int load_group(struct kv_server *server, struct bytes meta_key, char *out_why)
+{
+    struct reader reader = reader_of(meta_key);
+    uint8_t table;
+    group_id_t id;
+    if (!reader_u8(&reader, &table) || !reader_u64_be(&reader, &id) || reader.bytes_left > 0) {
+        snprintf(out_why, KV_WHY_BYTES, "a meta row has a malformed key");
+        return OST_CORRUPT;
+    }
+    struct kv_group *group = kv_group_new(&server->shared, id, 0);
+    int status = kv_group_load(group);
+    if (status == OST_OK)
+        status = server_add_group(server, group);
+    if (status != OST_OK) {
+        snprintf(out_why, KV_WHY_BYTES, "cannot load group %lu: %s", id, ost_status_text(status));
+        kv_group_free(group);
+    }
+    return status;
+}
+
+static int load_groups(struct kv_server *server, char *out_why)
+{
+    uint8_t lower[] = {KV_TABLE_GROUP_META};
+    uint8_t upper[] = {KV_TABLE_GROUP_META + 1};
+    struct store_iterator *iterator =
+        store_iterator_new(server->shared.environment.store, NULL, bytes_of(lower, sizeof(lower)),
+                           bytes_of(upper, sizeof(upper)), STORE_MAY_BLOCK);
+    int status = OST_OK;
+    for (store_iterator_first(iterator); status == OST_OK && store_iterator_valid(iterator);) {
+        status = load_group(server, store_iterator_key(iterator), out_why);
+        if (status == OST_OK)
+            store_iterator_next(iterator);
+    }
+    if (status == OST_OK && store_iterator_status(iterator) != OST_NOT_FOUND) {
+        status = store_iterator_status(iterator);
+        snprintf(out_why, KV_WHY_BYTES, "cannot read the groups' rows: %s",
+                 ost_status_text(status));
+    }
+    store_iterator_free(iterator);
+    return status;
+}
+
+/* S2: what no meta row names is left over from a restore that did not come to its end, or from
+ * before one that did. */
+static int delete_leftovers(struct kv_server *server, char *out_why)
+{
+    struct store *store = server->shared.environment.store;
+    uint8_t lower[] = {KV_TABLE_GROUP_ROWS};
+    uint8_t upper[] = {KV_TABLE_GROUP_ROWS + 1};
+    struct store_batch *batch = store_batch_new(store);
+    struct store_iterator *iterator =
+        store_iterator_new(store, NULL, bytes_of(lower, sizeof(lower)),
+                           bytes_of(upper, sizeof(upper)), STORE_MAY_BLOCK);
+    struct buffer behind = BUFFER_INIT;
+    int status = OST_OK;
+    store_iterator_first(iterator);
+    while (store_iterator_valid(iterator)) {
+        struct kv_row_key parts;
+        if (!kv_key_parse(store_iterator_key(iterator), &parts)) {
+            status = OST_CORRUPT;
+            break;
+        }
+        const struct kv_group *group = server_find(server, parts.group);
+        if (!group || group->meta.generation != parts.generation)
+            kv_generation_delete(batch, parts.group, parts.generation);
+        kv_key_generation(&behind, parts.group, parts.generation + 1);
+        store_iterator_seek(iterator, buffer_bytes(&behind));
+    }
+    if (status == OST_OK && store_iterator_status(iterator) != OST_NOT_FOUND)
+        status = store_iterator_status(iterator);
+    store_iterator_free(iterator);
+    if (status == OST_OK && store_batch_bytes(batch) > 0)
+        status = store_write(store, batch);
+    store_batch_free(batch);
+    buffer_fini(&behind);
+    if (status != OST_OK)
+        snprintf(out_why, KV_WHY_BYTES, "cannot delete what a restore left over: %s",
+                 ost_status_text(status));
+    return status;
+}
+
+int kv_server_load(struct kv_server *server, nanoseconds_t now_ns, char *out_why)
+{
+    server_now(server, now_ns);
+    int status = load_groups(server, out_why);
+    return status == OST_OK ? delete_leftovers(server, out_why) : status;
+}
+
+int kv_server_create_replica(struct kv_server *server, const Ostraka__CreateReplica *command,
+                             nanoseconds_t now_ns)
+{
+    server_now(server, now_ns);
+    struct kv_shared *shared = &server->shared;
+    if (command->store != shared->environment.store_id || command->group == SHARD_MASTER_GROUP ||
+        command->replica == 0 || !command->configuration)
+        return OST_INVALID_ARGUMENT;
+    if (server_find(server, command->group))
+        return OST_OK;
+    struct blob *configuration =
+        blob_new(ostraka__raft_configuration__get_packed_size(command->configuration));
+    ostraka__raft_configuration__pack(command->configuration, configuration->data);
+    struct raft_configuration unpacked;
+    if (!raft_configuration_unpack(blob_bytes(configuration), &unpacked)) {
+        blob_unref(configuration);
+        return OST_INVALID_ARGUMENT;
+    }
+    /* R6: only this makes a replica. Its row need not be flushed: the log knows what the replica
+     * has promised, and the master says it again until it is here. */
+    struct kv_group *group = kv_group_new(shared, command->group, command->replica);
+    int status = kv_group_create_rows(group, command->group_epoch, configuration);
+    if (status == OST_OK)
+        status = kv_group_load(group);
+    if (status == OST_OK)
+        status = server_add_group(server, group);
+    if (status != OST_OK)
+        kv_group_free(group);
+    blob_unref(configuration);
+    return status;
+}
+
+/* --- Frames ------------------------------------------------------------------------------------
+ */
+
+group_id_t kv_server_group_of_key(const struct kv_server *server, struct bytes key)
+{
+    const struct kv_group *group;
+    for (group = server->groups; group; group = group->hh.next) {
+        if (kv_ranges_find(&group->ranges, key))
+            return group->id;
+    }
+    return 0;
+}
+
+static struct kv_group *group_of_key(const struct kv_server *server, ProtobufCBinaryData key)
+{
+    return server_find(server, kv_server_group_of_key(server, bytes_of_field(key)));
+}
+
+static int receive_client(struct kv_server *server, uint64_t connection_id,
+                          const struct frame *frame, const ProtobufCMessageDescriptor *descriptor)
+{
+    struct kv_request *request =
+        kv_request_new(&server->shared, frame->type, connection_id, frame->request_id);
+    request->message = message_unpack(descriptor, frame->message, &request->arena);
+    if (!request->message) {
+        kv_request_free(request);
+        return OST_PROTOCOL;
+    }
+    struct kv_group *group = server_find(server, kv_request_group(request));
+    if (group)
+        kv_request_attach(request, group);
+    if (frame->type == FRAME_PREPARE)
+        request->write_set = blob_copy(frame->payload);
+    kv_request_begin(request);
+    return OST_OK;
+}
+
+static void receive_resolve_answer(struct kv_server *server, const Ostraka__ResolveAnswer *answer)
+{
+    struct kv_group *group = group_of_key(server, answer->anchor);
+    if (!group || !group->is_leading)
+        return;
+    struct recovery_update *update = kv_group_recovery_begin(group);
+    recovery_resolve_answered(group->recovery, answer, server->shared.now_ns, update);
+    kv_group_recovery_end(group);
+}
+
+static void receive_inquire_answer(struct kv_server *server, const Ostraka__InquireAnswer *answer)
+{
+    struct kv_group *group = group_of_key(server, answer->key);
+    if (!group || !group->is_leading)
+        return;
+    struct recovery_update *update = kv_group_recovery_begin(group);
+    recovery_inquire_answered(group->recovery, answer, server->shared.now_ns, update);
+    kv_group_recovery_end(group);
+}
+
+static const ProtobufCMessageDescriptor *peer_descriptor(uint16_t type)
+{
+    switch (type) {
+    case FRAME_RESOLVE:
+        return &ostraka__resolve_request__descriptor;
+    case FRAME_RESOLVE_ANSWER:
+        return &ostraka__resolve_answer__descriptor;
+    case FRAME_INQUIRE:
+        return &ostraka__inquire_request__descriptor;
+    case FRAME_INQUIRE_ANSWER:
+        return &ostraka__inquire_answer__descriptor;
+    case FRAME_ASSIGN_RANGE:
+        return &ostraka__assign_range__descriptor;
+    default:
+        return NULL;
+    }
+}
+
+static void receive_peer(struct kv_server *server, const struct frame *frame,
+                         const ProtobufCMessage *message)
+{
+    struct kv_group *group;
+    switch (frame->type) {
+    case FRAME_RESOLVE:
+        group = group_of_key(server, ((const Ostraka__ResolveRequest *)message)->key);
+        if (group)
+            kv_peer_resolve(group, frame, (const Ostraka__ResolveRequest *)message);
+        break;
+    case FRAME_RESOLVE_ANSWER:
+        receive_resolve_answer(server, (const Ostraka__ResolveAnswer *)message);
+        break;
+    case FRAME_INQUIRE:
+        group = group_of_key(server, ((const Ostraka__InquireRequest *)message)->anchor);
+        if (group)
+            kv_peer_inquire(group, frame, (const Ostraka__InquireRequest *)message);
+        break;
+    case FRAME_INQUIRE_ANSWER:
+        receive_inquire_answer(server, (const Ostraka__InquireAnswer *)message);
+        break;
+    default:
+        ASSERT(frame->type == FRAME_ASSIGN_RANGE);
+        group = server_find(server, ((const Ostraka__AssignRange *)message)->group);
+        if (group)
+            kv_group_assign_range(group, (const Ostraka__AssignRange *)message);
+        break;
+    }
+}
+
+int kv_server_receive(struct kv_server *server, uint64_t connection_id, const struct frame *frame,
+                      nanoseconds_t now_ns)
+{
+    server_now(server, now_ns);
+    const ProtobufCMessageDescriptor *descriptor = kv_request_descriptor(frame->type);
+    if (descriptor)
+        return receive_client(server, connection_id, frame, descriptor);
+    descriptor = peer_descriptor(frame->type);
+    if (!descriptor)
+        return OST_PROTOCOL;
+    arena_reset(&server->arena);
+    ProtobufCMessage *message = message_unpack(descriptor, frame->message, &server->arena);
+    if (!message)
+        return OST_PROTOCOL;
+    receive_peer(server, frame, message);
+    return OST_OK;
+}
+
+int kv_server_timestamp_answered(struct kv_server *server, const struct frame *frame,
+                                 nanoseconds_t now_ns)
+{
+    server_now(server, now_ns);
+    timestamp_t timestamp;
+    struct oracle_waiters waiters;
+    int status = oracle_client_answered(server->shared.oracle, frame, now_ns, &timestamp, &waiters);
+    if (status != OST_OK)
+        return status == OST_WOULD_BLOCK ? OST_OK : status;
+    raft_host_heard(server->shared.environment.host, timestamp);
+    /* One waiter's going on may end another's request, so they are named, not pointed to. */
+    size_t count = 0;
+    struct oracle_waiter *waiter;
+    TAILQ_FOREACH (waiter, &waiters, link)
+        count++;
+    arena_reset(&server->arena);
+    uint64_t *tokens = arena_alloc(&server->arena, count * sizeof(tokens[0]));
+    count = 0;
+    TAILQ_FOREACH (waiter, &waiters, link)
+        tokens[count++] = ((const struct kv_request *)waiter->owner)->token;
+    for (size_t index = 0; index < count; index++) {
+        struct kv_request *request = kv_request_find(&server->shared, tokens[index]);
+        bool waits = request &&
+                     (request->state == KV_REQUEST_CLOCK || request->state == KV_REQUEST_TIMESTAMP);
+        if (waits)
+            kv_request_timestamp(request, timestamp);
+    }
+    return OST_OK;
+}
+
+void kv_server_connection_closed(struct kv_server *server, uint64_t connection_id,
+                                 nanoseconds_t now_ns)
+{
+    server_now(server, now_ns);
+    struct kv_shared *shared = &server->shared;
+    arena_reset(&server->arena);
+    uint64_t *tokens = arena_alloc(&server->arena, shared->requests_count * sizeof(tokens[0]));
+    size_t count = 0;
+    struct kv_request *request, *next;
+    HASH_ITER (by_token, shared->requests_by_token, request, next) {
+        if (!request->is_from_group && request->connection_id == connection_id)
+            tokens[count++] = request->token;
+    }
+    for (size_t index = 0; index < count; index++) {
+        request = kv_request_find(shared, tokens[index]);
+        if (request)
+            kv_request_connection_closed(request);
+    }
+}
+
+/* --- Flushing ----------------------------------------------------------------------------------
+ */
+
+static void flush_job_run(struct job *job)
+{
+    struct flush_job *flush = (struct flush_job *)job;
+    flush->status = store_flush(flush->store);
+    struct buffer key = BUFFER_INIT;
+    struct buffer row = BUFFER_INIT;
+    for (size_t index = 0; flush->status == OST_OK && index < flush->groups_count; index++) {
+        struct flushed_group *found = &flush->groups[index];
+        kv_key_group_meta(&key, found->group);
+        int status = store_get(flush->store, buffer_bytes(&key), STORE_FLUSHED, &row);
+        if (status == OST_NOT_FOUND)
+            continue;
+        struct kv_meta meta = {0};
+        replica_id_t replica;
+        if (status == OST_OK)
+            status = kv_meta_unpack(buffer_bytes(&row), &meta, &replica);
+        flush->status = status;
+        found->generation = meta.generation;
+        found->index = meta.applied_index;
+        kv_meta_fini(&meta);
+    }
+    buffer_fini(&key);
+    buffer_fini(&row);
+}
+
+static void flush_job_done(struct job *job)
+{
+    struct flush_job *flush = (struct flush_job *)job;
+    struct kv_server *server = flush->server;
+    struct kv_shared *shared = &server->shared;
+    int status = flush->status;
+    server->is_flushing = false;
+    for (size_t index = 0; status == OST_OK && index < flush->groups_count; index++) {
+        const struct flushed_group *found = &flush->groups[index];
+        struct kv_group *group = server_find(server, found->group);
+        /* Another generation's row is a restore's, which says itself what it has flushed. */
+        if (group && group->meta.generation == found->generation &&
+            group->flushed_index < found->index)
+            group->flushed_index = found->index;
+    }
+    free(flush->groups);
+    free(flush);
+    if (status == OST_OK) {
+        shared->environment.metrics->store_flushes_count++;
+        raft_host_flushed(shared->environment.host, shared->now_ns);
+    } else if (status == OST_NO_SPACE || status == OST_BUSY) {
+        /* S6: the log holds what is not flushed; space may come back. */
+        log_write(LOG_ERROR, "the store cannot be flushed", "store=%lu status=%s",
+                  shared->environment.store_id, ost_status_name(status));
+        server->flush_not_before_ns = shared->now_ns + FLUSH_RETRY_NS;
+        if (shared->unflushed_since_ns == 0)
+            shared->unflushed_since_ns = shared->now_ns > 0 ? shared->now_ns : 1;
+    } else {
+        kv_fatal(shared, "cannot flush the store: %s", ost_status_text(status));
+    }
+    flush_waiters_answer(&server->flushing, status);
+}
+
+static void flush_start(struct kv_server *server)
+{
+    struct kv_shared *shared = &server->shared;
+    struct flush_job *flush = memory_alloc_zeroed(1, sizeof(*flush));
+    flush->job = (struct job){
+        .run = flush_job_run, .done = flush_job_done, .next = *shared->environment.jobs};
+    flush->server = server;
+    flush->store = shared->environment.store;
+    flush->groups = memory_alloc_zeroed(HASH_COUNT(server->groups) + 1, sizeof(flush->groups[0]));
+    struct kv_group *group;
+    for (group = server->groups; group; group = group->hh.next)
+        flush->groups[flush->groups_count++].group = group->id;
+    server->is_flushing = true;
+    shared->unflushed_since_ns = 0;
+    TAILQ_CONCAT(&server->flushing, &server->flush_next, link);
+    *shared->environment.jobs = &flush->job;
+}
+
+static nanoseconds_t flush_deadline_ns(const struct kv_server *server)
+{
+    const struct kv_shared *shared = &server->shared;
+    if (server->is_flushing)
+        return NS_NEVER;
+    if (!TAILQ_EMPTY(&server->flush_next))
+        return 0;
+    if (shared->unflushed_since_ns == 0)
+        return NS_NEVER;
+    nanoseconds_t due_ns =
+        shared->unflushed_since_ns + shared->options.flush_interval_ms * NS_PER_MS;
+    if (store_unflushed_bytes(shared->environment.store) >= shared->options.flush_bytes)
+        due_ns = 0;
+    return due_ns > server->flush_not_before_ns ? due_ns : server->flush_not_before_ns;
+}
+
+void kv_server_flush(struct kv_server *server, void (*done)(void *context, int status),
+                     void *context)
+{
+    struct flush_waiter *waiter = memory_alloc_zeroed(1, sizeof(*waiter));
+    waiter->done = done;
+    waiter->context = context;
+    TAILQ_INSERT_TAIL(&server->flush_next, waiter, link);
+}
+
+/* --- Time --------------------------------------------------------------------------------------
+ */
+
+void kv_server_timer(struct kv_server *server, nanoseconds_t now_ns)
+{
+    server_now(server, now_ns);
+    struct kv_group *group;
+    for (group = server->groups; group; group = group->hh.next)
+        kv_group_timer(group);
+}
+
+void kv_server_turn_ended(struct kv_server *server, nanoseconds_t now_ns)
+{
+    server_now(server, now_ns);
+    oracle_client_turn_ended(server->shared.oracle, now_ns);
+    /* The store's rows are not all ours: the shard master's must become durable as well (S1). */
+    struct kv_shared *shared = &server->shared;
+    if (shared->unflushed_since_ns == 0 && !server->is_flushing &&
+        store_unflushed_bytes(shared->environment.store) > 0)
+        shared->unflushed_since_ns = now_ns > 0 ? now_ns : 1;
+    if (flush_deadline_ns(server) <= now_ns)
+        flush_start(server);
+}
+
+nanoseconds_t kv_server_deadline_ns(const struct kv_server *server)
+{
+    nanoseconds_t deadline_ns = flush_deadline_ns(server);
+    nanoseconds_t oracle_ns = oracle_client_deadline_ns(server->shared.oracle);
+    if (oracle_ns < deadline_ns)
+        deadline_ns = oracle_ns;
+    const struct kv_group *group;
+    for (group = server->groups; group; group = group->hh.next) {
+        nanoseconds_t group_ns = kv_group_deadline_ns(group);
+        if (group_ns < deadline_ns)
+            deadline_ns = group_ns;
+    }
+    return deadline_ns;
+}
+
+const char *kv_server_fatal(const struct kv_server *server)
+{
+    return server->shared.fatal_why[0] != '\0' ? server->shared.fatal_why : NULL;
+}
+
+/* --- Reports -----------------------------------------------------------------------------------
+ */
+
+bool kv_server_owns_group(const struct kv_server *server, group_id_t group)
+{
+    return server_find(server, group) != NULL;
+}
+
+static void report_ranges(const struct kv_group *group, struct arena *arena,
+                          Ostraka__ReplicaReport *report)
+{
+    report->ranges = arena_alloc(arena, group->ranges.count * sizeof(report->ranges[0]));
+    const struct kv_range *range;
+    for (range = kv_ranges_first(&group->ranges); range; range = kv_ranges_next(range)) {
+        Ostraka__RangeInfo *info = arena_alloc(arena, sizeof(*info));
+        ostraka__range_info__init(info);
+        info->start = field_of_bytes(arena_copy(arena, blob_bytes(range->start)));
+        info->end = field_of_bytes(arena_copy(arena, blob_bytes(range->end)));
+        info->group = group->id;
+        info->epoch = range->epoch;
+        info->assigned = true;
+        report->ranges[report->n_ranges++] = info;
+    }
+}
+
+void kv_server_report(const struct kv_server *server, struct arena *arena,
+                      Ostraka__ReplicaReport ***out_reports, size_t *out_count)
+{
+    size_t count = 0;
+    Ostraka__ReplicaReport **reports =
+        arena_alloc(arena, (HASH_COUNT(server->groups) + 1) * sizeof(reports[0]));
+    const struct kv_group *group;
+    for (group = server->groups; group; group = group->hh.next) {
+        Ostraka__ReplicaReport *report = arena_alloc(arena, sizeof(*report));
+        ostraka__replica_report__init(report);
+        report->group = group->id;
+        report->replica = group->replica;
+        report->term = group->leadership.term;
+        report->leads = group->is_leading;
+        report->applied_index = group->meta.applied_index;
+        report->leader_store = group->leadership.leader_store;
+        if (group->is_leading)
+            report_ranges(group, arena, report);
+        reports[count++] = report;
+    }
+    *out_reports = reports;
+    *out_count = count;
+}
+
+static Ostraka__LockStatus *locks_status(const struct kv_group *group, struct arena *arena)
+{
+    struct participant_counts counts;
+    participant_get_counts(group->participant, &counts);
+    Ostraka__LockStatus *locks = arena_alloc(arena, sizeof(*locks));
+    ostraka__lock_status__init(locks);
+    locks->keys_locked_count = counts.keys_locked;
+    locks->waiters_count = counts.waiters;
+    locks->txns_count = counts.entries;
+    locks->prepared_count = counts.prepared;
+    return locks;
+}
+
+void kv_server_status(const struct kv_server *server, struct arena *arena,
+                      Ostraka__GroupStatus ***out_groups, size_t *out_count)
+{
+    size_t count = 0;
+    Ostraka__GroupStatus **statuses =
+        arena_alloc(arena, (HASH_COUNT(server->groups) + 1) * sizeof(statuses[0]));
+    const struct kv_group *group;
+    for (group = server->groups; group; group = group->hh.next) {
+        struct raft_status raft = {0};
+        int found = raft_host_group_status(server->shared.environment.host, group->id, &raft);
+        ASSERT(found == OST_OK);
+        Ostraka__GroupStatus *status = arena_alloc(arena, sizeof(*status));
+        ostraka__group_status__init(status);
+        status->group = group->id;
+        status->replica = group->replica;
+        status->role = (uint32_t)raft.role;
+        status->term = raft.term;
+        status->leader_store = raft.leader_store;
+        status->commit_index = raft.commit_index;
+        status->applied_index = group->meta.applied_index;
+        status->last_index = raft.last_index;
+        status->first_index = raft.first_index;
+        status->chain_hash = group->meta.chain_hash;
+        status->locks = locks_status(group, arena);
+        status->flushed_index = group->flushed_index;
+        status->ready = group->is_leading;
+        statuses[count++] = status;
+    }
+    *out_groups = statuses;
+    *out_count = count;
+}

@@ -1,0 +1,457 @@
+#include "tests/support/kv_world.h"
+
+#include "base/memory.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+
+#define WAIT_MS_MAX 20000u
+#define EPOCH_MS    1000000u
+
+static struct kv_world_store *world_store(struct kv_world *world, store_id_t id)
+{
+    cr_assert(id >= 1 && id <= world->stores_count);
+    return &world->stores[id];
+}
+
+/* --- One store ---------------------------------------------------------------------------------
+ */
+
+static void log_operations_do(struct kv_world *world, struct kv_world_store *store)
+{
+    size_t segment_bytes = world->host_options.log_segment_bytes;
+    struct log_operation operations[LOG_OPERATIONS_PER_TURN_MAX];
+    uint32_t count = store->update.log_operations_count;
+    memcpy(operations, store->update.log_operations, count * sizeof(operations[0]));
+    store->update.log_operations_count = 0;
+    for (uint32_t index = 0; index < count; index++) {
+        const struct log_operation *operation = &operations[index];
+        cr_assert_lt(operation->segment, KV_WORLD_SEGMENTS_MAX);
+        uint8_t **segment = &store->segments[operation->segment];
+        if (operation->type == LOG_OPERATION_CREATE) {
+            *segment = memory_alloc_zeroed(1, segment_bytes);
+        } else if (operation->type == LOG_OPERATION_RETIRE) {
+            free(*segment);
+            *segment = NULL;
+        } else {
+            cr_assert_leq(operation->offset + operation->bytes_count, segment_bytes);
+            memcpy(*segment + operation->offset, operation->data, operation->bytes_count);
+        }
+        raft_host_log_done(store->host, operation->type, operation->segment, operation->cookie,
+                           world->now_ns);
+    }
+}
+
+static void jobs_do(struct kv_world *world, struct job **jobs)
+{
+    if (world->are_jobs_held)
+        return;
+    while (*jobs) {
+        struct job *job = *jobs;
+        *jobs = job->next;
+        job->run(job);
+        job->done(job);
+    }
+}
+
+static void packets_take(struct kv_world *world, struct kv_world_store *store)
+{
+    for (size_t index = 0; index < store->outbox.items_count; index++) {
+        if (world->packets_count == world->packets_capacity) {
+            world->packets_capacity = world->packets_capacity ? 2 * world->packets_capacity : 64;
+            world->packets =
+                memory_realloc(world->packets, world->packets_capacity * sizeof(world->packets[0]));
+        }
+        struct outgoing *item = &store->outbox.items[index];
+        world->packets[world->packets_count++] =
+            (struct kv_world_packet){store->id, item->to, blob_ref(item->frame)};
+        if (item->to.key)
+            blob_ref(item->to.key);
+    }
+    outbox_reset(&store->outbox);
+}
+
+static void store_turn(struct kv_world *world, struct kv_world_store *store)
+{
+    kv_server_timer(store->kv, world->now_ns);
+    raft_host_timer(store->host, world->now_ns);
+    do {
+        store->update.more_to_apply = false;
+        kv_server_turn_ended(store->kv, world->now_ns);
+        raft_host_turn_ended(store->host, world->now_ns);
+        jobs_do(world, &store->jobs);
+        jobs_do(world, &store->update.jobs);
+        log_operations_do(world, store);
+    } while (store->update.more_to_apply || store->update.log_operations_count > 0);
+    raft_host_turn_ended(store->host, world->now_ns);
+    packets_take(world, store);
+}
+
+void kv_world_start(struct kv_world *world, store_id_t id)
+{
+    struct kv_world_store *store = world_store(world, id);
+    cr_assert(!store->is_up);
+    char why[256] = "";
+    struct raft_host_options options = world->host_options;
+    options.store = id;
+    options.seed = id * 7919 + world->now_ns;
+    options.metrics = &store->metrics;
+    outbox_init(&store->outbox);
+    store->update = (struct raft_host_update){.outbox = &store->outbox};
+    store->host = raft_host_new(&options, &store->update);
+    int status = OST_OK;
+    for (uint32_t segment = 0; segment < KV_WORLD_SEGMENTS_MAX; segment++) {
+        if (!store->segments[segment])
+            continue;
+        status = raft_host_recover_segment(
+            store->host, segment, bytes_of(store->segments[segment], options.log_segment_bytes),
+            why);
+        cr_assert_eq(status, OST_OK, "%s", why);
+    }
+    status = raft_host_recover_end(store->host, why);
+    cr_assert_eq(status, OST_OK, "%s", why);
+    struct kv_environment environment = {
+        .store_id = id,
+        .store = store->store,
+        .host = store->host,
+        .outbox = &store->outbox,
+        .jobs = &store->jobs,
+        .metrics = &store->metrics,
+    };
+    store->kv = kv_server_new(&world->kv_options, &environment);
+    status = kv_server_load(store->kv, world->now_ns, why);
+    cr_assert_eq(status, OST_OK, "%s", why);
+    store->is_up = true;
+}
+
+static void store_stop(struct kv_world *world, struct kv_world_store *store)
+{
+    world->are_jobs_held = false;
+    jobs_do(world, &store->jobs);
+    jobs_do(world, &store->update.jobs);
+    raft_host_free(store->host);
+    kv_server_free(store->kv);
+    outbox_fini(&store->outbox);
+    store->is_up = false;
+}
+
+void kv_world_crash(struct kv_world *world, store_id_t id)
+{
+    struct kv_world_store *store = world_store(world, id);
+    store_stop(world, store);
+    store_memory_crash(store->store);
+}
+
+static void flush_done(void *context, int status)
+{
+    cr_assert_eq(status, OST_OK);
+    *(bool *)context = true;
+}
+
+void kv_world_flush(struct kv_world *world, store_id_t id)
+{
+    bool is_done = false;
+    kv_server_flush(world_store(world, id)->kv, flush_done, &is_done);
+    kv_world_run(world, 2);
+    cr_assert(is_done);
+}
+
+/* --- The network -------------------------------------------------------------------------------
+ */
+
+static void oracle_answer(struct kv_world *world, store_id_t from, const struct frame *frame)
+{
+    if (world->is_oracle_down)
+        return;
+    timestamp_t now = timestamp_from_ms(EPOCH_MS + world->now_ns / NS_PER_MS);
+    world->timestamp = world->timestamp < now ? now : world->timestamp + 1;
+    Ostraka__TimestampAnswer answer = OSTRAKA__TIMESTAMP_ANSWER__INIT;
+    answer.timestamp = world->timestamp;
+    struct blob *blob =
+        frame_encode(FRAME_TIMESTAMP_ANSWER, frame->request_id, &answer.base, NULL, 0);
+    struct frame back = frame_of_blob(blob);
+    int status = kv_server_timestamp_answered(world_store(world, from)->kv, &back, world->now_ns);
+    cr_assert_eq(status, OST_OK);
+    blob_unref(blob);
+}
+
+static struct kv_world_store *leader_of_key(struct kv_world *world, struct bytes key)
+{
+    for (store_id_t id = 1; id <= world->stores_count; id++) {
+        struct kv_world_store *store = &world->stores[id];
+        group_id_t group = store->is_up ? kv_server_group_of_key(store->kv, key) : 0;
+        if (group && kv_world_leader_now(world, group) == id)
+            return store;
+    }
+    return NULL;
+}
+
+static void packet_deliver(struct kv_world *world, const struct kv_world_packet *packet)
+{
+    struct frame frame = frame_of_blob(packet->frame);
+    struct kv_world_store *to = NULL;
+    int status = OST_OK;
+    switch (packet->to.kind) {
+    case ADDRESS_CONNECTION:
+        cr_assert_lt(frame.request_id, 4096);
+        cr_assert_null(world->answers[frame.request_id], "answered twice");
+        world->answers[frame.request_id] = blob_ref(packet->frame);
+        return;
+    case ADDRESS_GROUP:
+        cr_assert_eq(packet->to.id, SHARD_MASTER_GROUP);
+        if (world->stores[packet->from].is_up)
+            oracle_answer(world, packet->from, &frame);
+        return;
+    case ADDRESS_STORE:
+        to = world_store(world, packet->to.id);
+        break;
+    case ADDRESS_KEY:
+        to = leader_of_key(world, blob_bytes(packet->to.key));
+        if (world->is_resolution_lost && frame.type == FRAME_RESOLVE)
+            to = NULL;
+        break;
+    }
+    bool is_cut =
+        to && to->id != packet->from && (world->isolated[to->id] || world->isolated[packet->from]);
+    if (!to || !to->is_up || is_cut) {
+        world->frames_dropped_count++;
+        return;
+    }
+    if (packet->to.kind == ADDRESS_STORE)
+        status = raft_host_receive(to->host, packet->from, &frame, world->now_ns);
+    else
+        status = kv_server_receive(to->kv, CONNECTION_LOCAL, &frame, world->now_ns);
+    cr_assert_eq(status, OST_OK);
+}
+
+static void packets_deliver(struct kv_world *world)
+{
+    struct kv_world_packet *packets = world->packets;
+    size_t count = world->packets_count;
+    world->packets = NULL;
+    world->packets_count = world->packets_capacity = 0;
+    for (size_t index = 0; index < count; index++) {
+        packet_deliver(world, &packets[index]);
+        blob_unref(packets[index].frame);
+        blob_unref(packets[index].to.key);
+    }
+    free(packets);
+}
+
+void kv_world_run(struct kv_world *world, uint32_t ms)
+{
+    for (uint32_t passed = 0; passed < ms; passed++) {
+        for (store_id_t id = 1; id <= world->stores_count; id++) {
+            if (!world->stores[id].is_up)
+                continue;
+            store_turn(world, &world->stores[id]);
+            cr_assert_null(kv_server_fatal(world->stores[id].kv));
+        }
+        packets_deliver(world);
+        world->now_ns += NS_PER_MS;
+    }
+}
+
+/* --- The world ---------------------------------------------------------------------------------
+ */
+
+struct kv_world *kv_world_new(uint32_t stores_count)
+{
+    struct kv_world *world = memory_alloc_zeroed(1, sizeof(*world));
+    world->now_ns = NS_PER_S;
+    world->stores_count = stores_count;
+    raft_host_options_default(&world->host_options);
+    world->host_options.log_segment_bytes = 4u << 20;
+    kv_options_default(&world->kv_options);
+    arena_init(&world->arena);
+    for (store_id_t id = 1; id <= stores_count; id++) {
+        world->stores[id].id = id;
+        world->stores[id].store = store_new_memory();
+        kv_world_start(world, id);
+    }
+    return world;
+}
+
+void kv_world_free(struct kv_world *world)
+{
+    for (store_id_t id = 1; id <= world->stores_count; id++) {
+        struct kv_world_store *store = &world->stores[id];
+        if (store->is_up)
+            store_stop(world, store);
+        store_close(store->store);
+        for (uint32_t segment = 0; segment < KV_WORLD_SEGMENTS_MAX; segment++)
+            free(store->segments[segment]);
+    }
+    for (size_t index = 0; index < world->packets_count; index++) {
+        blob_unref(world->packets[index].frame);
+        blob_unref(world->packets[index].to.key);
+    }
+    free(world->packets);
+    for (size_t index = 0; index < 4096; index++)
+        blob_unref(world->answers[index]);
+    arena_fini(&world->arena);
+    free(world);
+}
+
+store_id_t kv_world_leader_now(struct kv_world *world, group_id_t group)
+{
+    store_id_t found = 0;
+    raft_term_t term = 0;
+    for (store_id_t id = 1; id <= world->stores_count; id++) {
+        struct raft_leadership leadership;
+        if (!world->stores[id].is_up ||
+            raft_host_leadership(world->stores[id].host, group, &leadership) != OST_OK ||
+            !leadership.ready || leadership.term <= term)
+            continue;
+        found = id;
+        term = leadership.term;
+    }
+    return found;
+}
+
+store_id_t kv_world_leader(struct kv_world *world, group_id_t group)
+{
+    for (uint32_t waited = 0; waited < WAIT_MS_MAX; waited++) {
+        store_id_t leader = kv_world_leader_now(world, group);
+        if (leader && !world->isolated[leader])
+            return leader;
+        kv_world_run(world, 1);
+    }
+    cr_assert_fail("group %lu has no leader", group);
+    return 0;
+}
+
+void kv_world_create_group(struct kv_world *world, group_id_t group)
+{
+    Ostraka__RaftConfiguration configuration = OSTRAKA__RAFT_CONFIGURATION__INIT;
+    Ostraka__RaftConfiguration__Member members[KV_WORLD_STORES_MAX];
+    Ostraka__RaftConfiguration__Member *pointers[KV_WORLD_STORES_MAX];
+    for (uint32_t index = 0; index < world->stores_count; index++) {
+        ostraka__raft_configuration__member__init(&members[index]);
+        members[index].replica = 10 * group + index + 1;
+        members[index].store = index + 1;
+        members[index].voter_old = true;
+        members[index].voter_new = true;
+        pointers[index] = &members[index];
+    }
+    configuration.n_members = world->stores_count;
+    configuration.members = pointers;
+    for (store_id_t id = 1; id <= world->stores_count; id++) {
+        Ostraka__CreateReplica create = OSTRAKA__CREATE_REPLICA__INIT;
+        create.store = id;
+        create.group = group;
+        create.group_epoch = 1;
+        create.replica = 10 * group + id;
+        create.configuration = &configuration;
+        for (int time = 0; time < 2; time++)
+            cr_assert_eq(kv_server_create_replica(world->stores[id].kv, &create, world->now_ns),
+                         OST_OK);
+    }
+    kv_world_leader(world, group);
+}
+
+static bool owns(struct kv_world *world, group_id_t group, const char *start, uint64_t epoch)
+{
+    Ostraka__ReplicaReport **reports;
+    size_t count;
+    store_id_t leader = kv_world_leader(world, group);
+    kv_server_report(world->stores[leader].kv, &world->arena, &reports, &count);
+    for (size_t index = 0; index < count; index++) {
+        for (size_t range = 0; reports[index]->group == group && range < reports[index]->n_ranges;
+             range++) {
+            const Ostraka__RangeInfo *info = reports[index]->ranges[range];
+            if (info->epoch == epoch &&
+                bytes_equal(bytes_of(info->start.data, info->start.len), bytes_of_string(start)))
+                return true;
+        }
+    }
+    return false;
+}
+
+void kv_world_assign(struct kv_world *world, group_id_t group, const char *start, const char *end,
+                     uint64_t epoch)
+{
+    Ostraka__RangeInfo range = OSTRAKA__RANGE_INFO__INIT;
+    range.start = (ProtobufCBinaryData){strlen(start), (uint8_t *)(uintptr_t)start};
+    range.end = (ProtobufCBinaryData){strlen(end), (uint8_t *)(uintptr_t)end};
+    range.group = group;
+    range.epoch = epoch;
+    Ostraka__AssignRange assign = OSTRAKA__ASSIGN_RANGE__INIT;
+    assign.group = group;
+    assign.group_epoch = 1;
+    assign.range = &range;
+    struct blob *blob = frame_encode(FRAME_ASSIGN_RANGE, 0, &assign.base, NULL, 0);
+    struct frame frame = frame_of_blob(blob);
+    for (uint32_t tries = 0; tries < 100; tries++) {
+        store_id_t leader = kv_world_leader(world, group);
+        cr_assert_eq(
+            kv_server_receive(world->stores[leader].kv, CONNECTION_LOCAL, &frame, world->now_ns),
+            OST_OK);
+        kv_world_run(world, 20);
+        if (owns(world, group, start, epoch))
+            break;
+    }
+    blob_unref(blob);
+    cr_assert(owns(world, group, start, epoch));
+}
+
+uint64_t kv_world_send(struct kv_world *world, store_id_t store, uint16_t type,
+                       const ProtobufCMessage *message, struct bytes payload)
+{
+    uint64_t request_id = ++world->request_id;
+    cr_assert_lt(request_id, 4096);
+    struct blob *blob = frame_encode(type, request_id, message, &payload, 1);
+    struct frame frame = frame_of_blob(blob);
+    int status = kv_server_receive(world_store(world, store)->kv, store, &frame, world->now_ns);
+    cr_assert_eq(status, OST_OK);
+    blob_unref(blob);
+    return request_id;
+}
+
+const ProtobufCMessage *kv_world_answer(struct kv_world *world, uint64_t request_id,
+                                        const ProtobufCMessageDescriptor *descriptor,
+                                        struct bytes *out_payload)
+{
+    if (!world->answers[request_id])
+        return NULL;
+    struct frame frame = frame_of_blob(world->answers[request_id]);
+    const ProtobufCMessage *message = message_unpack(descriptor, frame.message, &world->arena);
+    cr_assert_not_null(message);
+    if (out_payload)
+        *out_payload = frame.payload;
+    return message;
+}
+
+const ProtobufCMessage *kv_world_wait(struct kv_world *world, uint64_t request_id,
+                                      const ProtobufCMessageDescriptor *descriptor,
+                                      struct bytes *out_payload)
+{
+    for (uint32_t waited = 0; waited < WAIT_MS_MAX; waited++) {
+        const ProtobufCMessage *answer =
+            kv_world_answer(world, request_id, descriptor, out_payload);
+        if (answer)
+            return answer;
+        kv_world_run(world, 1);
+    }
+    cr_assert_fail("request %lu got no answer", request_id);
+    return NULL;
+}
+
+const Ostraka__GroupStatus *kv_world_status(struct kv_world *world, store_id_t store,
+                                            group_id_t group)
+{
+    Ostraka__GroupStatus **groups;
+    size_t count;
+    kv_server_status(world_store(world, store)->kv, &world->arena, &groups, &count);
+    for (size_t index = 0; index < count; index++) {
+        if (groups[index]->group == group)
+            return groups[index];
+    }
+    cr_assert_fail("no such group");
+    return NULL;
+}
+
+timestamp_t kv_world_deadline(const struct kv_world *world, uint32_t ms)
+{
+    return timestamp_from_ms(EPOCH_MS + world->now_ns / NS_PER_MS + ms);
+}

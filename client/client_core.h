@@ -1,0 +1,152 @@
+/* client_core.h: the whole client as a step function: connections, routing, requests and their
+ * retries, transactions. It does no I/O: runtime.c gives it an io_uring loop; tests give it frames
+ * by hand.
+ *
+ * Reading order: map_cache.h, timers.h, core_internal.h; peers.c (connections), requests.c (tries
+ * and retries), operations.c (what a caller asks), operations_scan.c, core_txn.c (the coordinator's
+ * driver).
+ *
+ * Invariants:
+ *   Q1 every operation submitted is completed exactly once.
+ *   Q2 a request keeps its id and its bytes over all its tries, but for the group and range epochs
+ * after RANGE_MOVED (T5). Q3 no answer ends no request: it is asked again, until the operation's
+ * deadline.
+ */
+#pragma once
+
+#include "base/random.h"
+#include "base/status.h"
+#include "client/timers.h"
+#include "proto/master.pb-c.h"
+#include "proto/outbox.h"
+#include "txn/coordinator.h"
+
+#include <bsd/sys/queue.h>
+
+struct client_core_options {
+    const char *endpoints;         /* "host:port,host:port" */
+    uint64_t seed;                 /* the client's id is drawn from it: never the same twice */
+    uint32_t operation_timeout_ms; /* 5000 */
+    uint32_t try_timeout_ms;       /* 1000: a silent store is given up for another */
+    uint32_t backoff_ms_min;       /* 2 */
+    uint32_t backoff_ms_max;       /* 100 */
+};
+void client_core_options_default(struct client_core_options *out_options);
+
+/* One try of a transaction: a coordinator and its requests. Made by the caller's thread; the core's
+ * from the first operation that names it on. */
+struct core_txn;
+struct core_txn *core_txn_new(struct coordinator *coordinator);
+/* One that was never handed to the core, or whose core is gone. */
+void core_txn_free(struct core_txn *txn);
+/* While no operation on it is under way. */
+struct coordinator *core_txn_coordinator(struct core_txn *txn);
+
+enum operation_type {
+    OPERATION_OPEN, /* until there is a map */
+    OPERATION_GET,
+    OPERATION_WRITE, /* put or delete */
+    OPERATION_SCAN,
+    OPERATION_TXN_GET,
+    OPERATION_TXN_SCAN,
+    OPERATION_TXN_COMMIT,
+    OPERATION_TXN_DROP, /* rolls back; the core frees it when it is done with it */
+    OPERATION_AFTER,
+    OPERATION_MAP,
+    OPERATION_ROUTE, /* key: which group has it; result_group */
+    OPERATION_STATUS,
+};
+
+struct scan;
+struct request;
+
+/* What a caller asks for, and what comes of it. One allocation: keys and values lie in data. */
+struct operation {
+    enum operation_type type;
+    STAILQ_ENTRY(operation) next; /* the runtime's queues, and the completions */
+    /* Asked. */
+    struct core_txn *txn; /* TXN_*; the core's own one for WRITE and SCAN */
+    struct bytes key;     /* SCAN: the start */
+    struct bytes value;   /* SCAN: the end */
+    enum write_kind write_kind;
+    enum lock_mode lock_mode;
+    uint32_t rows_count_max;
+    bool reverse;
+    uint32_t delay_ms;
+    store_id_t store;
+    /* Brought; borrowed until the next step. */
+    int status;
+    struct bytes result_value;
+    timestamp_t result_version;
+    struct bytes result_rows; /* write_set.h */
+    uint32_t result_rows_count;
+    bool result_more;
+    group_id_t result_group;
+    const Ostraka__Map *result_map;
+    const Ostraka__StatusAnswer *result_status;
+    const char *why; /* static or the core's; may be NULL */
+    /* The submitter's. */
+    void (*done)(struct operation *operation);
+    void *done_context[3];
+    /* The core's. */
+    nanoseconds_t deadline_ns;
+    struct timer timer;
+    struct request *request;
+    struct scan *scan;
+    struct txn_age age; /* of the core's own transaction, kept over its tries */
+    uint32_t tries_count;
+    TAILQ_ENTRY(operation) link;
+    uint8_t data[];
+};
+STAILQ_HEAD(operation_queue, operation);
+
+struct operation *operation_new(enum operation_type type, struct bytes key, struct bytes value);
+/* After its completion was handed on. */
+void operation_free(struct operation *operation);
+
+enum client_event_type {
+    CLIENT_EV_SUBMITTED, /* operation: the core's until it is among the completions */
+    CLIENT_EV_CONNECTED, /* connection_id, status */
+    CLIENT_EV_CLOSED,    /* connection_id */
+    CLIENT_EV_FRAME,     /* connection_id, frame (borrowed) */
+    CLIENT_EV_TIMER,
+    CLIENT_EV_STOPPED, /* every operation ends with OST_CANCELED, and so do later ones */
+};
+
+struct client_event {
+    enum client_event_type type;
+    nanoseconds_t now_ns;
+    uint64_t connection_id;
+    int status;
+    const struct frame *frame;
+    struct operation *operation;
+};
+
+struct client_connect {
+    uint32_t peer;
+    const char *address; /* until the update is reset */
+};
+
+struct client_update {
+    struct outbox frames; /* every address is a connection */
+    struct client_connect *connects;
+    uint32_t connects_count, connects_capacity;
+    uint64_t *closes; /* connections */
+    uint32_t closes_count, closes_capacity;
+    struct operation_queue completions;
+    nanoseconds_t deadline_ns;
+};
+
+struct client_core;
+struct client_core *client_core_new(const struct client_core_options *options,
+                                    nanoseconds_t now_ns);
+/* After CLIENT_EV_STOPPED. Transactions that were not dropped are their holders' to free. */
+void client_core_free(struct client_core *core);
+/* Carry out the update after each step, then reset it. */
+void client_core_step(struct client_core *core, const struct client_event *event);
+struct client_update *client_core_update(struct client_core *core);
+void client_core_update_reset(struct client_core *core);
+/* A connect of the update was begun; connection_id 0: it failed at once. */
+void client_core_connect_begun(struct client_core *core, uint32_t peer, uint64_t connection_id);
+/* The coordinator's view of the map, for core_txn_new. */
+struct coordinator *client_core_coordinator_new(struct client_core *core);

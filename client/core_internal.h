@@ -1,0 +1,233 @@
+/* core_internal.h: what the core's files share. */
+#pragma once
+
+#include "base/buffer.h"
+#include "client/client_core.h"
+#include "client/map_cache.h"
+#include "proto/session.pb-c.h"
+
+#include <uthash.h>
+
+enum peer_state {
+    PEER_IDLE,
+    PEER_CONNECTING,
+    PEER_GREETING, /* our Hello is on its way */
+    PEER_OPEN,
+};
+
+TAILQ_HEAD(request_list, request);
+
+/* A store that was reached or may be: an endpoint that the caller named, or a store of the map. */
+struct peer {
+    uint32_t number;  /* its place in the core's array */
+    store_id_t store; /* 0: an endpoint that has not said who it is */
+    char *address;
+    bool is_endpoint;
+    enum peer_state state;
+    bool is_silent; /* let a request time out, and sent nothing since */
+    bool is_begun;  /* connect under way; the runtime has not yet said which id */
+    uint64_t connection_id;
+    uint32_t failures_count;
+    nanoseconds_t redial_ns;
+    nanoseconds_t received_ns;    /* the last frame */
+    struct request_list requests; /* sent, or waiting for the connection */
+    struct timer timer;           /* connecting and greeting end by it */
+    struct client_core *core;
+    UT_hash_handle by_connection, by_store;
+};
+
+enum request_owner {
+    OWNER_OPERATION, /* get, status */
+    OWNER_READ,      /* a transaction's lock or scan page; a scan without a transaction */
+    OWNER_TXN,       /* a slot of a coordinator */
+    OWNER_ORACLE,    /* the client's own question for the time */
+};
+enum request_state {
+    REQUEST_RESTING, /* waits for its next try */
+    REQUEST_QUEUED,  /* waits for a connection */
+    REQUEST_SENT,
+};
+
+struct request {
+    uint64_t id;
+    uint16_t type; /* enum frame_type */
+    enum request_owner owner;
+    enum request_state state;
+    union {
+        struct operation *operation;
+        struct core_txn *txn;
+    };
+    uint32_t slot;
+    group_id_t group;
+    store_id_t store;   /* STATUS: this one and no other; otherwise 0 */
+    struct blob *frame; /* NULL: to be encoded at the next try */
+    struct peer *peer;  /* of this try */
+    uint32_t tries_count, backoffs_count, redirects_count, waits_count;
+    bool in_doubt;   /* a try of before may have been done, or be done yet */
+    bool reroute;    /* RANGE_MOVED: ask the coordinator before the next try */
+    int last_status; /* why the last try was none */
+    nanoseconds_t sent_ns;
+    nanoseconds_t give_up_ns;
+    struct timer timer;
+    TAILQ_ENTRY(request) link; /* the peer's */
+    UT_hash_handle hh;
+};
+
+struct core_txn {
+    struct coordinator *coordinator;
+    bool is_registered; /* has an id, is in the core's table */
+    bool has_handle;    /* a caller's; otherwise of an operation of the core */
+    bool is_dropped;    /* nobody names it any more; free it when it is done */
+    bool locks_gone;    /* a heartbeat was answered; told to the coordinator at the next operation,
+                         * because between operations it belongs to the caller's thread */
+    group_id_t locks_gone_group;
+    int locks_gone_status;
+    struct txn_id id;
+    struct request **requests; /* by slot */
+    uint32_t requests_capacity;
+    struct request *rerouting; /* kept while the coordinator decides about it */
+    struct operation *commit;  /* under way */
+    TAILQ_HEAD(, operation) reads;
+    nanoseconds_t give_up_ns; /* of the requests that it sends now */
+    struct timer heartbeat;
+    struct core_txn *pool_next;
+    UT_hash_handle hh; /* by id */
+};
+
+struct client_core {
+    struct client_core_options options;
+    struct client_update update;
+    struct coordinator_update txn_update;
+    struct random random;
+    struct timers timers;
+    struct arena arena; /* of the frame being handled */
+    nanoseconds_t now_ns;
+    bool is_stopped;
+    uint64_t client_id;
+    uint64_t sequence;
+    uint64_t request_id;
+    struct request *requests;
+    struct request *requests_free;
+    uint32_t requests_free_count;
+    struct core_txn *txns;
+    struct core_txn *txns_free;
+    uint32_t txns_free_count;
+    TAILQ_HEAD(, operation) waiting; /* OPEN, AFTER, MAP: for something else than a request */
+
+    /* peers.c */
+    cluster_id_t cluster_id;
+    struct peer **peers;
+    uint32_t peers_count, peers_capacity;
+    struct peer *peers_by_connection, *peers_by_store;
+    int failure_status; /* why the last connection came to nothing, for ost_open */
+    char failure_text[200];
+
+    /* map_watch.c */
+    struct map_cache map;
+    struct peer *map_peer; /* subscribed to */
+    uint64_t map_request_id;
+    struct peer *map_asked;
+    nanoseconds_t map_asked_ns;
+    bool map_wanted;
+    uint32_t map_turn;
+    struct timer map_timer;
+
+    /* Oracle time: the highest heard, and an estimate that goes on from there. */
+    timestamp_t heard;
+    timestamp_t estimate_base;
+    nanoseconds_t estimate_base_ns;
+    struct request *oracle_request;
+};
+
+/* client_core.c */
+timestamp_t core_estimate(const struct client_core *core);
+void core_heard(struct client_core *core, timestamp_t timestamp);
+void core_complete(struct client_core *core, struct operation *operation, int status);
+nanoseconds_t core_backoff_ns(struct client_core *core, uint32_t tries_count);
+
+/* peers.c */
+void peers_init(struct client_core *core);
+void peers_fini(struct client_core *core);
+struct peer *peer_of_connection(struct client_core *core, uint64_t connection_id);
+struct peer *peer_of_store(struct client_core *core, store_id_t store);
+/* Begins to connect when it is idle and its time has come. False: it cannot be used now. */
+bool peer_wake(struct client_core *core, struct peer *peer);
+void peer_connected(struct client_core *core, struct peer *peer, int status);
+/* Lost, or closed by us with `close`. Its requests are tried again. */
+void peer_lost(struct client_core *core, struct peer *peer, bool close);
+void peer_send(struct client_core *core, struct peer *peer, struct blob *frame_take);
+void peer_greeted(struct client_core *core, struct peer *peer, const struct frame *frame);
+/* The map is newer: learn stores and addresses. */
+void peers_learn(struct client_core *core);
+void peers_dial_any(struct client_core *core);
+
+/* map_watch.c */
+void map_want(struct client_core *core);
+void map_received(struct client_core *core, struct peer *peer, const struct frame *frame);
+void map_peer_opened(struct client_core *core);
+void map_peer_lost(struct client_core *core, struct peer *peer);
+
+/* requests.c */
+struct request *request_new(struct client_core *core, uint16_t type, enum request_owner owner,
+                            nanoseconds_t give_up_ns);
+/* Tries it now. */
+void request_start(struct client_core *core, struct request *request);
+void request_free(struct client_core *core, struct request *request);
+void requests_peer_opened(struct client_core *core, struct peer *peer);
+void requests_peer_lost(struct client_core *core, struct peer *peer);
+void request_answered(struct client_core *core, struct peer *peer, const struct frame *frame);
+void requests_fini(struct client_core *core);
+
+/* An answer, whatever its type. */
+struct answer {
+    const ProtobufCMessage *message;
+    const Ostraka__AnswerHeader *header; /* NULL: all zeros */
+    int status;
+    struct lock_entry_number entry;
+    bool found;
+    timestamp_t timestamp; /* version, vote or commit */
+    uint32_t rows_count;
+    bool more;
+    struct bytes payload;
+};
+
+/* core_txn.c */
+struct core_txn *core_txn_take(struct client_core *core); /* from the pool, or a new one */
+void core_txn_register(struct client_core *core, struct core_txn *txn, const struct txn_age *age);
+/* Asks for the commit, or again; `operation` is completed by it. */
+void core_txn_commit(struct client_core *core, struct core_txn *txn, struct operation *operation);
+/* Nobody names it any more. */
+void core_txn_drop(struct client_core *core, struct core_txn *txn);
+/* OST_OK: it grows. */
+int core_txn_check_growing(struct client_core *core, struct core_txn *txn);
+struct blob *core_txn_encode(struct client_core *core, struct request *request);
+void core_txn_answered(struct client_core *core, struct request *request,
+                       const struct answer *answer);
+void core_txn_gave_up(struct client_core *core, struct request *request);
+/* The request stays, encoded anew, or is gone by the end of this. */
+void core_txn_reroute(struct client_core *core, struct request *request);
+void core_txn_read_answered(struct client_core *core, struct core_txn *txn, group_id_t group,
+                            struct bytes key, const struct answer *answer);
+void core_txn_locks_gone(struct client_core *core, const struct frame *frame);
+void core_txns_fini(struct client_core *core);
+
+/* operations.c */
+void operation_submitted(struct client_core *core, struct operation *operation);
+void operation_cancel(struct client_core *core, struct operation *operation);
+void operations_map_received(struct client_core *core, bool was_asked);
+struct blob *operation_encode(struct client_core *core, struct request *request);
+void operation_answered(struct client_core *core, struct request *request,
+                        const struct answer *answer);
+void operation_gave_up(struct client_core *core, struct operation *operation, int last_status);
+/* The commit of its transaction has come to an end. */
+void operation_commit_finished(struct client_core *core, struct operation *operation);
+/* WRITE and SCAN: the transaction was refused; run it again later, or complete with `status`. */
+void operation_run_again(struct client_core *core, struct operation *operation, int status);
+
+/* operations_scan.c */
+void scan_start(struct client_core *core, struct operation *operation);
+struct blob *scan_encode(struct client_core *core, struct request *request);
+void scan_answered(struct client_core *core, struct operation *operation, group_id_t group,
+                   const struct answer *answer);
+void scan_free(struct scan *scan);
+void scan_complete(struct client_core *core, struct operation *operation);

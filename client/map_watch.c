@@ -1,0 +1,124 @@
+/* map_watch.c: keeps one store subscribed to, and asks for the map when an answer shows that ours
+ * is old. */
+#include "client/core_internal.h"
+
+#define MAP_ASK_MS_MIN 10u
+#define MAP_KEEP_MS    100u
+
+static struct peer *open_peer(struct client_core *core, uint32_t turn)
+{
+    for (uint32_t step = 0; step < core->peers_count; step++) {
+        struct peer *peer = core->peers[(turn + step) % core->peers_count];
+        if (peer->state == PEER_OPEN && !peer->is_silent)
+            return peer;
+    }
+    return NULL;
+}
+
+static void map_ask(struct client_core *core, struct peer *peer, bool subscribe)
+{
+    Ostraka__MapRequest request = OSTRAKA__MAP_REQUEST__INIT;
+    request.known_epoch = map_cache_epoch(&core->map);
+    request.subscribe = subscribe;
+    core->map_request_id = ++core->request_id;
+    core->map_asked = peer;
+    core->map_asked_ns = core->now_ns;
+    core->map_wanted = false;
+    peer_send(core, peer, frame_encode(FRAME_MAP, core->map_request_id, &request.base, NULL, 0));
+}
+
+static void map_timer_fired(void *context, struct timer *timer);
+
+/* Does what is due, and says when to look again. */
+static void map_keep(struct client_core *core)
+{
+    if (core->is_stopped)
+        return;
+    if (core->map_asked &&
+        core->now_ns - core->map_asked_ns >= core->options.try_timeout_ms * NS_PER_MS) {
+        core->map_asked->is_silent = true;
+        if (core->map_peer == core->map_asked)
+            core->map_peer = NULL;
+        core->map_asked = NULL;
+        core->map_wanted = true;
+    }
+    nanoseconds_t next_ns = core->map_asked_ns + MAP_ASK_MS_MIN * NS_PER_MS;
+    if (!core->map_asked && !core->map_peer) {
+        core->map_peer = open_peer(core, core->map_turn);
+        if (core->map_peer)
+            map_ask(core, core->map_peer, true);
+        else
+            peers_dial_any(core);
+    } else if (!core->map_asked && core->map_wanted && core->now_ns >= next_ns) {
+        struct peer *peer = open_peer(core, core->map_turn);
+        if (peer)
+            map_ask(core, peer, peer == core->map_peer);
+    }
+    bool is_calm = core->map_peer && !core->map_asked && !core->map_wanted && core->map.map;
+    if (is_calm)
+        timer_stop(&core->timers, &core->map_timer);
+    else
+        timer_set(&core->timers, &core->map_timer,
+                  core->now_ns +
+                      (core->map_wanted && !core->map_asked ? MAP_ASK_MS_MIN : MAP_KEEP_MS) *
+                          NS_PER_MS,
+                  map_timer_fired);
+}
+
+static void map_timer_fired(void *context, struct timer *timer)
+{
+    (void)timer;
+    map_keep(context);
+}
+
+void map_want(struct client_core *core)
+{
+    core->map_wanted = true;
+    map_keep(core);
+}
+
+void map_peer_opened(struct client_core *core)
+{
+    map_keep(core);
+}
+
+void map_peer_lost(struct client_core *core, struct peer *peer)
+{
+    if (core->map_asked == peer) {
+        core->map_asked = NULL;
+        core->map_wanted = true;
+    }
+    if (core->map_peer == peer)
+        core->map_peer = NULL;
+    if (!timer_is_set(&core->map_timer) && !core->is_stopped)
+        timer_set(&core->timers, &core->map_timer, core->now_ns + MAP_ASK_MS_MIN * NS_PER_MS,
+                  map_timer_fired);
+}
+
+void map_received(struct client_core *core, struct peer *peer, const struct frame *frame)
+{
+    timestamp_t heard = 0;
+    int status = map_cache_receive(&core->map, frame->message, &heard);
+    if (status == OST_PROTOCOL) {
+        peer_lost(core, peer, true);
+        return;
+    }
+    core_heard(core, heard);
+    bool was_asked = frame->request_id != 0 && frame->request_id == core->map_request_id;
+    if (was_asked) {
+        core->map_asked = NULL;
+        core->map_request_id = 0;
+        /* Whoever knows no more than we do is not asked next. */
+        if (status != OST_OK)
+            core->map_turn = peer->number + 1;
+    }
+    if (status == OST_NOT_READY)
+        core->map_wanted = core->map_wanted || !core->map.map;
+    if (status == OST_OK) {
+        core->map_wanted = false;
+        peers_learn(core);
+    }
+    if (core->map.map && status != OST_NOT_READY)
+        operations_map_received(core, was_asked);
+    map_keep(core);
+}

@@ -1,0 +1,341 @@
+/* operations_scan.c: scans, page by page and range by range, with the transaction's own writes
+ * between the rows.
+ *
+ * A scan by itself is one picture in one of two ways: one page of one range, linearizable, which
+ * needs no transaction; or pages under locks, in a transaction of its own that is validated at the
+ * end.
+ */
+#include "base/memory.h"
+#include "client/core_internal.h"
+
+#include <stdlib.h>
+
+struct scan {
+    struct buffer rows; /* so far */
+    uint32_t rows_count;
+    struct buffer cursor; /* forward: the next start; in reverse: the next end */
+    bool needs_txn;       /* one page was not enough */
+    /* The page under way. */
+    struct buffer piece_start, piece_end; /* the part of the interval in one range */
+};
+
+void scan_free(struct scan *scan)
+{
+    if (!scan)
+        return;
+    buffer_fini(&scan->rows);
+    buffer_fini(&scan->cursor);
+    buffer_fini(&scan->piece_start);
+    buffer_fini(&scan->piece_end);
+    free(scan);
+}
+
+static void buffer_set(struct buffer *buffer, struct bytes bytes)
+{
+    buffer_reset(buffer);
+    buffer_append(buffer, bytes.data, bytes.bytes_count);
+}
+
+/* Of two ends, where an empty one is the very end. */
+static struct bytes end_min(struct bytes a, struct bytes b)
+{
+    if (a.bytes_count == 0)
+        return b;
+    if (b.bytes_count == 0)
+        return a;
+    return bytes_compare(a, b) < 0 ? a : b;
+}
+
+static void page_ask(struct client_core *core, struct operation *operation)
+{
+    operation->request = request_new(core, FRAME_SCAN, OWNER_READ, operation->deadline_ns);
+    operation->request->operation = operation;
+    request_start(core, operation->request);
+}
+
+static bool scan_fits_one_range(struct client_core *core, const struct operation *operation)
+{
+    struct coordinator_route route;
+    if (!map_cache_route(&core->map, operation->key, &route))
+        return true; /* nobody knows; the first page will tell */
+    if (route.range_end.bytes_count == 0)
+        return true;
+    return operation->value.bytes_count != 0 &&
+           bytes_compare(operation->value, route.range_end) <= 0;
+}
+
+void scan_start(struct client_core *core, struct operation *operation)
+{
+    struct scan *scan = operation->scan;
+    if (!scan)
+        scan = operation->scan = memory_alloc_zeroed(1, sizeof(*scan));
+    buffer_reset(&scan->rows);
+    scan->rows_count = 0;
+    buffer_set(&scan->cursor, operation->reverse ? operation->value : operation->key);
+    if (operation->value.bytes_count && bytes_compare(operation->key, operation->value) >= 0) {
+        scan_complete(core, operation);
+        return;
+    }
+    bool unlimited = operation->rows_count_max == 0;
+    if (operation->type == OPERATION_SCAN && !operation->txn &&
+        (scan->needs_txn || (unlimited && !scan_fits_one_range(core, operation)))) {
+        scan->needs_txn = true;
+        operation->txn = core_txn_take(core);
+        core_txn_register(core, operation->txn, &operation->age);
+        operation->age = *coordinator_age(operation->txn->coordinator);
+    }
+    page_ask(core, operation);
+}
+
+/* Finds the next part of the interval that lies in one range, in the newest map. */
+static bool piece_find(struct client_core *core, const struct operation *operation)
+{
+    struct scan *scan = operation->scan;
+    struct bytes cursor = buffer_bytes(&scan->cursor);
+    struct coordinator_route route;
+    if (operation->reverse) {
+        if (!map_cache_route_before(&core->map, cursor, &route))
+            return false;
+        bool starts_in_range = bytes_compare(operation->key, route.range_start) >= 0;
+        buffer_set(&scan->piece_start, starts_in_range ? operation->key : route.range_start);
+        buffer_set(&scan->piece_end, cursor);
+    } else {
+        if (!map_cache_route(&core->map, cursor, &route))
+            return false;
+        buffer_set(&scan->piece_start, cursor);
+        buffer_set(&scan->piece_end, end_min(operation->value, route.range_end));
+    }
+    return true;
+}
+
+struct blob *scan_encode(struct client_core *core, struct request *request)
+{
+    struct operation *operation = request->operation;
+    struct scan *scan = operation->scan;
+    if (!piece_find(core, operation))
+        return NULL;
+    uint32_t rows_count_max = SCAN_ROWS_COUNT_MAX;
+    if (operation->rows_count_max && operation->rows_count_max - scan->rows_count < rows_count_max)
+        rows_count_max = operation->rows_count_max - scan->rows_count;
+    struct bytes start = buffer_bytes(&scan->piece_start), end = buffer_bytes(&scan->piece_end);
+    if (operation->txn) {
+        struct coordinator_scan page = {.route_key = start,
+                                        .start = start,
+                                        .end = end,
+                                        .rows_count_max = rows_count_max,
+                                        .reverse = operation->reverse};
+        return coordinator_encode_scan(operation->txn->coordinator, request->id, &page,
+                                       &request->group);
+    }
+    struct coordinator_route route;
+    if (!map_cache_route(&core->map, start, &route))
+        return NULL;
+    Ostraka__RangeRef range = OSTRAKA__RANGE_REF__INIT;
+    range.start.data = (uint8_t *)(uintptr_t)route.range_start.data;
+    range.start.len = route.range_start.bytes_count;
+    range.epoch = route.epoch;
+    Ostraka__ScanRequest message = OSTRAKA__SCAN_REQUEST__INIT;
+    message.group = route.group;
+    message.range = &range;
+    message.start.data = scan->piece_start.data;
+    message.start.len = start.bytes_count;
+    message.end.data = scan->piece_end.data;
+    message.end.len = end.bytes_count;
+    message.rows_count_max = rows_count_max;
+    message.reverse = operation->reverse;
+    request->group = route.group;
+    return frame_encode(FRAME_SCAN, request->id, &message.base, NULL, 0);
+}
+
+/* --- Merging -------------------------------------------------------------------------------------
+ */
+
+/* Rows of a page and own writes in the same interval, in the scan's order. */
+struct merge {
+    struct reader rows;
+    struct row row;
+    bool has_row;
+    bool is_broken;
+    struct write_buffer_entry *write; /* NULL: no more */
+    bool reverse;
+    struct bytes start, end; /* what the page covers */
+};
+
+static void merge_next_row(struct merge *merge)
+{
+    int status = rows_next(&merge->rows, &merge->row);
+    merge->has_row = status == OST_OK;
+    merge->is_broken = merge->is_broken || status == OST_PROTOCOL;
+}
+
+static void merge_keep_write(struct merge *merge)
+{
+    if (!merge->write)
+        return;
+    struct write write = write_buffer_entry_write(merge->write);
+    if (!key_in_range(write.key, merge->start, merge->end))
+        merge->write = NULL;
+}
+
+static void merge_next_write(struct merge *merge)
+{
+    merge->write =
+        merge->reverse ? write_buffer_previous(merge->write) : write_buffer_next(merge->write);
+    merge_keep_write(merge);
+}
+
+/* The next row as the transaction sees it; false at the end of the page. */
+static bool merge_next(struct merge *merge, struct row *out_row)
+{
+    for (;;) {
+        if (!merge->write) {
+            if (!merge->has_row)
+                return false;
+            *out_row = merge->row;
+            merge_next_row(merge);
+            return true;
+        }
+        struct write write = write_buffer_entry_write(merge->write);
+        int order = merge->has_row ? bytes_compare(merge->row.key, write.key) : 1;
+        if (merge->has_row && merge->reverse)
+            order = -order;
+        if (order < 0) {
+            *out_row = merge->row;
+            merge_next_row(merge);
+            return true;
+        }
+        if (merge->has_row && order == 0)
+            merge_next_row(merge); /* overwritten here */
+        merge_next_write(merge);
+        if (write.kind == WRITE_PUT) {
+            *out_row = (struct row){.key = write.key, .version = 0, .value = write.value};
+            return true;
+        }
+    }
+}
+
+/* How far the page reached: up to its last row when rows are left, else to the end of the piece. */
+static bool page_bounds(struct scan *scan, const struct operation *operation,
+                        const struct answer *answer, struct bytes *out_last_key)
+{
+    *out_last_key = bytes_of(NULL, 0);
+    struct reader reader = reader_of(answer->payload);
+    struct row row;
+    uint32_t count = 0;
+    int status;
+    while ((status = rows_next(&reader, &row)) == OST_OK) {
+        if (!key_in_range(row.key, buffer_bytes(&scan->piece_start),
+                          buffer_bytes(&scan->piece_end)))
+            return false;
+        *out_last_key = row.key;
+        count++;
+    }
+    (void)operation;
+    return status == OST_NOT_FOUND && count == answer->rows_count && !(answer->more && count == 0);
+}
+
+/* Appends the page's rows. OST_OK: go on at the cursor. OST_NOT_FOUND: that was the end. */
+static int page_take(struct operation *operation, const struct answer *answer)
+{
+    struct scan *scan = operation->scan;
+    struct bytes last_key;
+    if (!page_bounds(scan, operation, answer, &last_key))
+        return OST_PROTOCOL;
+    /* The cursor moves on first: where it goes is where this page ends. */
+    struct bytes covered_start = buffer_bytes(&scan->piece_start);
+    struct bytes covered_end = buffer_bytes(&scan->piece_end);
+    if (operation->reverse) {
+        buffer_set(&scan->cursor, answer->more ? last_key : covered_start);
+        covered_start = buffer_bytes(&scan->cursor);
+    } else if (answer->more) {
+        buffer_set(&scan->cursor, last_key);
+        buffer_append_u8(&scan->cursor, 0); /* the next possible key */
+        covered_end = buffer_bytes(&scan->cursor);
+    } else {
+        buffer_set(&scan->cursor, covered_end);
+    }
+    struct merge merge = {.rows = reader_of(answer->payload),
+                          .reverse = operation->reverse,
+                          .start = covered_start,
+                          .end = covered_end};
+    merge_next_row(&merge);
+    if (operation->txn) {
+        const struct write_buffer *writes = coordinator_writes(operation->txn->coordinator);
+        merge.write = operation->reverse ? write_buffer_last(writes, covered_end)
+                                         : write_buffer_first(writes, covered_start);
+        merge_keep_write(&merge);
+    }
+    bool is_whole = operation->reverse
+                        ? !answer->more && bytes_equal(covered_start, operation->key)
+                        : !answer->more && bytes_equal(covered_end, operation->value);
+    struct row row;
+    while (merge_next(&merge, &row)) {
+        if (operation->rows_count_max && scan->rows_count == operation->rows_count_max) {
+            operation->result_more = true;
+            return OST_NOT_FOUND;
+        }
+        rows_append(&scan->rows, &row);
+        scan->rows_count++;
+    }
+    if (is_whole)
+        return OST_NOT_FOUND;
+    if (operation->rows_count_max && scan->rows_count == operation->rows_count_max) {
+        operation->result_more = true;
+        return OST_NOT_FOUND;
+    }
+    return OST_OK;
+}
+
+void scan_complete(struct client_core *core, struct operation *operation)
+{
+    struct scan *scan = operation->scan;
+    operation->result_rows = buffer_bytes(&scan->rows);
+    operation->result_rows_count = scan->rows_count;
+    if (operation->type == OPERATION_TXN_SCAN)
+        TAILQ_REMOVE(&operation->txn->reads, operation, link);
+    core_complete(core, operation, OST_OK);
+}
+
+static void scan_failed(struct client_core *core, struct operation *operation, int status)
+{
+    if (operation->type == OPERATION_SCAN) {
+        operation_run_again(core, operation, status);
+        return;
+    }
+    TAILQ_REMOVE(&operation->txn->reads, operation, link);
+    core_complete(core, operation, status);
+}
+
+void scan_answered(struct client_core *core, struct operation *operation, group_id_t group,
+                   const struct answer *answer)
+{
+    struct scan *scan = operation->scan;
+    int status = answer->status;
+    if (operation->txn) {
+        core_txn_read_answered(core, operation->txn, group, buffer_bytes(&scan->piece_start),
+                               answer);
+        if (status == OST_OK)
+            status = core_txn_check_growing(core, operation->txn);
+    }
+    if (status == OST_OK) {
+        operation->result_more = false;
+        status = page_take(operation, answer);
+    } else if (status == OST_NOT_FOUND) {
+        status = OST_PROTOCOL;
+    }
+    if (status != OST_OK && status != OST_NOT_FOUND) {
+        scan_failed(core, operation, status);
+        return;
+    }
+    bool is_last = status == OST_NOT_FOUND;
+    if (operation->type == OPERATION_SCAN && !operation->txn && !is_last) {
+        scan->needs_txn = true; /* what follows must be of the same picture */
+        scan_start(core, operation);
+    } else if (!is_last) {
+        page_ask(core, operation);
+    } else if (operation->type == OPERATION_SCAN && operation->txn) {
+        core_txn_commit(core, operation->txn, operation);
+    } else {
+        scan_complete(core, operation);
+    }
+}

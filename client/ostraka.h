@@ -1,0 +1,227 @@
+/* ostraka.h: the client of Ostraka, a sharded, replicated, strictly serializable key-value store.
+ *
+ * Link with -lostraka (pkg-config ostraka). Every function may be called from any thread. A client
+ * has one thread of its own, which does all its networking; blocking calls wait for it, and the
+ * callbacks of the `_async` calls run on it: there, blocking calls are refused
+ * (OST_INVALID_ARGUMENT), async ones are welcome.
+ *
+ * Return values: 0, or a negative code (ost_status_text). Classes: retryable (nothing happened),
+ * refused, maybe committed (OST_MAYBE_COMMITTED: no quorum answered within the deadline), fatal.
+ *
+ * Limits: keys 1 B to 8 KiB, values 0 B to 1 MiB, a transaction 64 MiB and 100,000 operations.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ost_client;
+struct ost_txn;
+
+/* The codes are in ostraka_status.h; OST_OK is 0. */
+#include "ostraka_status.h"
+
+/* --- Bytes and values
+ * ----------------------------------------------------------------------------- */
+
+/* Borrowed for the length of the call. */
+struct ost_bytes {
+    const void *data;
+    size_t bytes_count;
+};
+static inline struct ost_bytes ost_bytes(const void *data, size_t bytes_count)
+{
+    struct ost_bytes bytes = {data, bytes_count};
+    return bytes;
+}
+struct ost_bytes ost_string(const char *text);
+
+/* A value that was read; ost_value_free when done (NULL data is fine). */
+struct ost_value {
+    void *data;
+    size_t bytes_count;
+    uint64_t version; /* the commit timestamp that wrote it */
+};
+void ost_value_free(struct ost_value *value);
+
+struct ost_row {
+    struct ost_bytes key;
+    struct ost_bytes value;
+    uint64_t version;
+};
+/* Rows in the order asked for; ost_rows_free when done. */
+struct ost_rows {
+    const struct ost_row *rows;
+    size_t rows_count;
+    bool more; /* the limit ended it, not the interval */
+    void *memory;
+};
+void ost_rows_free(struct ost_rows *rows);
+
+/* --- A client
+ * ---------------------------------------------------------------------------------------- */
+
+struct ost_options {
+    const char *endpoints;         /* "host:port[,host:port...]": any stores of the cluster */
+    uint32_t operation_timeout_ms; /* 5000: then a call gives up */
+    uint32_t retry_backoff_ms_max; /* 100: ost_run waits a random time up to this, growing from 1 */
+};
+void ost_options_default(struct ost_options *out_options);
+
+/* Connects and fetches the map, or fails within the timeout: OST_INVALID_ARGUMENT,
+ * OST_DISCONNECTED, OST_NOT_READY (no map yet). `out_why`, when not NULL, gets one line for people
+ * (256 bytes). */
+int ost_open(const struct ost_options *options, struct ost_client **out_client, char *out_why);
+/* Waits for calls under way (they end with OST_CANCELED), ends the thread. Not from a callback. */
+void ost_close(struct ost_client *client);
+
+/* --- Single operations: each is a transaction of its own, strictly serializable
+ * ------------------------- */
+
+/* OST_NOT_FOUND when there is no such key. */
+int ost_get(struct ost_client *client, struct ost_bytes key, struct ost_value *out_value);
+int ost_put(struct ost_client *client, struct ost_bytes key, struct ost_bytes value);
+/* OST_OK whether or not the key was there. */
+int ost_delete(struct ost_client *client, struct ost_bytes key);
+/* Rows of [start, end), consistent as one transaction; an empty end is the end of the key space;
+ * rows_count_max 0: no limit but memory. */
+int ost_scan(struct ost_client *client, struct ost_bytes start, struct ost_bytes end,
+             uint32_t rows_count_max, bool reverse, struct ost_rows *out_rows);
+
+/* --- Transactions
+ * --------------------------------------------------------------------------------------- */
+
+/* Runs `body` as one transaction and commits it; on a conflict runs it again, keeping its age,
+ * until it commits, `body` returns something that is not retryable, or the timeout ends it. `body`
+ * may run many times and must have no effect but through the transaction. What it returns when it
+ * is not OST_OK rolls back and comes back from ost_run. */
+int ost_run(struct ost_client *client, int (*body)(struct ost_txn *txn, void *context),
+            void *context);
+
+/* By hand. A transaction belongs to one thread at a time. */
+int ost_begin(struct ost_client *client, struct ost_txn **out_txn);
+/* Takes a shared lock. Sees the transaction's own writes. */
+int ost_txn_get(struct ost_txn *txn, struct ost_bytes key, struct ost_value *out_value);
+/* Takes an exclusive lock: for what will be written after. */
+int ost_txn_get_for_update(struct ost_txn *txn, struct ost_bytes key, struct ost_value *out_value);
+/* Locks the interval: no phantoms. */
+int ost_txn_scan(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
+                 uint32_t rows_count_max, bool reverse, struct ost_rows *out_rows);
+/* Kept in the client until the commit. */
+int ost_txn_put(struct ost_txn *txn, struct ost_bytes key, struct ost_bytes value);
+int ost_txn_delete(struct ost_txn *txn, struct ost_bytes key);
+/* OST_OK: committed. A retryable code: nothing happened; ost_txn_restart and do it again.
+ * OST_MAYBE_COMMITTED: call it again to learn the outcome (exactly once: it is never done twice).
+ */
+int ost_txn_commit(struct ost_txn *txn);
+/* Begins the next try with the age of the first, after an abort or instead of a commit. */
+int ost_txn_restart(struct ost_txn *txn);
+/* Rolls back what is not committed and frees it. NULL is fine. */
+void ost_txn_free(struct ost_txn *txn);
+/* How many groups took part in the last commit; and its timestamp (0: nothing was written). */
+uint32_t ost_txn_groups_count(const struct ost_txn *txn);
+uint64_t ost_txn_commit_timestamp(const struct ost_txn *txn);
+/* One line about the last error: which key, which other transaction, how long it waited. Borrowed.
+ */
+const char *ost_txn_error(const struct ost_txn *txn);
+
+/* --- The same without waiting
+ * --------------------------------------------------------------------------- */
+
+/* What an operation brought; borrowed until the callback returns. */
+struct ost_result {
+    int status;
+    struct ost_bytes value; /* get */
+    uint64_t version;
+    const struct ost_row *rows; /* scan */
+    size_t rows_count;
+    bool more;
+};
+typedef void (*ost_done_fn)(void *context, const struct ost_result *result);
+
+/* Each returns at once; `done` is called exactly once, on the client's thread, unless the call
+ * itself returned an error. Keys and values are copied. */
+int ost_get_async(struct ost_client *client, struct ost_bytes key, ost_done_fn done, void *context);
+int ost_put_async(struct ost_client *client, struct ost_bytes key, struct ost_bytes value,
+                  ost_done_fn done, void *context);
+int ost_delete_async(struct ost_client *client, struct ost_bytes key, ost_done_fn done,
+                     void *context);
+int ost_txn_get_async(struct ost_txn *txn, struct ost_bytes key, bool for_update, ost_done_fn done,
+                      void *context);
+int ost_txn_scan_async(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
+                       uint32_t rows_count_max, bool reverse, ost_done_fn done, void *context);
+int ost_txn_commit_async(struct ost_txn *txn, ost_done_fn done, void *context);
+/* Runs `done` on the client's thread after `delay_ms`: for back-off without a thread of one's own.
+ */
+int ost_after_async(struct ost_client *client, uint32_t delay_ms, ost_done_fn done, void *context);
+
+/* --- The cluster, for tools
+ * -------------------------------------------------------------------------------- */
+
+/* The group that serves a key, as the client's map has it. */
+int ost_group_of_key(struct ost_client *client, struct ost_bytes key, uint64_t *out_group);
+
+struct ost_group_info {
+    uint64_t group;
+    uint64_t leader_store; /* 0: not known */
+    uint32_t replicas_count;
+    uint64_t replica_stores[7];
+};
+struct ost_range_info {
+    struct ost_bytes start, end;
+    uint64_t group;
+    uint64_t epoch;
+};
+struct ost_store_info {
+    uint64_t store;
+    const char *address;
+};
+struct ost_cluster_info {
+    uint64_t cluster_id;
+    uint64_t map_epoch;
+    const struct ost_store_info *stores;
+    size_t stores_count;
+    const struct ost_group_info *groups;
+    size_t groups_count;
+    const struct ost_range_info *ranges;
+    size_t ranges_count;
+    void *memory;
+};
+/* Asks a store for the newest map. ost_cluster_info_free when done. */
+int ost_cluster_info(struct ost_client *client, struct ost_cluster_info *out_info);
+void ost_cluster_info_free(struct ost_cluster_info *info);
+
+struct ost_group_status {
+    uint64_t group, replica, term, leader_store, commit_index, applied_index, last_index,
+        first_index, flushed_index;
+    const char *role; /* static: "leader", "follower", ... */
+    bool ready;
+    uint64_t keys_locked_count, lock_waiters_count, txns_count, prepared_count;
+};
+struct ost_metric {
+    const char *name;
+    uint64_t value;
+};
+struct ost_store_status {
+    uint64_t store;
+    uint64_t uptime_ms;
+    const char *address, *version;
+    const struct ost_group_status *groups;
+    size_t groups_count;
+    const struct ost_metric *metrics;
+    size_t metrics_count;
+    void *memory;
+};
+/* Asks one store about itself, by its id in the map. */
+int ost_store_status(struct ost_client *client, uint64_t store,
+                     struct ost_store_status *out_status);
+void ost_store_status_free(struct ost_store_status *status);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,405 @@
+/* ostraka_txn.c: transactions for the caller: a handle on the try under way, and the loop that runs
+ * a transaction until it commits. */
+#include "client/ostraka_internal.h"
+
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct ost_txn {
+    struct ost_client *client; /* counted */
+    struct core_txn *core;     /* the try under way */
+    bool is_handed_over;       /* an operation has named it: the core frees it */
+    struct txn_age age;        /* of the first try; zeros: not known yet */
+    atomic_uint under_way;     /* operations; while there are any it is the client's thread's */
+    uint32_t groups_count;
+    timestamp_t commit_timestamp;
+    char error[400];
+};
+
+OST_API int ost_begin(struct ost_client *client, struct ost_txn **out_txn)
+{
+    struct ost_txn *txn = memory_alloc_zeroed(1, sizeof(*txn));
+    atomic_init(&txn->under_way, 0);
+    txn->client = client;
+    runtime_ref(client);
+    txn->core = core_txn_new(client_core_coordinator_new(runtime_core(client)));
+    *out_txn = txn;
+    return OST_OK;
+}
+
+/* --- Errors
+ * -------------------------------------------------------------------------------------------- */
+
+static void error_set(struct ost_txn *txn, int status, const char *why)
+{
+    snprintf(txn->error, sizeof(txn->error), "%s%s%s", ost_status_text(status), why ? ": " : "",
+             why ? why : "");
+}
+
+/* On the client's thread, when an operation of the transaction ended. */
+static void error_explain(struct ost_txn *txn, const struct operation *operation)
+{
+    if (operation->status == OST_OK || operation->status == OST_NOT_FOUND)
+        return;
+    error_set(txn, operation->status, operation->why);
+    const struct coordinator_reason *reason =
+        coordinator_reason(core_txn_coordinator(operation->txn));
+    if (reason->status != operation->status)
+        return;
+    char key[KEY_TEXT_BYTES] = "";
+    size_t at = strlen(txn->error);
+    if (reason->text)
+        at += (size_t)snprintf(txn->error + at, sizeof(txn->error) - at, ": %.120s", reason->text);
+    if (reason->key.bytes_count)
+        at += (size_t)snprintf(txn->error + at, sizeof(txn->error) - at, "; key %s",
+                               key_print(reason->key, key, sizeof(key)));
+    if (reason->other.client)
+        at += (size_t)snprintf(
+            txn->error + at, sizeof(txn->error) - at, "; other transaction %016llx/%llu",
+            (unsigned long long)reason->other.client, (unsigned long long)reason->other.sequence);
+    if (reason->waited_ms)
+        snprintf(txn->error + at, sizeof(txn->error) - at, "; waited %llu ms",
+                 (unsigned long long)reason->waited_ms);
+}
+
+OST_API const char *ost_txn_error(const struct ost_txn *txn)
+{
+    return txn->error;
+}
+
+OST_API uint32_t ost_txn_groups_count(const struct ost_txn *txn)
+{
+    return txn->groups_count;
+}
+
+OST_API uint64_t ost_txn_commit_timestamp(const struct ost_txn *txn)
+{
+    return txn->commit_timestamp;
+}
+
+/* --- Operations
+ * ---------------------------------------------------------------------------------------- */
+
+/* The caller may use the handle again, or free it, as soon as this has been called. */
+static void txn_operation_ended(struct ost_txn *txn, struct operation *operation)
+{
+    struct coordinator *coordinator = core_txn_coordinator(operation->txn);
+    txn->age = *coordinator_age(coordinator);
+    error_explain(txn, operation);
+    if (operation->type == OPERATION_TXN_COMMIT) {
+        txn->groups_count = coordinator_groups_count(coordinator);
+        txn->commit_timestamp = coordinator_commit_timestamp(coordinator);
+    }
+    atomic_fetch_sub_explicit(&txn->under_way, 1, memory_order_release);
+}
+
+static void txn_async_done(struct operation *operation)
+{
+    ost_done_fn done = (ost_done_fn)(uintptr_t)operation->done_context[0];
+    txn_operation_ended(operation->done_context[2], operation);
+    api_async_call(operation, done, operation->done_context[1]);
+    operation_free(operation);
+}
+
+/* May the calling thread touch the transaction now? */
+static int txn_check_mine(struct ost_txn *txn)
+{
+    if (atomic_load_explicit(&txn->under_way, memory_order_acquire) == 0 ||
+        runtime_is_own_thread(txn->client))
+        return OST_OK;
+    return OST_INVALID_ARGUMENT;
+}
+
+static int txn_submit(struct ost_txn *txn, struct operation *operation, ost_done_fn done,
+                      void *context)
+{
+    operation->txn = txn->core;
+    operation->age = txn->age;
+    operation->done = txn_async_done;
+    operation->done_context[0] = (void *)(uintptr_t)done;
+    operation->done_context[1] = context;
+    operation->done_context[2] = txn;
+    atomic_fetch_add_explicit(&txn->under_way, 1, memory_order_relaxed);
+    bool was_handed_over = txn->is_handed_over;
+    txn->is_handed_over = true;
+    int status = runtime_submit(txn->client, operation);
+    if (status != OST_OK) {
+        txn->is_handed_over = was_handed_over;
+        atomic_fetch_sub_explicit(&txn->under_way, 1, memory_order_relaxed);
+        error_set(txn, status, NULL);
+    }
+    return status;
+}
+
+struct txn_call {
+    struct ost_txn *txn;
+    void (*copy)(struct operation *operation, void *context);
+    void *context;
+    bool was_taken;
+};
+
+static void txn_call_copy(struct operation *operation, void *context)
+{
+    struct txn_call *call = context;
+    call->was_taken = true;
+    if (call->copy)
+        call->copy(operation, call->context);
+    txn_operation_ended(call->txn, operation);
+}
+
+static int txn_call(struct ost_txn *txn, struct operation *operation,
+                    void (*copy)(struct operation *operation, void *context), void *context)
+{
+    if (runtime_is_own_thread(txn->client)) {
+        operation_free(operation);
+        error_set(txn, OST_INVALID_ARGUMENT, "a call that waits was made from a callback");
+        return OST_INVALID_ARGUMENT;
+    }
+    operation->txn = txn->core;
+    operation->age = txn->age;
+    struct txn_call call = {.txn = txn, .copy = copy, .context = context};
+    atomic_fetch_add_explicit(&txn->under_way, 1, memory_order_relaxed);
+    bool was_handed_over = txn->is_handed_over;
+    txn->is_handed_over = true;
+    int status = runtime_call(txn->client, operation, txn_call_copy, &call);
+    if (!call.was_taken) {
+        txn->is_handed_over = was_handed_over;
+        atomic_fetch_sub_explicit(&txn->under_way, 1, memory_order_relaxed);
+        error_set(txn, status, NULL);
+    }
+    return status;
+}
+
+static struct operation *txn_get_new(struct ost_bytes key, bool for_update)
+{
+    struct operation *operation =
+        operation_new(OPERATION_TXN_GET, bytes_of_ost(key), bytes_of(NULL, 0));
+    operation->lock_mode = for_update ? LOCK_EXCLUSIVE : LOCK_SHARED;
+    return operation;
+}
+
+static int txn_get(struct ost_txn *txn, struct ost_bytes key, bool for_update,
+                   struct ost_value *out_value)
+{
+    *out_value = (struct ost_value){0};
+    int status = api_key_check(key);
+    if (status != OST_OK) {
+        error_set(txn, status, "key must be 1 B to 8 KiB");
+        return status;
+    }
+    struct coordinator *coordinator = core_txn_coordinator(txn->core);
+    struct write write;
+    /* What it has written itself needs no other thread. */
+    if (txn_check_mine(txn) == OST_OK && coordinator_state(coordinator) == COORDINATOR_GROWING &&
+        write_buffer_find(coordinator_writes(coordinator), bytes_of_ost(key), &write) == OST_OK) {
+        if (write.kind == WRITE_DELETE)
+            return OST_NOT_FOUND;
+        struct operation own = {.result_value = write.value};
+        api_copy_value(&own, out_value);
+        return OST_OK;
+    }
+    return txn_call(txn, txn_get_new(key, for_update), api_copy_value, out_value);
+}
+
+OST_API int ost_txn_get(struct ost_txn *txn, struct ost_bytes key, struct ost_value *out_value)
+{
+    return txn_get(txn, key, false, out_value);
+}
+
+OST_API int ost_txn_get_for_update(struct ost_txn *txn, struct ost_bytes key,
+                                   struct ost_value *out_value)
+{
+    return txn_get(txn, key, true, out_value);
+}
+
+OST_API int ost_txn_get_async(struct ost_txn *txn, struct ost_bytes key, bool for_update,
+                              ost_done_fn done, void *context)
+{
+    int status = api_key_check(key);
+    if (status != OST_OK)
+        return status;
+    return txn_submit(txn, txn_get_new(key, for_update), done, context);
+}
+
+static struct operation *txn_scan_new(struct ost_bytes start, struct ost_bytes end,
+                                      uint32_t rows_count_max, bool reverse, int *out_status)
+{
+    *out_status = OST_OK;
+    if ((start.bytes_count && !start.data) || (end.bytes_count && !end.data))
+        *out_status = OST_INVALID_ARGUMENT;
+    else if (start.bytes_count > KEY_BYTES_MAX || end.bytes_count > KEY_BYTES_MAX)
+        *out_status = OST_TOO_LARGE;
+    if (*out_status != OST_OK)
+        return NULL;
+    struct operation *operation =
+        operation_new(OPERATION_TXN_SCAN, bytes_of_ost(start), bytes_of_ost(end));
+    operation->rows_count_max = rows_count_max;
+    operation->reverse = reverse;
+    return operation;
+}
+
+OST_API int ost_txn_scan(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
+                         uint32_t rows_count_max, bool reverse, struct ost_rows *out_rows)
+{
+    *out_rows = (struct ost_rows){0};
+    int status;
+    struct operation *operation = txn_scan_new(start, end, rows_count_max, reverse, &status);
+    return operation ? txn_call(txn, operation, api_copy_rows, out_rows) : status;
+}
+
+OST_API int ost_txn_scan_async(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
+                               uint32_t rows_count_max, bool reverse, ost_done_fn done,
+                               void *context)
+{
+    int status;
+    struct operation *operation = txn_scan_new(start, end, rows_count_max, reverse, &status);
+    return operation ? txn_submit(txn, operation, done, context) : status;
+}
+
+static int txn_write(struct ost_txn *txn, enum write_kind kind, struct ost_bytes key,
+                     struct ost_bytes value)
+{
+    int status = txn_check_mine(txn);
+    if (status != OST_OK)
+        return status; /* the error text is not ours either */
+    if ((key.bytes_count && !key.data) || (value.bytes_count && !value.data)) {
+        error_set(txn, OST_INVALID_ARGUMENT, "data is NULL");
+        return OST_INVALID_ARGUMENT;
+    }
+    struct write write = {.kind = kind, .key = bytes_of_ost(key), .value = bytes_of_ost(value)};
+    const char *why = NULL;
+    status = coordinator_write(core_txn_coordinator(txn->core), &write, &why);
+    if (status != OST_OK)
+        error_set(txn, status, why);
+    return status;
+}
+
+OST_API int ost_txn_put(struct ost_txn *txn, struct ost_bytes key, struct ost_bytes value)
+{
+    return txn_write(txn, WRITE_PUT, key, value);
+}
+
+OST_API int ost_txn_delete(struct ost_txn *txn, struct ost_bytes key)
+{
+    return txn_write(txn, WRITE_DELETE, key, ost_bytes(NULL, 0));
+}
+
+OST_API int ost_txn_commit(struct ost_txn *txn)
+{
+    struct operation *operation =
+        operation_new(OPERATION_TXN_COMMIT, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    return txn_call(txn, operation, NULL, NULL);
+}
+
+OST_API int ost_txn_commit_async(struct ost_txn *txn, ost_done_fn done, void *context)
+{
+    struct operation *operation =
+        operation_new(OPERATION_TXN_COMMIT, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    return txn_submit(txn, operation, done, context);
+}
+
+/* --- Ends
+ * ---------------------------------------------------------------------------------------------- */
+
+static void drop_done(struct operation *operation)
+{
+    struct ost_txn *txn = operation->done_context[2];
+    if (txn) { /* whatever was under way has been told before */
+        runtime_unref(txn->client);
+        free(txn);
+    }
+    operation_free(operation);
+}
+
+/* Gives up the try under way. `handle`: freed once that is done; NULL: it goes on with another try.
+ * False: there is nothing to wait for, the handle is still the caller's. */
+static bool try_drop(struct ost_txn *txn, struct ost_txn *handle)
+{
+    struct core_txn *core = txn->core;
+    txn->core = NULL;
+    if (txn->is_handed_over) {
+        struct operation *operation =
+            operation_new(OPERATION_TXN_DROP, bytes_of(NULL, 0), bytes_of(NULL, 0));
+        operation->txn = core;
+        operation->done = drop_done;
+        operation->done_context[2] = handle;
+        if (runtime_submit(txn->client, operation) == OST_OK)
+            return true;
+    }
+    /* Nobody else knows of it: it was never handed over, or the client is closed. */
+    core_txn_free(core);
+    return false;
+}
+
+OST_API int ost_txn_restart(struct ost_txn *txn)
+{
+    if (atomic_load_explicit(&txn->under_way, memory_order_acquire) != 0)
+        return OST_INVALID_ARGUMENT;
+    try_drop(txn, NULL);
+    txn->core = core_txn_new(client_core_coordinator_new(runtime_core(txn->client)));
+    txn->is_handed_over = false;
+    txn->groups_count = 0;
+    txn->commit_timestamp = 0;
+    return OST_OK;
+}
+
+OST_API void ost_txn_free(struct ost_txn *txn)
+{
+    if (!txn || try_drop(txn, txn))
+        return;
+    runtime_unref(txn->client);
+    free(txn);
+}
+
+/* --- Run
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
+}
+
+static void back_off(struct ost_client *client, uint32_t tries_count)
+{
+    uint64_t most_us = UINT64_C(1000) << (tries_count < 10 ? tries_count : 10);
+    uint64_t limit_us = runtime_options(client)->backoff_ms_max * UINT64_C(1000);
+    if (most_us > limit_us)
+        most_us = limit_us;
+    uint64_t wait_us = 1 + runtime_random_below(client, most_us);
+    struct timespec wait = {.tv_sec = (time_t)(wait_us / 1000000),
+                            .tv_nsec = (long)(wait_us % 1000000) * 1000};
+    nanosleep(&wait, NULL);
+}
+
+OST_API int ost_run(struct ost_client *client, int (*body)(struct ost_txn *txn, void *context),
+                    void *context)
+{
+    if (runtime_is_own_thread(client))
+        return OST_INVALID_ARGUMENT;
+    struct ost_txn *txn;
+    int status = ost_begin(client, &txn);
+    if (status != OST_OK)
+        return status;
+    uint64_t end_ms = now_ms() + runtime_options(client)->operation_timeout_ms;
+    for (uint32_t tries_count = 0;; tries_count++) {
+        status = body(txn, context);
+        if (status == OST_OK)
+            status = ost_txn_commit(txn);
+        if (!ost_status_is_retryable(status) || now_ms() >= end_ms)
+            break;
+        int restarted = ost_txn_restart(txn);
+        if (restarted != OST_OK) { /* the body has left something under way */
+            status = restarted;
+            break;
+        }
+        back_off(client, tries_count);
+    }
+    ost_txn_free(txn);
+    return status;
+}

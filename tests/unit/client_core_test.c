@@ -1,0 +1,710 @@
+/* The client against three scripted stores, frame by frame, in made-up time. Greetings, maps and
+ * timestamps are answered by themselves; every other frame waits in `inbox` for the test to answer.
+ * Group 1 has the keys below "m", group 2 the others. */
+#include "client/client_core.h"
+#include "proto/session.pb-c.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+#define STORES_COUNT 3
+#define INBOX_MAX    64
+
+struct received {
+    uint64_t connection_id;
+    store_id_t store;
+    struct blob *blob;
+    struct frame frame;
+};
+
+static struct client_core *core;
+static nanoseconds_t now_ns;
+static struct received inbox[INBOX_MAX];
+static size_t inbox_count;
+static uint64_t connections[STORES_COUNT + 1]; /* by store; 0: none */
+static bool refuses[STORES_COUNT + 1];         /* connects fail */
+static uint64_t next_connection_id;
+static store_id_t map_leaders[3];
+static uint64_t map_epoch, range_epoch;
+static group_id_t high_group; /* of the keys from "m" on */
+static uint32_t maps_asked_count;
+static bool subscribed;
+
+struct outcome {
+    bool is_done;
+    int status;
+    char value[64];
+    size_t rows_count;
+    bool more;
+    group_id_t group;
+};
+
+static void deliver(struct client_event event);
+
+static store_id_t store_of_connection(uint64_t connection_id)
+{
+    for (store_id_t store = 1; store <= STORES_COUNT; store++) {
+        if (connections[store] == connection_id)
+            return store;
+    }
+    return 0;
+}
+
+static void reply(uint64_t connection_id, uint16_t type, uint64_t request_id,
+                  const ProtobufCMessage *message, const char *payload)
+{
+    struct bytes bytes = payload ? bytes_of_string(payload) : bytes_of(NULL, 0);
+    struct blob *blob = frame_encode(type, request_id, message, &bytes, 1);
+    struct frame frame = frame_of_blob(blob);
+    deliver((struct client_event){
+        .type = CLIENT_EV_FRAME, .connection_id = connection_id, .frame = &frame});
+    blob_unref(blob);
+}
+
+static void map_send(uint64_t connection_id, uint64_t request_id)
+{
+    static char addresses[STORES_COUNT][4];
+    Ostraka__StoreInfo stores[STORES_COUNT], *stores_list[STORES_COUNT];
+    Ostraka__ReplicaInfo replicas[STORES_COUNT], *replicas_list[STORES_COUNT];
+    Ostraka__GroupInfo groups[3], *groups_list[3];
+    Ostraka__RangeInfo ranges[2], *ranges_list[2];
+    for (unsigned index = 0; index < STORES_COUNT; index++) {
+        ostraka__store_info__init(stores_list[index] = &stores[index]);
+        ostraka__replica_info__init(replicas_list[index] = &replicas[index]);
+        snprintf(addresses[index], sizeof(addresses[index]), "s%u", index + 1);
+        stores[index].id = replicas[index].store = replicas[index].replica = index + 1;
+        stores[index].address = addresses[index];
+    }
+    for (unsigned index = 0; index < 3; index++) {
+        ostraka__group_info__init(groups_list[index] = &groups[index]);
+        groups[index].id = index;
+        groups[index].n_replicas = STORES_COUNT;
+        groups[index].replicas = replicas_list;
+        groups[index].leader_store = map_leaders[index];
+        groups[index].leader_term = 1;
+    }
+    for (unsigned index = 0; index < 2; index++) {
+        ostraka__range_info__init(ranges_list[index] = &ranges[index]);
+        ranges[index].group = index ? high_group : 1;
+        ranges[index].epoch = range_epoch;
+    }
+    ranges[0].end = ranges[1].start = (ProtobufCBinaryData){1, (uint8_t *)"m"};
+    Ostraka__Map map = OSTRAKA__MAP__INIT;
+    map.cluster_id = 77;
+    map.epoch = map_epoch;
+    map.n_stores = STORES_COUNT;
+    map.stores = stores_list;
+    map.n_groups = 3;
+    map.groups = groups_list;
+    map.n_ranges = 2;
+    map.ranges = ranges_list;
+    reply(connection_id, FRAME_MAP_ANSWER, request_id, &map.base, NULL);
+}
+
+/* What every store answers by itself. */
+static bool answered_by_itself(const struct received *received)
+{
+    const struct frame *frame = &received->frame;
+    if (frame->type == FRAME_HELLO) {
+        Ostraka__HelloAnswer answer = OSTRAKA__HELLO_ANSWER__INIT;
+        answer.cluster_id = 77;
+        answer.store_id = received->store;
+        reply(received->connection_id, FRAME_HELLO_ANSWER, frame->request_id, &answer.base, NULL);
+        return true;
+    }
+    if (frame->type == FRAME_MAP) {
+        maps_asked_count++;
+        Ostraka__MapRequest *request =
+            ostraka__map_request__unpack(NULL, frame->message.bytes_count, frame->message.data);
+        subscribed = subscribed || request->subscribe;
+        ostraka__map_request__free_unpacked(request, NULL);
+        map_send(received->connection_id, frame->request_id);
+        return true;
+    }
+    if (frame->type == FRAME_TIMESTAMP) {
+        Ostraka__TimestampAnswer answer = OSTRAKA__TIMESTAMP_ANSWER__INIT;
+        answer.timestamp = timestamp_from_ms(1000000);
+        reply(received->connection_id, FRAME_TIMESTAMP_ANSWER, frame->request_id, &answer.base,
+              NULL);
+        return true;
+    }
+    return false;
+}
+
+static void operation_done(struct operation *operation)
+{
+    struct outcome *outcome = operation->done_context[0];
+    if (outcome) {
+        cr_assert(!outcome->is_done, "Q1: completed once");
+        outcome->is_done = true;
+        outcome->status = operation->status;
+        outcome->rows_count = operation->result_rows_count;
+        outcome->more = operation->result_more;
+        outcome->group = operation->result_group;
+        snprintf(outcome->value, sizeof(outcome->value), "%.*s",
+                 (int)operation->result_value.bytes_count,
+                 operation->result_value.data ? (const char *)operation->result_value.data : "");
+    }
+    operation_free(operation);
+}
+
+static void connect_all(struct client_update *update)
+{
+    struct client_connect connects[16];
+    uint32_t count = update->connects_count;
+    cr_assert_leq(count, 16u);
+    memcpy(connects, update->connects, count * sizeof(connects[0]));
+    update->connects_count = 0;
+    for (uint32_t index = 0; index < count; index++) {
+        store_id_t store = (store_id_t)(connects[index].address[1] - '0');
+        uint64_t id = ++next_connection_id;
+        client_core_connect_begun(core, connects[index].peer, id);
+        if (!refuses[store])
+            connections[store] = id;
+        deliver((struct client_event){.type = CLIENT_EV_CONNECTED,
+                                      .connection_id = id,
+                                      .status = refuses[store] ? OST_IO : OST_OK});
+    }
+}
+
+/* One step and all that follows from it. */
+static void deliver(struct client_event event)
+{
+    event.now_ns = now_ns;
+    client_core_step(core, &event);
+    struct client_update *update = client_core_update(core);
+    struct received fresh[INBOX_MAX];
+    size_t fresh_count = 0;
+    for (size_t index = 0; index < update->frames.items_count; index++) {
+        struct outgoing *outgoing = &update->frames.items[index];
+        store_id_t store = store_of_connection(outgoing->to.id);
+        if (!store)
+            continue; /* that connection is gone */
+        cr_assert_lt(fresh_count, (size_t)INBOX_MAX);
+        fresh[fresh_count++] = (struct received){.connection_id = outgoing->to.id,
+                                                 .store = store,
+                                                 .blob = blob_ref(outgoing->frame),
+                                                 .frame = frame_of_blob(outgoing->frame)};
+    }
+    outbox_reset(&update->frames);
+    struct operation *operation;
+    while ((operation = STAILQ_FIRST(&update->completions))) {
+        STAILQ_REMOVE_HEAD(&update->completions, next);
+        operation->done(operation);
+    }
+    for (uint32_t index = 0; index < update->closes_count; index++) {
+        store_id_t store = store_of_connection(update->closes[index]);
+        if (store)
+            connections[store] = 0;
+    }
+    update->closes_count = 0;
+    connect_all(update);
+    for (size_t index = 0; index < fresh_count; index++) {
+        if (answered_by_itself(&fresh[index])) {
+            blob_unref(fresh[index].blob);
+        } else {
+            cr_assert_lt(inbox_count, (size_t)INBOX_MAX);
+            inbox[inbox_count++] = fresh[index];
+        }
+    }
+}
+
+static void inbox_clear(void)
+{
+    while (inbox_count)
+        blob_unref(inbox[--inbox_count].blob);
+}
+
+/* Time goes on, timer by timer. */
+static void pass_ms(uint64_t ms)
+{
+    nanoseconds_t end_ns = now_ns + ms * NS_PER_MS;
+    for (unsigned turns = 0; turns < 10000; turns++) {
+        nanoseconds_t deadline_ns = client_core_update(core)->deadline_ns;
+        if (deadline_ns > end_ns)
+            break;
+        if (deadline_ns > now_ns)
+            now_ns = deadline_ns;
+        deliver((struct client_event){.type = CLIENT_EV_TIMER});
+    }
+    now_ns = end_ns;
+}
+
+static void submit(struct operation *operation, struct outcome *outcome)
+{
+    operation->done = operation_done;
+    operation->done_context[0] = outcome;
+    deliver((struct client_event){.type = CLIENT_EV_SUBMITTED, .operation = operation});
+}
+
+static struct operation *on_key(enum operation_type type, const char *key, const char *value)
+{
+    struct operation *operation = operation_new(type, bytes_of_string(key), bytes_of_string(value));
+    if (type == OPERATION_WRITE)
+        operation->write_kind = WRITE_PUT;
+    return operation;
+}
+
+/* The only request that waits. */
+static struct received *only(uint16_t type, store_id_t store)
+{
+    cr_assert_eq(inbox_count, 1u, "%zu requests wait", inbox_count);
+    cr_assert_eq(inbox[0].frame.type, type, "it is a %s", frame_type_name(inbox[0].frame.type));
+    cr_assert_eq(inbox[0].store, store, "it went to store %lu", (unsigned long)inbox[0].store);
+    return &inbox[0];
+}
+
+/* Answers inbox[at] with a status alone, and takes it out. */
+static void refuse(size_t at, int status, store_id_t hint)
+{
+    struct received received = inbox[at];
+    memmove(inbox + at, inbox + at + 1, (--inbox_count - at) * sizeof(inbox[0]));
+    Ostraka__AnswerHeader header = OSTRAKA__ANSWER_HEADER__INIT;
+    header.status = status;
+    header.leader_store = hint;
+    Ostraka__ValidateAnswer answer =
+        OSTRAKA__VALIDATE_ANSWER__INIT; /* the header comes first in all */
+    answer.header = &header;
+    reply(received.connection_id, (uint16_t)(received.frame.type + 1), received.frame.request_id,
+          &answer.base, NULL);
+    blob_unref(received.blob);
+}
+
+static void answer_get(size_t at, const char *value)
+{
+    struct received received = inbox[at];
+    memmove(inbox + at, inbox + at + 1, (--inbox_count - at) * sizeof(inbox[0]));
+    Ostraka__GetAnswer answer = OSTRAKA__GET_ANSWER__INIT;
+    answer.found = value != NULL;
+    reply(received.connection_id, FRAME_GET_ANSWER, received.frame.request_id, &answer.base, value);
+    blob_unref(received.blob);
+}
+
+static void answer_vote(size_t at, timestamp_t timestamp)
+{
+    struct received received = inbox[at];
+    memmove(inbox + at, inbox + at + 1, (--inbox_count - at) * sizeof(inbox[0]));
+    Ostraka__PrepareAnswer answer = OSTRAKA__PREPARE_ANSWER__INIT;
+    answer.commit_timestamp_min = timestamp;
+    reply(received.connection_id, FRAME_PREPARE_ANSWER, received.frame.request_id, &answer.base,
+          NULL);
+    blob_unref(received.blob);
+}
+
+static void answer_rows(size_t at, const char *const *keys, uint32_t count, bool more,
+                        uint64_t entry_counter)
+{
+    struct received received = inbox[at];
+    memmove(inbox + at, inbox + at + 1, (--inbox_count - at) * sizeof(inbox[0]));
+    struct buffer rows = BUFFER_INIT;
+    for (uint32_t index = 0; index < count; index++) {
+        struct row row = {bytes_of_string(keys[index]), 5, bytes_of_string("v")};
+        rows_append(&rows, &row);
+    }
+    Ostraka__LockEntry entry = OSTRAKA__LOCK_ENTRY__INIT;
+    entry.term = 1;
+    entry.counter = entry_counter;
+    Ostraka__ScanAnswer answer = OSTRAKA__SCAN_ANSWER__INIT;
+    answer.rows_count = count;
+    answer.more = more;
+    answer.entry = entry_counter ? &entry : NULL;
+    struct bytes payload = buffer_bytes(&rows);
+    struct blob *blob =
+        frame_encode(FRAME_SCAN_ANSWER, received.frame.request_id, &answer.base, &payload, 1);
+    struct frame frame = frame_of_blob(blob);
+    deliver((struct client_event){
+        .type = CLIENT_EV_FRAME, .connection_id = received.connection_id, .frame = &frame});
+    blob_unref(blob);
+    buffer_fini(&rows);
+    blob_unref(received.blob);
+}
+
+static void lose(store_id_t store)
+{
+    uint64_t id = connections[store];
+    connections[store] = 0;
+    deliver((struct client_event){.type = CLIENT_EV_CLOSED, .connection_id = id});
+}
+
+static void setup(void)
+{
+    now_ns = NS_PER_S;
+    map_epoch = range_epoch = 1;
+    high_group = 2;
+    map_leaders[0] = map_leaders[1] = 1;
+    map_leaders[2] = 2;
+    struct client_core_options options;
+    client_core_options_default(&options);
+    options.endpoints = "s1";
+    options.seed = 42;
+    core = client_core_new(&options, now_ns);
+    static struct outcome opened = {0};
+    submit(on_key(OPERATION_OPEN, "", ""), &opened);
+    pass_ms(1);
+    cr_assert(opened.is_done);
+    cr_assert_eq(opened.status, OST_OK);
+    cr_assert(subscribed);
+    pass_ms(20); /* past the shortest time between two questions for the map */
+}
+
+static void teardown(void)
+{
+    deliver((struct client_event){.type = CLIENT_EV_STOPPED});
+    client_core_free(core);
+    inbox_clear();
+}
+
+TestSuite(client_core, .init = setup, .fini = teardown);
+
+Test(client_core, get_goes_to_the_leader_that_the_map_names)
+{
+    static struct outcome got = {0};
+    submit(on_key(OPERATION_GET, "x", ""), &got);
+    only(FRAME_GET, 2);
+    answer_get(0, "hello");
+    cr_assert(got.is_done);
+    cr_assert_eq(got.status, OST_OK);
+    cr_assert_str_eq(got.value, "hello");
+}
+
+Test(client_core, leader_hint_is_followed_with_the_same_request)
+{
+    static struct outcome got = {0};
+    submit(on_key(OPERATION_GET, "a", ""), &got);
+    uint64_t id = only(FRAME_GET, 1)->frame.request_id;
+    refuse(0, OST_NOT_LEADER, 3);
+    cr_assert_eq(only(FRAME_GET, 3)->frame.request_id, id);
+    answer_get(0, NULL);
+    cr_assert_eq(got.status, OST_NOT_FOUND);
+    static struct outcome next = {0};
+    submit(on_key(OPERATION_GET, "b", ""), &next);
+    only(FRAME_GET, 3); /* learned */
+}
+
+Test(client_core, without_a_hint_the_replicas_are_asked_in_turn)
+{
+    static struct outcome got = {0};
+    submit(on_key(OPERATION_GET, "a", ""), &got);
+    refuse(0, OST_NOT_LEADER, 0);
+    pass_ms(100);
+    only(FRAME_GET, 2);
+    refuse(0, OST_NOT_LEADER, 0);
+    pass_ms(100);
+    only(FRAME_GET, 3);
+}
+
+Test(client_core, busy_is_asked_again_at_the_same_store)
+{
+    static struct outcome got = {0};
+    submit(on_key(OPERATION_GET, "a", ""), &got);
+    refuse(0, OST_BUSY, 0);
+    cr_assert_eq(inbox_count, 0u);
+    pass_ms(10);
+    only(FRAME_GET, 1);
+}
+
+Test(client_core, lost_connection_is_made_again_and_the_request_repeated)
+{
+    static struct outcome done = {0};
+    submit(on_key(OPERATION_WRITE, "a", "1"), &done);
+    uint64_t id = only(FRAME_PREPARE, 1)->frame.request_id;
+    inbox_clear();
+    map_leaders[1] = 1;
+    lose(1);
+    refuses[2] = refuses[3] = true;
+    for (unsigned tries = 0; tries < 40 && inbox_count == 0; tries++)
+        pass_ms(25);
+    cr_assert_eq(only(FRAME_PREPARE, 1)->frame.request_id, id, "Q2: the same request");
+    answer_vote(0, 9);
+    cr_assert_eq(done.status, OST_OK);
+    refuses[2] = refuses[3] = false;
+}
+
+Test(client_core, silent_store_is_given_up_for_another)
+{
+    static struct outcome got = {0};
+    submit(on_key(OPERATION_GET, "a", ""), &got);
+    only(FRAME_GET, 1);
+    inbox_clear();
+    pass_ms(1100);
+    only(FRAME_GET, 2);
+    /* Its word for the silent one is not taken. */
+    refuse(0, OST_NOT_LEADER, 1);
+    pass_ms(100);
+    only(FRAME_GET, 3);
+    answer_get(0, "v");
+    cr_assert_eq(got.status, OST_OK);
+}
+
+Test(client_core, moved_range_fetches_the_map_and_goes_where_it_is)
+{
+    static struct outcome got = {0};
+    submit(on_key(OPERATION_GET, "x", ""), &got);
+    only(FRAME_GET, 2);
+    map_epoch = range_epoch = 2;
+    high_group = 1;
+    uint32_t before = maps_asked_count;
+    refuse(0, OST_RANGE_MOVED, 0);
+    pass_ms(50);
+    cr_assert_gt(maps_asked_count, before);
+    const struct received *received = only(FRAME_GET, 1);
+    Ostraka__GetRequest *request = ostraka__get_request__unpack(
+        NULL, received->frame.message.bytes_count, received->frame.message.data);
+    cr_assert_eq(request->group, 1u);
+    cr_assert_eq(request->range->epoch, 2u);
+    ostraka__get_request__free_unpacked(request, NULL);
+}
+
+Test(client_core, pushed_map_is_taken)
+{
+    map_epoch = 3;
+    high_group = 1;
+    map_send(connections[1], 0);
+    static struct outcome routed = {0};
+    submit(on_key(OPERATION_ROUTE, "x", ""), &routed);
+    cr_assert_eq(routed.group, 1u);
+    map_epoch = 2; /* an older one is not */
+    high_group = 2;
+    map_send(connections[1], 0);
+    static struct outcome again = {0};
+    submit(on_key(OPERATION_ROUTE, "x", ""), &again);
+    cr_assert_eq(again.group, 1u);
+}
+
+Test(client_core, write_without_an_answer_may_have_been_done)
+{
+    static struct outcome done = {0};
+    submit(on_key(OPERATION_WRITE, "a", "1"), &done);
+    for (unsigned ms = 0; ms < 6000; ms += 100) {
+        pass_ms(100);
+        inbox_clear();
+    }
+    cr_assert(done.is_done);
+    cr_assert_eq(done.status, OST_MAYBE_COMMITTED);
+}
+
+Test(client_core, read_without_an_answer_is_retryable)
+{
+    static struct outcome got = {0};
+    submit(on_key(OPERATION_GET, "a", ""), &got);
+    for (unsigned ms = 0; ms < 6000; ms += 100) {
+        pass_ms(100);
+        inbox_clear();
+    }
+    cr_assert(got.is_done);
+    cr_assert(ost_status_is_retryable(got.status));
+}
+
+Test(client_core, refused_write_runs_again_under_a_new_id)
+{
+    static struct outcome done = {0};
+    submit(on_key(OPERATION_WRITE, "a", "1"), &done);
+    refuse(0, OST_WOUNDED, 0);
+    cr_assert(!done.is_done);
+    pass_ms(10);
+    Ostraka__PrepareRequest *request = ostraka__prepare_request__unpack(
+        NULL, inbox[0].frame.message.bytes_count, inbox[0].frame.message.data);
+    cr_assert_eq(request->txn->sequence, 2u);
+    cr_assert_eq(request->age->sequence, 1u, "T2: the age is that of the first try");
+    ostraka__prepare_request__free_unpacked(request, NULL);
+    only(FRAME_PREPARE, 1);
+    answer_vote(0, 9);
+    cr_assert_eq(done.status, OST_OK);
+}
+
+static struct core_txn *txn_writing_two_groups(void)
+{
+    struct coordinator *coordinator = client_core_coordinator_new(core);
+    const char *why;
+    struct write low = {WRITE_PUT, bytes_of_string("a"), bytes_of_string("1")};
+    struct write high = {WRITE_PUT, bytes_of_string("x"), bytes_of_string("1")};
+    cr_assert_eq(coordinator_write(coordinator, &low, &why), OST_OK);
+    cr_assert_eq(coordinator_write(coordinator, &high, &why), OST_OK);
+    return core_txn_new(coordinator);
+}
+
+static void submit_txn(enum operation_type type, struct core_txn *txn, struct outcome *outcome)
+{
+    struct operation *operation = on_key(type, "", "");
+    operation->txn = txn;
+    submit(operation, outcome);
+}
+
+Test(client_core, transaction_over_two_groups)
+{
+    struct core_txn *txn = txn_writing_two_groups();
+    static struct outcome done = {0}, dropped = {0};
+    submit_txn(OPERATION_TXN_COMMIT, txn, &done);
+    cr_assert_eq(inbox_count, 2u);
+    answer_vote(0, 50);
+    answer_vote(0, 60);
+    const struct received *received = only(FRAME_COMMIT, 1);
+    Ostraka__CommitRequest *request = ostraka__commit_request__unpack(
+        NULL, received->frame.message.bytes_count, received->frame.message.data);
+    cr_assert_eq(request->commit_timestamp, 60u);
+    ostraka__commit_request__free_unpacked(request, NULL);
+    refuse(0, OST_OK, 0);
+    cr_assert(done.is_done);
+    cr_assert_eq(done.status, OST_OK);
+    submit_txn(OPERATION_TXN_DROP, txn, &dropped);
+    cr_assert(dropped.is_done);
+}
+
+Test(client_core, commit_without_an_answer_is_learned_by_asking_again)
+{
+    struct core_txn *txn = txn_writing_two_groups();
+    static struct outcome first = {0}, second = {0};
+    submit_txn(OPERATION_TXN_COMMIT, txn, &first);
+    answer_vote(0, 50);
+    answer_vote(0, 60);
+    for (unsigned ms = 0; ms < 6000; ms += 100) {
+        pass_ms(100);
+        inbox_clear();
+    }
+    cr_assert(first.is_done);
+    cr_assert_eq(first.status, OST_MAYBE_COMMITTED);
+    submit_txn(OPERATION_TXN_COMMIT, txn, &second);
+    for (unsigned tries = 0; tries < 40 && inbox_count == 0; tries++)
+        pass_ms(50);
+    cr_assert_eq(inbox[0].frame.type, FRAME_COMMIT);
+    refuse(0, OST_OK, 0);
+    cr_assert(second.is_done);
+    cr_assert_eq(second.status, OST_OK);
+    submit_txn(OPERATION_TXN_DROP, txn, NULL);
+}
+
+Test(client_core, refused_vote_is_told_at_once_and_aborted_behind)
+{
+    struct core_txn *txn = txn_writing_two_groups();
+    static struct outcome done = {0};
+    submit_txn(OPERATION_TXN_COMMIT, txn, &done);
+    refuse(1, OST_WOUNDED, 0);
+    cr_assert(done.is_done);
+    cr_assert_eq(done.status, OST_WOUNDED);
+    bool aborts = false;
+    for (size_t index = 0; index < inbox_count; index++)
+        aborts = aborts || (inbox[index].frame.type == FRAME_ABORT && inbox[index].store == 1);
+    cr_assert(aborts);
+    submit_txn(OPERATION_TXN_DROP, txn, NULL);
+}
+
+Test(client_core, short_scan_of_one_range_needs_no_transaction)
+{
+    static struct outcome rows = {0};
+    submit(on_key(OPERATION_SCAN, "a", "c"), &rows);
+    only(FRAME_SCAN, 1);
+    static const char *const KEYS[] = {"a", "b"};
+    answer_rows(0, KEYS, 2, false, 0);
+    cr_assert(rows.is_done);
+    cr_assert_eq(rows.rows_count, 2u);
+    cr_assert(!rows.more);
+}
+
+Test(client_core, scan_over_two_ranges_is_one_validated_transaction)
+{
+    static struct outcome rows = {0};
+    submit(on_key(OPERATION_SCAN, "a", "z"), &rows);
+    only(FRAME_SCAN, 1);
+    static const char *const LOW[] = {"a", "b"}, *const HIGH[] = {"m", "n", "x"};
+    answer_rows(0, LOW, 2, false, 4);
+    only(FRAME_SCAN, 2);
+    answer_rows(0, HIGH, 3, false, 8);
+    cr_assert_eq(inbox_count, 2u);
+    cr_assert_eq(inbox[0].frame.type, FRAME_VALIDATE);
+    refuse(0, OST_OK, 0);
+    refuse(0, OST_OK, 0);
+    cr_assert(rows.is_done);
+    cr_assert_eq(rows.status, OST_OK);
+    cr_assert_eq(rows.rows_count, 5u);
+}
+
+Test(client_core, second_page_turns_a_scan_into_a_transaction)
+{
+    static struct outcome rows = {0};
+    struct operation *operation = on_key(OPERATION_SCAN, "a", "m");
+    operation->reverse = true;
+    submit(operation, &rows);
+    static const char *const FIRST[] = {"l", "k"}, *const SECOND[] = {"b"};
+    answer_rows(0, FIRST, 2, true, 0);
+    only(FRAME_SCAN, 1);
+    answer_rows(0, FIRST, 2, true, 4);
+    answer_rows(0, SECOND, 1, false, 4);
+    only(FRAME_VALIDATE, 1);
+    refuse(0, OST_LOCKS_LOST, 0); /* not one picture: from the start */
+    cr_assert(!rows.is_done);
+    pass_ms(20);
+    inbox[0] = inbox[inbox_count - 1];
+    inbox_count = 1;
+    answer_rows(0, SECOND, 1, false, 5);
+    refuse(0, OST_OK, 0);
+    cr_assert(rows.is_done);
+    cr_assert_eq(rows.rows_count, 1u);
+}
+
+Test(client_core, scan_in_a_transaction_sees_its_own_writes)
+{
+    struct coordinator *coordinator = client_core_coordinator_new(core);
+    const char *why;
+    struct write deleted = {WRITE_DELETE, bytes_of_string("b"), bytes_of(NULL, 0)};
+    struct write added = {WRITE_PUT, bytes_of_string("c"), bytes_of_string("new")};
+    cr_assert_eq(coordinator_write(coordinator, &deleted, &why), OST_OK);
+    cr_assert_eq(coordinator_write(coordinator, &added, &why), OST_OK);
+    struct core_txn *txn = core_txn_new(coordinator);
+    static struct outcome rows = {0};
+    struct operation *operation = on_key(OPERATION_TXN_SCAN, "a", "e");
+    operation->txn = txn;
+    operation->rows_count_max = 2;
+    submit(operation, &rows);
+    static const char *const KEYS[] = {"a", "b", "d"};
+    answer_rows(0, KEYS, 3, false, 3);
+    cr_assert(rows.is_done);
+    cr_assert_eq(rows.rows_count, 2u); /* a, c; then d is left */
+    cr_assert(rows.more);
+    submit_txn(OPERATION_TXN_DROP, txn, NULL);
+}
+
+Test(client_core, lost_locks_are_heard_of_by_heartbeat)
+{
+    struct core_txn *txn = core_txn_new(client_core_coordinator_new(core));
+    static struct outcome rows = {0}, done = {0};
+    struct operation *operation = on_key(OPERATION_TXN_SCAN, "a", "e");
+    operation->txn = txn;
+    submit(operation, &rows);
+    answer_rows(0, NULL, 0, false, 3);
+    pass_ms(1000);
+    const struct received *received = only(FRAME_TXN_HEARTBEAT, 1);
+    Ostraka__TxnHeartbeat *heartbeat = ostraka__txn_heartbeat__unpack(
+        NULL, received->frame.message.bytes_count, received->frame.message.data);
+    Ostraka__AnswerHeader header = OSTRAKA__ANSWER_HEADER__INIT;
+    header.status = OST_LOCKS_LOST;
+    Ostraka__TxnHeartbeatAnswer answer = OSTRAKA__TXN_HEARTBEAT_ANSWER__INIT;
+    answer.header = &header;
+    answer.txn = heartbeat->txn;
+    reply(received->connection_id, FRAME_TXN_HEARTBEAT_ANSWER, received->frame.request_id,
+          &answer.base, NULL);
+    ostraka__txn_heartbeat__free_unpacked(heartbeat, NULL);
+    submit_txn(OPERATION_TXN_COMMIT, txn, &done);
+    cr_assert_eq(done.status, OST_LOCKS_LOST);
+    submit_txn(OPERATION_TXN_DROP, txn, NULL);
+}
+
+Test(client_core, frame_that_does_not_parse_closes_the_connection)
+{
+    static struct outcome got = {0};
+    submit(on_key(OPERATION_GET, "a", ""), &got);
+    struct received received = inbox[0];
+    reply(received.connection_id, FRAME_SCAN_ANSWER, received.frame.request_id, NULL, NULL);
+    cr_assert_neq(connections[1], received.connection_id);
+}
+
+Test(client_core, stop_ends_everything)
+{
+    static struct outcome got = {0}, done = {0}, late = {0};
+    submit(on_key(OPERATION_GET, "a", ""), &got);
+    submit(on_key(OPERATION_WRITE, "a", "1"), &done);
+    deliver((struct client_event){.type = CLIENT_EV_STOPPED});
+    cr_assert_eq(got.status, OST_CANCELED);
+    cr_assert_eq(done.status, OST_MAYBE_COMMITTED, "it was sent: nobody knows");
+    submit(on_key(OPERATION_GET, "a", ""), &late);
+    cr_assert_eq(late.status, OST_CANCELED);
+}

@@ -1,0 +1,122 @@
+/* node_internal.h: what the node's files share. */
+#pragma once
+
+#include "base/random.h"
+#include "cmd/node.h"
+#include "proto/session.pb-c.h"
+
+#include <uthash.h>
+
+enum connection_state {
+    CONNECTION_GREETING, /* accepted; its Hello has not come */
+    CONNECTION_DIALING,  /* our connect, or our Hello, is under way */
+    CONNECTION_OPEN,
+};
+
+struct node_connection {
+    uint64_t id;
+    enum connection_state state;
+    bool is_store;
+    store_id_t store;
+    enum channel channel;
+    bool subscribed; /* to the map */
+    nanoseconds_t greeting_deadline_ns;
+    struct node_connection *subscribers_next, *subscribers_previous;
+    struct node_connection *greeting_next, *greeting_previous;
+    UT_hash_handle hh;
+};
+
+/* Another store. The one with the lower id dials. */
+struct node_peer {
+    store_id_t store;
+    char *address;
+    bool is_dialed_by_us;
+    uint64_t connection_ids[2];    /* open ones, by channel; 0: none */
+    uint64_t dialing_ids[2];
+    bool dial_pending[2];          /* asked for in the update, not yet begun */
+    nanoseconds_t redial_ns[2];
+    uint32_t failures_count[2];
+    UT_hash_handle hh;
+};
+
+struct node {
+    struct node_options options;
+    struct metrics *metrics;
+    struct store *store;
+    struct node_update update;
+    struct outbox outbox;          /* what the parts send, before routing */
+    struct random random;
+    nanoseconds_t now_ns;
+    uint64_t wall_ms;
+    nanoseconds_t started_ns;
+    struct arena arena;            /* of the frame being handled */
+
+    struct raft_host *raft;
+    struct kv_server *kv;
+    struct master *master;         /* NULL: no replica of group 0 here */
+    struct master_rows master_rows;
+    struct flushed_job *master_flushed_job; /* under way */
+    uint64_t master_flushes_seen;
+
+    struct node_connection *connections;
+    struct node_connection *subscribers; /* utlist */
+    struct node_connection *greeting;    /* utlist */
+    struct node_peer *peers;
+    bool peers_dirty;
+    nanoseconds_t peers_deadline_ns;
+
+    /* The newest map (node_map.c). */
+    struct arena map_arena;
+    Ostraka__Map *map;             /* NULL: none yet */
+    struct blob *map_frame;        /* encoded once for all who ask */
+
+    nanoseconds_t report_ns;
+    uint64_t elections_reported;
+    bool shutting_down;
+    bool flush_started, flush_done;
+    nanoseconds_t shutdown_deadline_ns;
+    nanoseconds_t handover_ns;     /* when to ask again */
+};
+
+/* node_peers.c: who is connected. */
+void node_peers_init(struct node *node);
+void node_peers_fini(struct node *node);
+struct node_peer *node_peer_find(struct node *node, store_id_t store);
+/* The map named a store: learn of it, or of its new address. */
+void node_peer_learn(struct node *node, store_id_t store, const char *address);
+void node_peers_timer(struct node *node);
+void node_connection_accepted(struct node *node, uint64_t connection_id);
+void node_connection_connected(struct node *node, uint64_t connection_id, int status);
+void node_connection_closed(struct node *node, uint64_t connection_id);
+struct node_connection *node_connection_find(struct node *node, uint64_t connection_id);
+/* Closes it and forgets it. */
+void node_connection_drop(struct node *node, struct node_connection *connection, bool after_output);
+void node_hello_received(struct node *node, struct node_connection *connection,
+                         const struct frame *frame);
+void node_hello_answered(struct node *node, struct node_connection *connection,
+                         const struct frame *frame);
+nanoseconds_t node_peers_deadline_ns(const struct node *node);
+
+/* node_map.c: the map as this store knows it, its readers, reports and status. */
+void node_map_received(struct node *node, const struct frame *frame);
+void node_map_requested(struct node *node, struct node_connection *connection,
+                        const struct frame *frame);
+/* The group that the map gives a key to; 0 when there is no map. */
+const Ostraka__RangeInfo *node_map_range_of_key(const struct node *node, struct bytes key);
+const Ostraka__GroupInfo *node_map_group(const struct node *node, group_id_t group);
+void node_report_send(struct node *node);
+void node_status_requested(struct node *node, uint64_t connection_id, const struct frame *frame);
+
+/* node_route.c: from an address to a connection, or back into this process. */
+/* Was anything delivered to a part of this process? */
+bool node_route_all(struct node *node);
+/* Hands one frame to the part it is for; connection_id CONNECTION_LOCAL for our own. */
+void node_dispatch(struct node *node, uint64_t connection_id, const struct frame *frame);
+
+/* node_shutdown.c: what is left to do before the process may stop. */
+void node_shutdown_step(struct node *node);
+
+/* node_rows.c: the shard master's rows in the store. */
+void node_rows_init(struct node *node);
+/* Was the store flushed? Then the master's flushed index is read anew, on the pool. */
+void node_rows_turn_ended(struct node *node);

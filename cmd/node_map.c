@@ -1,0 +1,154 @@
+/* node_map.c: the map as this store knows it: pushed by the shard master, handed on to clients; and
+ * what this store tells about itself. */
+#include "base/log.h"
+#include "base/memory.h"
+#include "cmd/node_internal.h"
+
+#include <utlist.h>
+
+static void map_push(struct node *node)
+{
+    struct node_connection *connection;
+    DL_FOREACH2(node->subscribers, connection, subscribers_next)
+    outbox_to_connection(&node->outbox, connection->id, blob_ref(node->map_frame));
+}
+
+static bool map_is_sound(const Ostraka__Map *map)
+{
+    for (size_t i = 0; i < map->n_groups; i++)
+        if (map->groups[i]->n_replicas > REPLICAS_PER_GROUP_MAX)
+            return false;
+    for (size_t i = 0; i < map->n_stores; i++)
+        if (map->stores[i]->address[0] == '\0' || map->stores[i]->id == 0)
+            return false;
+    return map->n_ranges > 0 && map->n_stores <= STORES_COUNT_MAX;
+}
+
+/* Hints change without the epoch: the master pushes only what is newer, over one connection in
+ * order, and a deposed master's map has an older term in its hints at worst; both heal with the
+ * next push. */
+void node_map_received(struct node *node, const struct frame *frame)
+{
+    struct arena arena;
+    arena_init(&arena);
+    Ostraka__Map *map = (void *)message_unpack(&ostraka__map__descriptor, frame->message, &arena);
+    if (!map || !map_is_sound(map) || map->cluster_id != node->options.cluster_id ||
+        (node->map && map->epoch < node->map->epoch)) {
+        arena_fini(&arena);
+        return;
+    }
+    arena_fini(&node->map_arena);
+    node->map_arena = arena;
+    node->map = map;
+    blob_unref(node->map_frame);
+    node->map_frame = frame_encode(FRAME_MAP_ANSWER, 0, &map->base, NULL, 0);
+    for (size_t i = 0; i < map->n_stores; i++)
+        node_peer_learn(node, map->stores[i]->id, map->stores[i]->address);
+    map_push(node);
+}
+
+void node_map_requested(struct node *node, struct node_connection *connection,
+                        const struct frame *frame)
+{
+    const Ostraka__MapRequest *request =
+        (void *)message_unpack(&ostraka__map_request__descriptor, frame->message, &node->arena);
+    if (!request) {
+        node->metrics->connections_rejected_count++;
+        node_connection_drop(node, connection, false);
+        return;
+    }
+    if (request->subscribe && !connection->subscribed) {
+        connection->subscribed = true;
+        DL_APPEND2(node->subscribers, connection, subscribers_previous, subscribers_next);
+    }
+    /* No map yet: an empty one, with epoch 0, says so. */
+    Ostraka__Map empty = OSTRAKA__MAP__INIT;
+    empty.cluster_id = node->options.cluster_id;
+    const Ostraka__Map *map = node->map ? node->map : &empty;
+    outbox_to_connection(&node->outbox, connection->id,
+                         frame_encode(FRAME_MAP_ANSWER, frame->request_id, &map->base, NULL, 0));
+}
+
+const Ostraka__RangeInfo *node_map_range_of_key(const struct node *node, struct bytes key)
+{
+    if (!node->map)
+        return NULL;
+    size_t low = 0, high = node->map->n_ranges;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        const Ostraka__RangeInfo *range = node->map->ranges[middle];
+        if (bytes_compare(key, bytes_of(range->start.data, range->start.len)) < 0)
+            high = middle;
+        else
+            low = middle;
+    }
+    return node->map->ranges[low];
+}
+
+const Ostraka__GroupInfo *node_map_group(const struct node *node, group_id_t group)
+{
+    for (size_t i = 0; node->map && i < node->map->n_groups; i++)
+        if (node->map->groups[i]->id == group)
+            return node->map->groups[i];
+    return NULL;
+}
+
+void node_report_send(struct node *node)
+{
+    node->report_ns = node->now_ns + (uint64_t)node->options.report_ms * NS_PER_MS;
+    node->elections_reported = node->metrics->elections_won_count;
+    Ostraka__StoreReport report = OSTRAKA__STORE_REPORT__INIT;
+    report.store = node->options.raft.store;
+    report.address = (char *)(uintptr_t)node->options.advertise_address;
+    report.map_epoch = node->map ? node->map->epoch : 0;
+    kv_server_report(node->kv, &node->arena, &report.replicas, &report.n_replicas);
+    outbox_to_group(&node->outbox, SHARD_MASTER_GROUP,
+                    frame_encode(FRAME_STORE_REPORT, 0, &report.base, NULL, 0));
+}
+
+static void status_metrics(struct node *node, Ostraka__StatusAnswer *answer)
+{
+    static const char *const names[] = {
+#define METRICS_NAME(name, kind, help) #name,
+        METRICS_LIST(METRICS_NAME)
+#undef METRICS_NAME
+    };
+    const uint64_t values[] = {
+#define METRICS_VALUE(name, kind, help) node->metrics->name,
+        METRICS_LIST(METRICS_VALUE)
+#undef METRICS_VALUE
+    };
+    size_t count = sizeof names / sizeof names[0];
+    answer->metrics = arena_alloc(&node->arena, count * sizeof *answer->metrics);
+    for (size_t i = 0; i < count; i++) {
+        Ostraka__MetricValue *metric = arena_alloc(&node->arena, sizeof *metric);
+        ostraka__metric_value__init(metric);
+        metric->name = (char *)(uintptr_t)names[i];
+        metric->value = values[i];
+        answer->metrics[i] = metric;
+    }
+    answer->n_metrics = count;
+}
+
+void node_status_requested(struct node *node, uint64_t connection_id, const struct frame *frame)
+{
+    Ostraka__StatusAnswer answer = OSTRAKA__STATUS_ANSWER__INIT;
+    answer.store = node->options.raft.store;
+    answer.cluster_id = node->options.cluster_id;
+    answer.address = (char *)(uintptr_t)node->options.advertise_address;
+    answer.heard_timestamp = raft_host_heard_timestamp(node->raft);
+    answer.uptime_ms = (node->now_ns - node->started_ns) / NS_PER_MS;
+    answer.version = (char *)(uintptr_t)OSTRAKA_VERSION;
+    Ostraka__GroupStatus **kv_groups;
+    size_t kv_groups_count;
+    kv_server_status(node->kv, &node->arena, &kv_groups, &kv_groups_count);
+    answer.groups = arena_alloc(&node->arena, (kv_groups_count + 1) * sizeof *answer.groups);
+    if (node->master)
+        master_status(node->master, &node->arena, &answer.groups[answer.n_groups++]);
+    for (size_t i = 0; i < kv_groups_count; i++)
+        answer.groups[answer.n_groups++] = kv_groups[i];
+    status_metrics(node, &answer);
+    outbox_to_connection(
+        &node->outbox, connection_id,
+        frame_encode(FRAME_STATUS_ANSWER, frame->request_id, &answer.base, NULL, 0));
+}

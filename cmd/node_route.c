@@ -1,0 +1,227 @@
+/* node_route.c: from an address to a connection, or back into this process; and from a frame to the
+ * part that it is for. */
+#include "base/log.h"
+#include "cmd/node_internal.h"
+
+/* --- Where does it go?
+ * -------------------------------------------------------------------------------- */
+
+/* The store that leads a group, as far as is known here: a replica of our own knows best. 0:
+ * nobody. */
+static store_id_t leader_of_group(struct node *node, group_id_t group)
+{
+    struct raft_leadership leadership;
+    if (raft_host_leadership(node->raft, group, &leadership) == OST_OK)
+        return leadership.leader_store;
+    const Ostraka__GroupInfo *info = node_map_group(node, group);
+    if (info && info->leader_store)
+        return info->leader_store;
+    if (info && info->n_replicas > 0)
+        return info->replicas[random_below(&node->random, info->n_replicas)]->store;
+    const struct master_options *master = &node->options.master;
+    if (group == SHARD_MASTER_GROUP && master->initial_stores_count > 0)
+        return master->initial_stores[random_below(&node->random, master->initial_stores_count)].id;
+    return 0;
+}
+
+static store_id_t leader_of_key(struct node *node, struct bytes key)
+{
+    group_id_t group = kv_server_group_of_key(node->kv, key);
+    if (group == SHARD_MASTER_GROUP) {
+        const Ostraka__RangeInfo *range = node_map_range_of_key(node, key);
+        if (!range)
+            return 0;
+        group = range->group;
+    }
+    return leader_of_group(node, group);
+}
+
+/* The connection for an item; CONNECTION_LOCAL for this process; false when it leads nowhere now,
+ * and the frame is dropped: who waits for an answer sends it again. */
+static bool resolve(struct node *node, const struct outgoing *item, uint64_t *out_connection_id)
+{
+    store_id_t store = 0;
+    switch (item->to.kind) {
+    case ADDRESS_CONNECTION:
+        *out_connection_id = item->to.id;
+        return true;
+    case ADDRESS_STORE:
+        store = item->to.id;
+        break;
+    case ADDRESS_GROUP:
+        store = leader_of_group(node, item->to.id);
+        break;
+    case ADDRESS_KEY:
+        store = leader_of_key(node, blob_bytes(item->to.key));
+        break;
+    }
+    if (store == node->options.raft.store) {
+        *out_connection_id = CONNECTION_LOCAL;
+        return true;
+    }
+    const struct node_peer *peer = node_peer_find(node, store);
+    if (!peer || peer->connection_ids[item->to.channel] == 0)
+        return false;
+    *out_connection_id = peer->connection_ids[item->to.channel];
+    return true;
+}
+
+/* Delivering to ourselves may put more into the outbox, so items are taken by index until none is
+ * left. This ends: a local answer is the last frame of its exchange, and what is retried waits for
+ * a timer. */
+bool node_route_all(struct node *node)
+{
+    bool delivered = false;
+    for (size_t i = 0; i < node->outbox.items_count; i++) {
+        struct outgoing item = node->outbox.items[i];
+        uint64_t connection_id;
+        bool known = resolve(node, &item, &connection_id);
+        blob_unref(item.to.key);
+        node->outbox.items[i] = (struct outgoing){.to = {.kind = ADDRESS_CONNECTION}};
+        if (!known) {
+            blob_unref(item.frame);
+        } else if (connection_id == CONNECTION_LOCAL) {
+            struct frame frame = frame_of_blob(item.frame);
+            node_dispatch(node, CONNECTION_LOCAL, &frame);
+            blob_unref(item.frame);
+            delivered = true;
+        } else {
+            outbox_to_connection(&node->update.frames, connection_id, item.frame);
+        }
+    }
+    outbox_reset(&node->outbox);
+    return delivered;
+}
+
+/* --- Whose is it?
+ * ---------------------------------------------------------------------------------------- */
+
+/* The master lives elsewhere: say so, so that the asker looks for its leader. */
+static int timestamp_refuse(struct node *node, uint64_t connection_id, const struct frame *frame)
+{
+    Ostraka__TimestampAnswer answer = OSTRAKA__TIMESTAMP_ANSWER__INIT;
+    answer.status = OST_NOT_LEADER;
+    outbox_to_connection(
+        &node->outbox, connection_id,
+        frame_encode(FRAME_TIMESTAMP_ANSWER, frame->request_id, &answer.base, NULL, 0));
+    return OST_OK;
+}
+
+static int create_replica(struct node *node, const struct frame *frame)
+{
+    const Ostraka__CreateReplica *command =
+        (void *)message_unpack(&ostraka__create_replica__descriptor, frame->message, &node->arena);
+    if (!command)
+        return OST_PROTOCOL;
+    if (command->store != node->options.raft.store)
+        return OST_OK;
+    int status = kv_server_create_replica(node->kv, command, node->now_ns);
+    if (status == OST_OK)
+        node->report_ns = node->now_ns;
+    else
+        log_write(LOG_WARN, "cannot create a replica", "store=%lu group=%lu why=\"%s\"",
+                  (unsigned long)node->options.raft.store, (unsigned long)command->group,
+                  ost_status_text(status));
+    return OST_OK;
+}
+
+/* What only stores may say. `store` is who speaks; ourselves included. */
+static int dispatch_from_store(struct node *node, store_id_t store, uint64_t connection_id,
+                               const struct frame *frame)
+{
+    switch (frame->type) {
+    case FRAME_RAFT_BATCH:
+    case FRAME_RAFT_SNAPSHOT_CHUNK:
+        return raft_host_receive(node->raft, store, frame, node->now_ns);
+    case FRAME_STORE_REPORT:
+        return node->master
+                   ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
+                   : OST_OK;
+    case FRAME_CREATE_REPLICA:
+        return create_replica(node, frame);
+    case FRAME_MAP_ANSWER:
+        node_map_received(node, frame);
+        return OST_OK;
+    case FRAME_TIMESTAMP_ANSWER:
+        return kv_server_timestamp_answered(node->kv, frame, node->now_ns);
+    case FRAME_ASSIGN_RANGE:
+    case FRAME_RESOLVE:
+    case FRAME_RESOLVE_ANSWER:
+    case FRAME_INQUIRE:
+    case FRAME_INQUIRE_ANSWER:
+        return kv_server_receive(node->kv, connection_id, frame, node->now_ns);
+    default:
+        return OST_UNSUPPORTED;
+    }
+}
+
+static int dispatch_from_anyone(struct node *node, struct node_connection *connection,
+                                uint64_t connection_id, const struct frame *frame)
+{
+    switch (frame->type) {
+    case FRAME_TIMESTAMP:
+        return node->master
+                   ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
+                   : timestamp_refuse(node, connection_id, frame);
+    case FRAME_MAP:
+        if (connection)
+            node_map_requested(node, connection, frame);
+        return OST_OK;
+    case FRAME_STATUS:
+        node_status_requested(node, connection_id, frame);
+        return OST_OK;
+    case FRAME_GET:
+    case FRAME_LOCK:
+    case FRAME_SCAN:
+    case FRAME_PREPARE:
+    case FRAME_COMMIT:
+    case FRAME_ABORT:
+    case FRAME_VALIDATE:
+    case FRAME_TXN_HEARTBEAT:
+        return kv_server_receive(node->kv, connection_id, frame, node->now_ns);
+    default:
+        return OST_UNSUPPORTED;
+    }
+}
+
+static int dispatch(struct node *node, struct node_connection *connection, uint64_t connection_id,
+                    const struct frame *frame)
+{
+    if (connection && frame->type == FRAME_HELLO) {
+        node_hello_received(node, connection, frame);
+        return OST_OK;
+    }
+    if (connection && frame->type == FRAME_HELLO_ANSWER) {
+        node_hello_answered(node, connection, frame);
+        return OST_OK;
+    }
+    if (connection && connection->state != CONNECTION_OPEN)
+        return OST_PROTOCOL;
+    bool from_store = !connection || connection->is_store;
+    store_id_t store = connection ? connection->store : node->options.raft.store;
+    int status =
+        from_store ? dispatch_from_store(node, store, connection_id, frame) : OST_UNSUPPORTED;
+    return status == OST_UNSUPPORTED ? dispatch_from_anyone(node, connection, connection_id, frame)
+                                     : status;
+}
+
+void node_dispatch(struct node *node, uint64_t connection_id, const struct frame *frame)
+{
+    struct node_connection *connection = NULL;
+    if (connection_id != CONNECTION_LOCAL) {
+        connection = node_connection_find(node, connection_id);
+        if (!connection)
+            return;
+    }
+    int status = dispatch(node, connection, connection_id, frame);
+    if (status != OST_PROTOCOL && status != OST_UNSUPPORTED)
+        return;
+    ASSERT(connection_id != CONNECTION_LOCAL); /* our own parts speak the protocol */
+    node->metrics->connections_rejected_count++;
+    log_write(LOG_WARN, "closed a connection that broke the protocol",
+              "store=%lu connection=%lu frame=%s", (unsigned long)node->options.raft.store,
+              (unsigned long)connection_id, frame_type_name(frame->type));
+    connection = node_connection_find(node, connection_id);
+    if (connection)
+        node_connection_drop(node, connection, false);
+}

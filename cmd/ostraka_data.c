@@ -1,0 +1,276 @@
+/* ostraka_data.c: get, put, delete, scan. */
+#include "base/buffer.h"
+#include "base/types.h"
+#include "cmd/ostraka_command.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- Arguments: at most two, the first a key
+ * ------------------------------------------------------------ */
+
+struct data_arguments {
+    struct ost_bytes words[2];
+    bool is_key[2];
+    unsigned words_count, words_count_min, words_count_max;
+    uint32_t limit;
+    bool reverse, prefix, keys_only;
+};
+
+enum { KEY_KEYS_ONLY = 256 };
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    struct data_arguments *arguments = state->input;
+    char *end;
+    unsigned long limit;
+    switch (key) {
+    case 'n':
+        limit = strtoul(text, &end, 10);
+        if (*end != '\0' || end == text || limit > UINT32_MAX)
+            argp_error(state, "--limit: '%s' is not a whole number", text);
+        arguments->limit = (uint32_t)limit;
+        return 0;
+    case 'r':
+        arguments->reverse = true;
+        return 0;
+    case 'p':
+        arguments->prefix = true;
+        return 0;
+    case KEY_KEYS_ONLY:
+        arguments->keys_only = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (arguments->words_count == arguments->words_count_max)
+            argp_error(state, "'%s' is one argument too many", text);
+        if (arguments->is_key[arguments->words_count])
+            arguments->words[arguments->words_count] =
+                argument_unescape(state, "key", text, arguments->words_count_min == 0);
+        else
+            arguments->words[arguments->words_count] = ost_bytes(text, strlen(text));
+        arguments->words_count++;
+        return 0;
+    case ARGP_KEY_END:
+        if (arguments->words_count < arguments->words_count_min)
+            argp_error(state, "the key is missing");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* --- get, put, delete
+ * --------------------------------------------------------------------------------------- */
+
+static void print_row_json(struct ost_bytes key, struct ost_bytes value, uint64_t version,
+                           bool with_value)
+{
+    char *key_text = text_escape(key);
+    char *value_text = text_escape(value);
+    char version_text[24];
+    snprintf(version_text, sizeof version_text, "%llu", (unsigned long long)version);
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "key", key_text);
+    if (with_value)
+        cJSON_AddStringToObject(object, "value", value_text);
+    cJSON_AddStringToObject(object, "version",
+                            version_text); /* 64 bits: more than a JSON number holds */
+    char *printed = cJSON_PrintUnformatted(object);
+    puts(printed);
+    free(printed);
+    cJSON_Delete(object);
+    free(value_text);
+    free(key_text);
+}
+
+int command_get(const struct command_environment *environment, int argc, char **argv)
+{
+    static const struct argp argp = {
+        .parser = parse,
+        .args_doc = "KEY",
+        .doc =
+            "Prints the value of KEY as it is, and a newline. A key that is not there: a line on "
+            "standard error and exit status 1."};
+    struct data_arguments arguments = {
+        .words_count_min = 1, .words_count_max = 1, .is_key = {true}};
+    command_parse(&argp, argc, argv, &arguments);
+    struct ost_client *client = command_connect(environment);
+    if (!client)
+        return EXIT_FAILURE;
+    struct ost_value value = {0};
+    int status = ost_get(client, arguments.words[0], &value);
+    int exit_status = EXIT_SUCCESS;
+    if (status != OST_OK) {
+        char *key_text = text_escape(arguments.words[0]);
+        exit_status = command_failed(environment, key_text, status, NULL);
+        free(key_text);
+    } else if (environment->json) {
+        print_row_json(arguments.words[0], ost_bytes(value.data, value.bytes_count), value.version,
+                       true);
+    } else {
+        fwrite(value.data, 1, value.bytes_count, stdout);
+        putchar('\n');
+    }
+    ost_value_free(&value);
+    ost_close(client);
+    return exit_status;
+}
+
+/* Reads all of standard input; false when there is more than one value may have. */
+static bool read_value(struct buffer *out_value)
+{
+    for (;;) {
+        uint8_t *to = buffer_extend(out_value, 1u << 16);
+        ssize_t got = read(STDIN_FILENO, to, 1u << 16);
+        out_value->bytes_count -= (1u << 16) - (got > 0 ? (size_t)got : 0);
+        if (got == 0 || (got < 0 && errno != EINTR))
+            return true;
+        if (out_value->bytes_count > VALUE_BYTES_MAX)
+            return false;
+    }
+}
+
+static int report_write(const struct command_environment *environment, struct ost_bytes key,
+                        int status)
+{
+    if (status == OST_OK) {
+        if (environment->json)
+            puts("{\"ok\":true}");
+        return EXIT_SUCCESS;
+    }
+    char *key_text = text_escape(key);
+    int exit_status = command_failed(environment, key_text, status, NULL);
+    free(key_text);
+    return exit_status;
+}
+
+int command_put(const struct command_environment *environment, int argc, char **argv)
+{
+    static const struct argp argp = {.parser = parse,
+                                     .args_doc = "KEY [VALUE]",
+                                     .doc = "Writes VALUE, taken as it is, to KEY; without VALUE, "
+                                            "all of standard input (at most 1 MiB). "
+                                            "Prints nothing when it worked."};
+    struct data_arguments arguments = {
+        .words_count_min = 1, .words_count_max = 2, .is_key = {true, false}};
+    command_parse(&argp, argc, argv, &arguments);
+    struct buffer input = BUFFER_INIT;
+    if (arguments.words_count == 1) {
+        if (!read_value(&input)) {
+            fprintf(
+                stderr,
+                "ostraka put: the value on standard input is larger than the limit of %u bytes\n",
+                VALUE_BYTES_MAX);
+            buffer_fini(&input);
+            return EXIT_FAILURE;
+        }
+        arguments.words[1] = ost_bytes(input.data, input.bytes_count);
+    }
+    int exit_status = EXIT_FAILURE;
+    struct ost_client *client = command_connect(environment);
+    if (client) {
+        exit_status = report_write(environment, arguments.words[0],
+                                   ost_put(client, arguments.words[0], arguments.words[1]));
+        ost_close(client);
+    }
+    buffer_fini(&input);
+    return exit_status;
+}
+
+int command_delete(const struct command_environment *environment, int argc, char **argv)
+{
+    static const struct argp argp = {
+        .parser = parse,
+        .args_doc = "KEY",
+        .doc = "Deletes KEY; that it was not there is no error. Prints nothing when it worked."};
+    struct data_arguments arguments = {
+        .words_count_min = 1, .words_count_max = 1, .is_key = {true}};
+    command_parse(&argp, argc, argv, &arguments);
+    struct ost_client *client = command_connect(environment);
+    if (!client)
+        return EXIT_FAILURE;
+    int exit_status =
+        report_write(environment, arguments.words[0], ost_delete(client, arguments.words[0]));
+    ost_close(client);
+    return exit_status;
+}
+
+/* --- scan
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+/* The end of the interval of all keys that begin with `prefix`: the prefix with its last byte that
+ * is not 0xff raised; empty when there is none. In place. */
+static struct ost_bytes prefix_end(uint8_t *prefix, size_t bytes_count)
+{
+    while (bytes_count > 0 && prefix[bytes_count - 1] == 0xff)
+        bytes_count--;
+    if (bytes_count > 0)
+        prefix[bytes_count - 1]++;
+    return ost_bytes(prefix, bytes_count);
+}
+
+static void print_rows(const struct command_environment *environment,
+                       const struct data_arguments *arguments, const struct ost_rows *rows)
+{
+    for (size_t i = 0; i < rows->rows_count; i++) {
+        const struct ost_row *row = &rows->rows[i];
+        if (environment->json) {
+            print_row_json(row->key, row->value, row->version, !arguments->keys_only);
+            continue;
+        }
+        char *key_text = text_escape(row->key);
+        char *value_text = text_escape(row->value);
+        if (arguments->keys_only)
+            puts(key_text);
+        else
+            printf("%s\t%s\n", key_text, value_text);
+        free(value_text);
+        free(key_text);
+    }
+}
+
+int command_scan(const struct command_environment *environment, int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"limit", 'n', "ROWS", 0, "at most so many rows (default: all)", 0},
+        {"reverse", 'r', NULL, 0, "from the end", 0},
+        {"prefix", 'p', NULL, 0, "all keys that begin with START", 0},
+        {"keys-only", KEY_KEYS_ONLY, NULL, 0, "do not print values", 0},
+        {0}};
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse,
+        .args_doc = "[START [END]]",
+        .doc =
+            "Prints the keys from START up to, not including, END (default: all), one "
+            "'KEY<tab>VALUE' a "
+            "line, escaped; with --json one object a line. The rows are one consistent picture."};
+    struct data_arguments arguments = {.words_count_max = 2, .is_key = {true, true}};
+    command_parse(&argp, argc, argv, &arguments);
+    uint8_t prefix[KEY_BYTES_MAX];
+    struct ost_bytes start = arguments.words[0];
+    struct ost_bytes end = arguments.words[1];
+    if (arguments.prefix) {
+        if (start.bytes_count > 0)
+            memcpy(prefix, start.data, start.bytes_count);
+        end = prefix_end(prefix, start.bytes_count);
+    }
+    struct ost_client *client = command_connect(environment);
+    if (!client)
+        return EXIT_FAILURE;
+    struct ost_rows rows = {0};
+    int status = ost_scan(client, start, end, arguments.limit, arguments.reverse, &rows);
+    int exit_status = EXIT_SUCCESS;
+    if (status != OST_OK)
+        exit_status = command_failed(environment, "scan", status, NULL);
+    else
+        print_rows(environment, &arguments, &rows);
+    ost_rows_free(&rows);
+    ost_close(client);
+    return exit_status;
+}

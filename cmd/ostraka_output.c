@@ -1,0 +1,118 @@
+/* ostraka_output.c: connecting, and how results and errors look. */
+#include "base/buffer.h"
+#include "base/memory.h"
+#include "base/types.h"
+#include "cmd/ostraka_command.h"
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct ost_client *command_connect(const struct command_environment *environment)
+{
+    struct ost_options options;
+    ost_options_default(&options);
+    options.endpoints = environment->endpoints;
+    options.operation_timeout_ms = environment->timeout_ms;
+    struct ost_client *client = NULL;
+    char why[256] = "";
+    int status = ost_open(&options, &client, why);
+    if (status != OST_OK) {
+        command_failed(environment, environment->endpoints, status, why);
+        return NULL;
+    }
+    return client;
+}
+
+int command_failed(const struct command_environment *environment, const char *what, int status,
+                   const char *why)
+{
+    const char *text = why && why[0] ? why : ost_status_text(status);
+    if (!environment->json) {
+        fprintf(stderr, "ostraka: %s: %s\n", what, text);
+        return EXIT_FAILURE;
+    }
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "error", ost_status_name(status));
+    cJSON_AddStringToObject(object, "about", what);
+    cJSON_AddStringToObject(object, "text", text);
+    char *printed = cJSON_PrintUnformatted(object);
+    fprintf(stderr, "%s\n", printed);
+    free(printed);
+    cJSON_Delete(object);
+    return EXIT_FAILURE;
+}
+
+void command_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+    char name[64];
+    snprintf(name, sizeof name, "ostraka %s", argv[0]);
+    argv[0] = name;
+    argp_parse(argp, argc, argv, 0, NULL, input);
+}
+
+char *text_escape(struct ost_bytes bytes)
+{
+    char *text = memory_alloc(bytes.bytes_count * 4 + 1);
+    char *to = text;
+    const unsigned char *from = bytes.data;
+    for (size_t i = 0; i < bytes.bytes_count; i++) {
+        if (from[i] == '\\') {
+            *to++ = '\\';
+            *to++ = '\\';
+        } else if (from[i] >= 0x20 && from[i] < 0x7f) {
+            *to++ = (char)from[i];
+        } else {
+            static const char digits[] = "0123456789abcdef";
+            *to++ = '\\';
+            *to++ = 'x';
+            *to++ = digits[from[i] >> 4];
+            *to++ = digits[from[i] & 15];
+        }
+    }
+    *to = '\0';
+    return text;
+}
+
+static int hex_digit(char c)
+{
+    const char *digits = "0123456789abcdef";
+    const char *at = c ? strchr(digits, c | 0x20) : NULL;
+    return at && (c < 'A' || c > 'Z' || c <= 'F') ? (int)(at - digits) : -1;
+}
+
+bool text_unescape(char *text, struct ost_bytes *out_bytes)
+{
+    char *to = text;
+    for (const char *from = text; *from;) {
+        if (from[0] != '\\') {
+            *to++ = *from++;
+        } else if (from[1] == '\\') {
+            *to++ = '\\';
+            from += 2;
+        } else if (from[1] == 'x' && hex_digit(from[2]) >= 0 && hex_digit(from[3]) >= 0) {
+            *to++ = (char)(hex_digit(from[2]) * 16 + hex_digit(from[3]));
+            from += 4;
+        } else {
+            return false;
+        }
+    }
+    *out_bytes = ost_bytes(text, (size_t)(to - text));
+    return true;
+}
+
+struct ost_bytes argument_unescape(struct argp_state *state, const char *what, char *text,
+                                   bool may_be_empty)
+{
+    struct ost_bytes bytes;
+    if (!text_unescape(text, &bytes))
+        argp_error(state, "%s '%s': after a backslash comes another one, or x and two hex digits",
+                   what, text);
+    if (bytes.bytes_count > KEY_BYTES_MAX)
+        argp_error(state, "the %s has %zu bytes, the limit is %u", what, bytes.bytes_count,
+                   KEY_BYTES_MAX);
+    if (bytes.bytes_count == 0 && !may_be_empty)
+        argp_error(state, "the %s is empty: a key has at least one byte", what);
+    return bytes;
+}

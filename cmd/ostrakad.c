@@ -1,0 +1,329 @@
+/* ostrakad.c: the server's command line. Every limit and time that a user may want to change is a
+ * flag. */
+#include "base/log.h"
+#include "base/memory.h"
+#include "cmd/arguments.h"
+#include "cmd/server.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <xxhash.h>
+
+#define INITIAL_SPLITS_MAX 1024
+
+const char *argp_program_version = "ostrakad " OSTRAKA_VERSION;
+
+static const char doc[] =
+    "ostrakad: one store of an Ostraka cluster.\v"
+    "Start each store of a new cluster with the same --cluster and --initial-stores:\n\n"
+    "  ostrakad --store 1 --data /var/lib/ostraka --listen 0.0.0.0:7100 \\\n"
+    "      --advertise 10.0.0.1:7100 \\\n"
+    "      --initial-stores 1=10.0.0.1:7100,2=10.0.0.2:7100,3=10.0.0.3:7100\n\n"
+    "Start it again with the same flags to go on. SIGTERM hands over leadership and stops. "
+    "Logs go to standard error.";
+
+enum option_key {
+    KEY_LOG_DIR = 256,
+    KEY_ADVERTISE,
+    KEY_CLUSTER,
+    KEY_INITIAL_STORES,
+    KEY_INITIAL_GROUPS,
+    KEY_INITIAL_SPLITS,
+    KEY_HEARTBEAT_MS,
+    KEY_ELECTION_MS_MIN,
+    KEY_ELECTION_MS_MAX,
+    KEY_LOCK_WAIT_MS,
+    KEY_LOCK_EXPIRY_MS,
+    KEY_LOCK_QUEUE,
+    KEY_FLUSH_MIB,
+    KEY_FLUSH_INTERVAL_MS,
+    KEY_BLOCK_CACHE_MIB,
+    KEY_WRITE_BUFFER_MIB,
+    KEY_LOG_SEGMENT_MIB,
+    KEY_LOG_RETAINED_MIB,
+    KEY_LOG_HUNG_MS,
+    KEY_POOL_THREADS,
+    KEY_LOG_LEVEL,
+};
+
+static const struct argp_option option_table[] = {
+    {NULL, 0, NULL, 0, "This store:", 1},
+    {"store", 's', "ID", 0, "its number in the cluster, from 1; required", 1},
+    {"data", 'd', "DIR", 0, "data directory, made when it is not there; required", 1},
+    {"log-dir", KEY_LOG_DIR, "DIR", 0, "directory of the Raft log (default: DATA/log)", 1},
+    {"listen", 'l', "HOST:PORT", 0, "address to listen on (default: 127.0.0.1:7100)", 1},
+    {"advertise", KEY_ADVERTISE, "HOST:PORT", 0,
+     "address for others to reach it (default: --listen)", 1},
+    {NULL, 0, NULL, 0, "A new cluster (the same on every store, and at every start):", 2},
+    {"cluster", KEY_CLUSTER, "NAME", 0, "name of the cluster (default: ostraka)", 2},
+    {"initial-stores", KEY_INITIAL_STORES, "ID=HOST:PORT,...", 0,
+     "the stores that it begins with; required", 2},
+    {"initial-groups", KEY_INITIAL_GROUPS, "N", 0,
+     "data groups, each on every initial store (default: 2)", 2},
+    {"initial-splits", KEY_INITIAL_SPLITS, "KEY,...", 0,
+     "keys at which the key space is cut; the ranges are dealt to the groups in turn; \\xNN writes "
+     "any "
+     "byte, \\x2c a comma (default: none, one range)",
+     2},
+    {NULL, 0, NULL, 0, "Times:", 3},
+    {"heartbeat-ms", KEY_HEARTBEAT_MS, "MS", 0, "(default: 50)", 3},
+    {"election-timeout-ms-min", KEY_ELECTION_MS_MIN, "MS", 0, "(default: 500)", 3},
+    {"election-timeout-ms-max", KEY_ELECTION_MS_MAX, "MS", 0, "(default: 1000)", 3},
+    {"lock-wait-ms", KEY_LOCK_WAIT_MS, "MS", 0, "longest wait for a lock (default: 5000)", 3},
+    {"lock-expiry-ms", KEY_LOCK_EXPIRY_MS, "MS", 0,
+     "locks of a client that has not been heard from for so long are dropped (default: 5000)", 3},
+    {"flush-interval-ms", KEY_FLUSH_INTERVAL_MS, "MS", 0, "(default: 30000)", 3},
+    {"log-hung-ms", KEY_LOG_HUNG_MS, "MS", 0,
+     "a log write that takes longer makes this store give up leading (default: 500)", 3},
+    {NULL, 0, NULL, 0, "Sizes:", 4},
+    {"lock-queue", KEY_LOCK_QUEUE, "N", 0, "waiters for one key (default: 1024)", 4},
+    {"flush-mib", KEY_FLUSH_MIB, "MIB", 0, "unflushed data at most (default: 64)", 4},
+    {"write-buffer-mib", KEY_WRITE_BUFFER_MIB, "MIB", 0, "(default: 64)", 4},
+    {"block-cache-mib", KEY_BLOCK_CACHE_MIB, "MIB", 0, "(default: 64)", 4},
+    {"log-segment-mib", KEY_LOG_SEGMENT_MIB, "MIB", 0, "(default: 16)", 4},
+    {"log-retained-mib", KEY_LOG_RETAINED_MIB, "MIB", 0,
+     "log kept for a follower that lags; beyond, it gets a snapshot (default: 64)", 4},
+    {"pool-threads", KEY_POOL_THREADS, "N", 0,
+     "threads for reads and files that block (default: 2)", 4},
+    {NULL, 0, NULL, 0, "Help:", -1},
+    {"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "error, warn, info or debug (default: info)", -1},
+    {0}};
+
+struct arguments {
+    struct server_options server;
+    const char *cluster_name;
+    const char *initial_stores_text;
+    const char *advertise;
+    Ostraka__StoreInfo *initial_stores;
+    size_t initial_stores_count;
+    struct bytes splits[INITIAL_SPLITS_MAX];
+    size_t splits_count;
+};
+
+static uint32_t number_u32(struct argp_state *state, const char *flag, const char *text,
+                           uint64_t min, uint64_t max)
+{
+    return (uint32_t)argument_number(state, flag, text, min, max);
+}
+
+static error_t parse_size(struct server_options *server, int key, char *text,
+                          struct argp_state *state)
+{
+    switch (key) {
+    case KEY_LOCK_QUEUE:
+        server->node.kv.participant.locks.queue_count_max =
+            number_u32(state, "lock-queue", text, 1, 1u << 20);
+        break;
+    case KEY_FLUSH_MIB:
+        server->node.kv.flush_bytes = argument_number(state, "flush-mib", text, 1, 4096) << 20;
+        break;
+    case KEY_WRITE_BUFFER_MIB:
+        server->store.write_buffer_bytes = argument_number(state, "write-buffer-mib", text, 1, 4096)
+                                           << 20;
+        break;
+    case KEY_BLOCK_CACHE_MIB:
+        server->store.block_cache_bytes =
+            argument_number(state, "block-cache-mib", text, 1, 1u << 20) << 20;
+        break;
+    case KEY_LOG_SEGMENT_MIB:
+        server->node.raft.log_segment_bytes = number_u32(state, "log-segment-mib", text, 4, 1024)
+                                              << 20;
+        break;
+    case KEY_LOG_RETAINED_MIB:
+        server->node.raft.log_retained_bytes_max =
+            argument_number(state, "log-retained-mib", text, 1, 1u << 16) << 20;
+        break;
+    case KEY_POOL_THREADS:
+        server->pool_threads_count = number_u32(state, "pool-threads", text, 1, 64);
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static error_t parse_time(struct server_options *server, int key, char *text,
+                          struct argp_state *state)
+{
+    struct raft_host_options *raft = &server->node.raft;
+    struct participant_options *participant = &server->node.kv.participant;
+    const uint64_t ms_max = 3600000;
+    switch (key) {
+    case KEY_HEARTBEAT_MS:
+        raft->raft.heartbeat_ms = number_u32(state, "heartbeat-ms", text, 1, ms_max);
+        break;
+    case KEY_ELECTION_MS_MIN:
+        raft->raft.election_timeout_ms_min =
+            number_u32(state, "election-timeout-ms-min", text, 10, ms_max);
+        break;
+    case KEY_ELECTION_MS_MAX:
+        raft->raft.election_timeout_ms_max =
+            number_u32(state, "election-timeout-ms-max", text, 20, ms_max);
+        break;
+    case KEY_LOCK_WAIT_MS:
+        participant->lock_wait_ms_max = number_u32(state, "lock-wait-ms", text, 1, ms_max);
+        break;
+    case KEY_LOCK_EXPIRY_MS:
+        participant->entry_expiry_ms = number_u32(state, "lock-expiry-ms", text, 100, ms_max);
+        break;
+    case KEY_FLUSH_INTERVAL_MS:
+        server->node.kv.flush_interval_ms =
+            number_u32(state, "flush-interval-ms", text, 10, ms_max);
+        break;
+    case KEY_LOG_HUNG_MS:
+        raft->log_write_hung_ms = number_u32(state, "log-hung-ms", text, 10, ms_max);
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static void parse_splits(struct argp_state *state, struct arguments *arguments, char *text)
+{
+    struct bytes keys[INITIAL_SPLITS_MAX];
+    arguments->splits_count = 0;
+    for (char *word; (word = strsep(&text, ",")) != NULL;) {
+        if (arguments->splits_count == INITIAL_SPLITS_MAX)
+            argp_error(state, "--initial-splits: at most %d keys", INITIAL_SPLITS_MAX);
+        struct bytes key;
+        if (!argument_key(word, &key) || key.bytes_count == 0 || key.bytes_count > KEY_BYTES_MAX)
+            argp_error(state, "--initial-splits: '%s' is not a key of 1 to %u bytes", word,
+                       KEY_BYTES_MAX);
+        if (arguments->splits_count > 0 &&
+            bytes_compare(keys[arguments->splits_count - 1], key) >= 0)
+            argp_error(state, "--initial-splits: '%s' must come before the key in front of it",
+                       word);
+        keys[arguments->splits_count] = key;
+        arguments->splits[arguments->splits_count++] = key;
+    }
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+    struct server_options *server = &arguments->server;
+    enum log_level level;
+    switch (key) {
+    case 's':
+        server->node.raft.store = argument_number(state, "store", text, 1, STORES_COUNT_MAX);
+        return 0;
+    case 'd':
+        server->data_directory = text;
+        return 0;
+    case KEY_LOG_DIR:
+        server->log_directory = text;
+        return 0;
+    case 'l':
+        server->listen_address = text;
+        return 0;
+    case KEY_ADVERTISE:
+        arguments->advertise = text;
+        return 0;
+    case KEY_CLUSTER:
+        arguments->cluster_name = text;
+        return 0;
+    case KEY_INITIAL_STORES:
+        arguments->initial_stores_text = text;
+        arguments->initial_stores_count =
+            argument_stores(state, "initial-stores", text, &arguments->initial_stores);
+        return 0;
+    case KEY_INITIAL_GROUPS:
+        server->node.master.initial_groups_count =
+            number_u32(state, "initial-groups", text, 1, 256);
+        return 0;
+    case KEY_INITIAL_SPLITS:
+        parse_splits(state, arguments, text);
+        return 0;
+    case KEY_LOG_LEVEL:
+        if (!log_level_parse(text, &level))
+            argp_error(state, "--log-level: '%s' is none of error, warn, info, debug", text);
+        log_set_level(level);
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "'%s': there are no arguments, only flags", text);
+        return EINVAL;
+    case ARGP_KEY_END:
+        if (server->node.raft.store == 0)
+            argp_error(state, "--store is required");
+        if (!server->data_directory)
+            argp_error(state, "--data is required");
+        if (arguments->initial_stores_count == 0)
+            argp_error(state, "--initial-stores is required");
+        if (server->node.raft.raft.election_timeout_ms_max <
+            server->node.raft.raft.election_timeout_ms_min)
+            argp_error(state, "--election-timeout-ms-max is below --election-timeout-ms-min");
+        if (server->node.raft.raft.election_timeout_ms_min <
+            2 * server->node.raft.raft.heartbeat_ms)
+            argp_error(state, "--election-timeout-ms-min must be at least twice --heartbeat-ms");
+        return 0;
+    default:
+        if (parse_time(server, key, text, state) == 0)
+            return 0;
+        return parse_size(server, key, text, state);
+    }
+}
+
+/* The same flags give the same cluster, on every store and at every start: name and members. */
+static cluster_id_t cluster_id_of(const struct arguments *arguments)
+{
+    XXH3_state_t *state = XXH3_createState();
+    XXH3_64bits_reset(state);
+    XXH3_64bits_update(state, arguments->cluster_name, strlen(arguments->cluster_name) + 1);
+    for (size_t i = 0; i < arguments->initial_stores_count; i++) {
+        const Ostraka__StoreInfo *store = &arguments->initial_stores[i];
+        XXH3_64bits_update(state, &store->id, sizeof store->id);
+        XXH3_64bits_update(state, store->address, strlen(store->address) + 1);
+    }
+    cluster_id_t id = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return id ? id : 1;
+}
+
+static void log_sink(enum log_level level, const char *line, void *context)
+{
+    (void)level;
+    (void)context;
+    struct timespec now;
+    struct tm calendar;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &calendar);
+    char stamp[32];
+    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &calendar);
+    fprintf(stderr, "ts=%s.%03ldZ %s\n", stamp, now.tv_nsec / 1000000, line);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct argp argp = {.options = option_table, .parser = parse, .doc = doc};
+    static struct arguments arguments;
+    arguments.cluster_name = "ostraka";
+    arguments.server.listen_address = "127.0.0.1:7100";
+    arguments.server.pool_threads_count = 2;
+    node_options_default(&arguments.server.node);
+    store_options_default(&arguments.server.store);
+    log_set_sink(log_sink, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of a write, not a death */
+    argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+
+    struct node_options *node = &arguments.server.node;
+    node->cluster_id = cluster_id_of(&arguments);
+    node->advertise_address =
+        arguments.advertise ? arguments.advertise : arguments.server.listen_address;
+    node->master.initial_stores = arguments.initial_stores;
+    node->master.initial_stores_count = arguments.initial_stores_count;
+    node->master.initial_splits = arguments.splits;
+    node->master.initial_splits_count = arguments.splits_count;
+    if (getrandom(&node->seed, sizeof node->seed, 0) != (ssize_t)sizeof node->seed) {
+        fprintf(stderr, "ostrakad: cannot draw a random seed: %s\n", strerror(errno));
+        return EXIT_FAILURE;
+    }
+    return server_run(&arguments.server);
+}

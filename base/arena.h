@@ -22,4 +22,5 @@ void *arena_alloc(struct arena *arena, size_t bytes_count);
 void *arena_alloc_zeroed(struct arena *arena, size_t bytes_count);
 struct bytes arena_copy(struct arena *arena, struct bytes bytes);
 /* printf into the arena. */
-__attribute__((format(printf, 2, 3))) char *arena_printf(struct arena *arena, const char *format, ...);
+__attribute__((format(printf, 2, 3))) char *arena_printf(struct arena *arena, const char *format,
+                                                         ...);

@@ -1,4 +1,5 @@
-/* assert.h: ASSERT stays on in release. It is for bugs; a user, a network or a disk never trips it. */
+/* assert.h: ASSERT stays on in release. It is for bugs; a user, a network or a disk never trips it.
+ */
 #pragma once
 
 __attribute__((noreturn, cold)) void assert_failed(const char *expression, const char *file,

@@ -9,7 +9,10 @@ struct buffer {
     size_t capacity_bytes;
 };
 
-#define BUFFER_INIT {NULL, 0, 0}
+#define BUFFER_INIT                                                                                \
+    {                                                                                              \
+        NULL, 0, 0                                                                                 \
+    }
 
 void buffer_init(struct buffer *buffer);
 void buffer_fini(struct buffer *buffer);

@@ -1,7 +1,7 @@
 /* bytes.h: a borrowed run of bytes, and a counted one.
  *
- * `struct bytes` never owns. `struct blob` is counted without atomics: a blob belongs to one thread;
- * the log thread and the pool are handed memory of their own.
+ * `struct bytes` never owns. `struct blob` is counted without atomics: a blob belongs to one
+ * thread; the log thread and the pool are handed memory of their own.
  */
 #pragma once
 
@@ -39,8 +39,8 @@ bool key_in_range(struct bytes key, struct bytes start, struct bytes end);
 bool ranges_overlap(struct bytes a_start, struct bytes a_end, struct bytes b_start,
                     struct bytes b_end);
 
-/* Printable form of a key for logs and messages: \xNN for what is not printable, cut with "..." when
- * it is longer than `text_bytes_max` allows. Returns `text`. */
+/* Printable form of a key for logs and messages: \xNN for what is not printable, cut with "..."
+ * when it is longer than `text_bytes_max` allows. Returns `text`. */
 char *key_print(struct bytes key, char *text, size_t text_bytes_max);
 #define KEY_TEXT_BYTES 96
 

@@ -1,8 +1,8 @@
 /* log.h: logfmt on stderr: `ts=... level=info store=3 group=2 msg="became leader" term=7`.
  *
  * error = someone must act; warn = degraded; info = a role or the map changed; debug = off by
- * default. Never a user's value; keys only through key_print. The time is printed by the sink, which
- * the process sets: the cores that log read no clock.
+ * default. Never a user's value; keys only through key_print. The time is printed by the sink,
+ * which the process sets: the cores that log read no clock.
  */
 #pragma once
 
@@ -19,7 +19,7 @@ void log_set_level(enum log_level level);
 /* False for a word that is no level. */
 _Bool log_level_parse(const char *word, enum log_level *out);
 
-/* log_write(LOG_INFO, "became leader", "store=%lu group=%lu term=%lu", ...): the second text holds the
- * logfmt pairs, without msg; values with spaces are quoted by the caller (\"%s\"). */
+/* log_write(LOG_INFO, "became leader", "store=%lu group=%lu term=%lu", ...): the second text holds
+ * the logfmt pairs, without msg; values with spaces are quoted by the caller (\"%s\"). */
 __attribute__((format(printf, 3, 4))) void log_write(enum log_level level, const char *message,
                                                      const char *pairs, ...);

@@ -17,7 +17,8 @@
     X(snapshots_sent_count, COUNTER, "snapshots sent")                                             \
     X(snapshots_installed_count, COUNTER, "snapshots installed")                                   \
     X(txns_one_group_count, COUNTER, "transactions committed in one group")                        \
-    X(txns_committed_count, COUNTER, "transactions committed over several groups, counted at home")\
+    X(txns_committed_count, COUNTER,                                                               \
+      "transactions committed over several groups, counted at home")                               \
     X(txns_aborted_count, COUNTER, "transactions aborted, counted at home")                        \
     X(txns_wounded_count, COUNTER, "transactions wounded by an older one")                         \
     X(lock_waits_count, COUNTER, "lock requests that waited")                                      \

@@ -1,5 +1,5 @@
-/* random.h: a small seeded generator (xoshiro256**, Blackman and Vigna 2018). Cores are handed a seed
- * by their host and draw from it: same seed, same run. Not for secrets. */
+/* random.h: a small seeded generator (xoshiro256**, Blackman and Vigna 2018). Cores are handed a
+ * seed by their host and draw from it: same seed, same run. Not for secrets. */
 #pragma once
 
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* status.h: the one list of status codes, for the library, the wire and the command line.
  *
- * Every fallible function returns `int`: 0 or one of these negative codes. They are never mixed with
- * errno; a failed system call is wrapped where it happens. The numbers are fixed: they travel.
+ * Every fallible function returns `int`: 0 or one of these negative codes. They are never mixed
+ * with errno; a failed system call is wrapped where it happens. The numbers are fixed: they travel.
  */
 #pragma once
 
@@ -11,10 +11,10 @@
 
 enum ost_status_class {
     OST_CLASS_OK,
-    OST_CLASS_RETRYABLE,      /* nothing happened; the same request may be sent again */
-    OST_CLASS_REFUSED,        /* nothing happened; the same request will be refused again */
-    OST_CLASS_MAYBE_COMMITTED,/* the outcome is not known; ask again with the same id */
-    OST_CLASS_FATAL,          /* the store or the connection must stop */
+    OST_CLASS_RETRYABLE,       /* nothing happened; the same request may be sent again */
+    OST_CLASS_REFUSED,         /* nothing happened; the same request will be refused again */
+    OST_CLASS_MAYBE_COMMITTED, /* the outcome is not known; ask again with the same id */
+    OST_CLASS_FATAL,           /* the store or the connection must stop */
 };
 
 /* name, number, class, text */

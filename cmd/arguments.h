@@ -10,8 +10,8 @@
 /* A whole number within [min, max], or argp_error naming the flag and the limits. */
 uint64_t argument_number(struct argp_state *state, const char *flag, const char *text, uint64_t min,
                          uint64_t max);
-/* A key as people write it: \xNN for any byte, \\ for a backslash. Decoded in place; false when it does
- * not parse. */
+/* A key as people write it: \xNN for any byte, \\ for a backslash. Decoded in place; false when it
+ * does not parse. */
 bool argument_key(char *text, struct bytes *out_key);
 /* "1=host:port,2=host:port": in the order of ids. Lives as long as the process. */
 size_t argument_stores(struct argp_state *state, const char *flag, const char *text,

@@ -1,10 +1,10 @@
 /* node.h: one store, whole, as a step function: the raft host, the data groups, the shard master's
- * replica, the connections to other stores, the routing between them. It does no I/O: server.c gives it
- * an io_uring loop, a log thread and a pool; a simulator gives it its own.
+ * replica, the connections to other stores, the routing between them. It does no I/O: server.c
+ * gives it an io_uring loop, a log thread and a pool; a simulator gives it its own.
  *
- * A turn: any number of events, then NODE_EV_TURN_ENDED, after which the host carries out the update and
- * resets it. Frames that stores, groups and the master of this process send to each other are delivered
- * inside the turn.
+ * A turn: any number of events, then NODE_EV_TURN_ENDED, after which the host carries out the
+ * update and resets it. Frames that stores, groups and the master of this process send to each
+ * other are delivered inside the turn.
  */
 #pragma once
 
@@ -23,23 +23,23 @@ struct node_options {
     const char *advertise_address;
     struct raft_host_options raft; /* its store is the node's */
     struct kv_options kv;
-    struct master_options master;  /* its initial stores are also how the others are first found */
+    struct master_options master; /* its initial stores are also how the others are first found */
     uint64_t seed;
-    uint32_t report_ms;            /* 1000: to the shard master */
-    uint32_t reconnect_ms_max;     /* 1000 */
-    uint32_t hello_ms_max;         /* 10000: a connection that has not said who it is is closed */
+    uint32_t report_ms;        /* 1000: to the shard master */
+    uint32_t reconnect_ms_max; /* 1000 */
+    uint32_t hello_ms_max;     /* 10000: a connection that has not said who it is is closed */
 };
 void node_options_default(struct node_options *out_options);
 
 enum node_event_type {
-    NODE_EV_ACCEPTED,      /* connection_id: somebody connected */
-    NODE_EV_CONNECTED,     /* connection_id, status: end of a connect that the update asked for */
-    NODE_EV_CLOSED,        /* connection_id is gone */
-    NODE_EV_FRAME,         /* connection_id, frame (borrowed) */
-    NODE_EV_LOG_DONE,      /* log_operation: done, successfully (R9 is the host's) */
-    NODE_EV_JOB_DONE,      /* job */
+    NODE_EV_ACCEPTED,  /* connection_id: somebody connected */
+    NODE_EV_CONNECTED, /* connection_id, status: end of a connect that the update asked for */
+    NODE_EV_CLOSED,    /* connection_id is gone */
+    NODE_EV_FRAME,     /* connection_id, frame (borrowed) */
+    NODE_EV_LOG_DONE,  /* log_operation: done, successfully (R9 is the host's) */
+    NODE_EV_JOB_DONE,  /* job */
     NODE_EV_TIMER,
-    NODE_EV_SHUTDOWN,      /* hand over leadership, flush, then say `stopped` */
+    NODE_EV_SHUTDOWN, /* hand over leadership, flush, then say `stopped` */
     NODE_EV_TURN_ENDED,
 };
 
@@ -67,7 +67,7 @@ struct node_close {
 #define NODE_CONNECTS_PER_TURN_MAX 64
 #define NODE_CLOSES_PER_TURN_MAX   256
 struct node_update {
-    struct outbox frames; /* every address is a connection */
+    struct outbox frames;         /* every address is a connection */
     struct raft_host_update raft; /* log operations */
     struct job *jobs;
     struct node_connect connects[NODE_CONNECTS_PER_TURN_MAX];
@@ -75,14 +75,14 @@ struct node_update {
     struct node_close closes[NODE_CLOSES_PER_TURN_MAX];
     uint32_t closes_count;
     nanoseconds_t deadline_ns;
-    bool stopped;             /* shut-down is complete */
-    const char *fatal;        /* not NULL: stop at once, with this line */
+    bool stopped;      /* shut-down is complete */
+    const char *fatal; /* not NULL: stop at once, with this line */
 };
 
 struct node;
 
-/* `store` and `metrics` are borrowed. The log's segments are recovered through node_raft_host between
- * node_new and node_load. */
+/* `store` and `metrics` are borrowed. The log's segments are recovered through node_raft_host
+ * between node_new and node_load. */
 struct node *node_new(const struct node_options *options, struct store *store,
                       struct metrics *metrics);
 struct raft_host *node_raft_host(struct node *node);

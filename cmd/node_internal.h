@@ -31,9 +31,9 @@ struct node_peer {
     store_id_t store;
     char *address;
     bool is_dialed_by_us;
-    uint64_t connection_ids[2];    /* open ones, by channel; 0: none */
+    uint64_t connection_ids[2]; /* open ones, by channel; 0: none */
     uint64_t dialing_ids[2];
-    bool dial_pending[2];          /* asked for in the update, not yet begun */
+    bool dial_pending[2]; /* asked for in the update, not yet begun */
     nanoseconds_t redial_ns[2];
     uint32_t failures_count[2];
     UT_hash_handle hh;
@@ -44,16 +44,16 @@ struct node {
     struct metrics *metrics;
     struct store *store;
     struct node_update update;
-    struct outbox outbox;          /* what the parts send, before routing */
+    struct outbox outbox; /* what the parts send, before routing */
     struct random random;
     nanoseconds_t now_ns;
     uint64_t wall_ms;
     nanoseconds_t started_ns;
-    struct arena arena;            /* of the frame being handled */
+    struct arena arena; /* of the frame being handled */
 
     struct raft_host *raft;
     struct kv_server *kv;
-    struct master *master;         /* NULL: no replica of group 0 here */
+    struct master *master; /* NULL: no replica of group 0 here */
     struct master_rows master_rows;
     struct flushed_job *master_flushed_job; /* under way */
     uint64_t master_flushes_seen;
@@ -67,15 +67,15 @@ struct node {
 
     /* The newest map (node_map.c). */
     struct arena map_arena;
-    Ostraka__Map *map;             /* NULL: none yet */
-    struct blob *map_frame;        /* encoded once for all who ask */
+    Ostraka__Map *map;      /* NULL: none yet */
+    struct blob *map_frame; /* encoded once for all who ask */
 
     nanoseconds_t report_ns;
     uint64_t elections_reported;
     bool shutting_down;
     bool flush_started, flush_done;
     nanoseconds_t shutdown_deadline_ns;
-    nanoseconds_t handover_ns;     /* when to ask again */
+    nanoseconds_t handover_ns; /* when to ask again */
 };
 
 /* node_peers.c: who is connected. */

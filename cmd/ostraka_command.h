@@ -1,4 +1,5 @@
-/* ostraka_command.h: what the commands of `ostraka` share: the connection, printing, and their table. */
+/* ostraka_command.h: what the commands of `ostraka` share: the connection, printing, and their
+ * table. */
 #pragma once
 
 #include "client/ostraka.h"
@@ -12,7 +13,8 @@ struct command_environment {
     bool json;
 };
 
-/* Runs one command with its own argv (argv[0] is its name); returns the exit status of the program. */
+/* Runs one command with its own argv (argv[0] is its name); returns the exit status of the program.
+ */
 struct command {
     const char *name;
     const char *arguments; /* "KEY VALUE" */
@@ -36,7 +38,8 @@ int command_failed(const struct command_environment *environment, const char *wh
 /* Parses argv with `argp`, named "ostraka NAME" in its messages. Ends the program on a mistake. */
 void command_parse(const struct argp *argp, int argc, char **argv, void *input);
 
-/* Bytes as text that can be typed again: printable as is, a backslash doubled, the rest \xNN. Free it. */
+/* Bytes as text that can be typed again: printable as is, a backslash doubled, the rest \xNN. Free
+ * it. */
 char *text_escape(struct ost_bytes bytes);
 /* The way back, in place; false when it does not parse. */
 bool text_unescape(char *text, struct ost_bytes *out_bytes);

@@ -1,5 +1,5 @@
-/* server.h: runs a node (node.h) on an io_uring loop, a log thread and a pool. Everything of ostrakad that
- * touches the machine is here and in data_directory.h. */
+/* server.h: runs a node (node.h) on an io_uring loop, a log thread and a pool. Everything of
+ * ostrakad that touches the machine is here and in data_directory.h. */
 #pragma once
 
 #include "cmd/node.h"
@@ -13,6 +13,6 @@ struct server_options {
     unsigned pool_threads_count;
 };
 
-/* Runs until SIGTERM or SIGINT, or until it cannot go on. The exit status of the process; what is wrong has
- * been logged by then in one line that says what to do. */
+/* Runs until SIGTERM or SIGINT, or until it cannot go on. The exit status of the process; what is
+ * wrong has been logged by then in one line that says what to do. */
 int server_run(const struct server_options *options);

@@ -17,11 +17,11 @@
 
 #include <protobuf-c/protobuf-c.h>
 
-#define FRAME_MAGIC              0x3154534fu
-#define FRAME_VERSION            1u
-#define FRAME_HEADER_BYTES       32u
-#define FRAME_MESSAGE_BYTES_MAX  (4u << 20)
-#define FRAME_PAYLOAD_BYTES_MAX  (72u << 20)
+#define FRAME_MAGIC             0x3154534fu
+#define FRAME_VERSION           1u
+#define FRAME_HEADER_BYTES      32u
+#define FRAME_MESSAGE_BYTES_MAX (4u << 20)
+#define FRAME_PAYLOAD_BYTES_MAX (72u << 20)
 
 struct frame {
     uint16_t type; /* enum frame_type; unknown numbers get this far */
@@ -31,10 +31,10 @@ struct frame {
 };
 
 /* How many bytes does the frame that begins at `bytes` take in all? OST_WOULD_BLOCK: fewer than a
- * header are there. OST_PROTOCOL: wrong magic or version, or over `frame_bytes_max`; `out_why` is set
- * to a static text. */
-OST_MUST_CHECK int frame_measure(struct bytes bytes, size_t frame_bytes_max, size_t *out_frame_bytes,
-                                 const char **out_why);
+ * header are there. OST_PROTOCOL: wrong magic or version, or over `frame_bytes_max`; `out_why` is
+ * set to a static text. */
+OST_MUST_CHECK int frame_measure(struct bytes bytes, size_t frame_bytes_max,
+                                 size_t *out_frame_bytes, const char **out_why);
 
 /* Checks the checksum of one whole frame and points into it. Borrowed from `bytes`. */
 OST_MUST_CHECK int frame_decode(struct bytes bytes, struct frame *out_frame, const char **out_why);

@@ -17,22 +17,23 @@ enum frame_type {
     /* master.proto */
     FRAME_TIMESTAMP = 20, /* TimestampRequest, store or client to group 0's leader */
     FRAME_TIMESTAMP_ANSWER = 21,
-    FRAME_MAP = 22, /* MapRequest, to any store */
-    FRAME_MAP_ANSWER = 23, /* Map; also pushed with request id 0 to who subscribed */
+    FRAME_MAP = 22,          /* MapRequest, to any store */
+    FRAME_MAP_ANSWER = 23,   /* Map; also pushed with request id 0 to who subscribed */
     FRAME_STORE_REPORT = 24, /* StoreReport, store to group 0's leader; no answer */
-    FRAME_CREATE_REPLICA = 26, /* CreateReplica, group 0's leader to a store; no answer: the report tells */
+    FRAME_CREATE_REPLICA =
+        26, /* CreateReplica, group 0's leader to a store; no answer: the report tells */
     FRAME_ASSIGN_RANGE = 28, /* AssignRange, group 0's leader to a group's leader; no answer */
-    FRAME_STATUS = 30, /* StatusRequest, to any store */
+    FRAME_STATUS = 30,       /* StatusRequest, to any store */
     FRAME_STATUS_ANSWER = 31,
 
     /* kv.proto: client to the leader of a group */
-    FRAME_GET = 40, /* GetRequest: one linearizable read */
-    FRAME_GET_ANSWER = 41, /* payload: the value */
-    FRAME_LOCK = 42, /* LockRequest: lock a key for a transaction and read it */
+    FRAME_GET = 40,         /* GetRequest: one linearizable read */
+    FRAME_GET_ANSWER = 41,  /* payload: the value */
+    FRAME_LOCK = 42,        /* LockRequest: lock a key for a transaction and read it */
     FRAME_LOCK_ANSWER = 43, /* payload: the value */
     FRAME_SCAN = 44, /* ScanRequest: lock an interval and read it; or one linearizable scan */
     FRAME_SCAN_ANSWER = 45, /* payload: rows (write_set.h) */
-    FRAME_PREPARE = 46, /* PrepareRequest; payload: the write set (write_set.h) */
+    FRAME_PREPARE = 46,     /* PrepareRequest; payload: the write set (write_set.h) */
     FRAME_PREPARE_ANSWER = 47,
     FRAME_COMMIT = 48, /* CommitRequest, to home */
     FRAME_COMMIT_ANSWER = 49,
@@ -43,7 +44,8 @@ enum frame_type {
     FRAME_TXN_HEARTBEAT = 54, /* TxnHeartbeat; answered only when the locks are gone */
     FRAME_TXN_HEARTBEAT_ANSWER = 55,
 
-    /* kv.proto: group to group. The answers are frames of their own, sent to the group that asked. */
+    /* kv.proto: group to group. The answers are frames of their own, sent to the group that asked.
+     */
     FRAME_RESOLVE = 60, /* ResolveRequest, home to a participant, by key */
     FRAME_RESOLVE_ANSWER = 61,
     FRAME_INQUIRE = 62, /* InquireRequest, participant to home, by the anchor key */

@@ -1,8 +1,8 @@
 /* write_set.h: the writes of a transaction, and rows of a scan, as raw bytes beside a message.
  *
- * Write set: for each write, in strictly ascending key order, u8 kind, varint key bytes, key, and for
- * a put varint value bytes, value. A client encodes it once; the same bytes go into the log entry.
- * Rows: varint key bytes, key, u64 version (big endian), varint value bytes, value.
+ * Write set: for each write, in strictly ascending key order, u8 kind, varint key bytes, key, and
+ * for a put varint value bytes, value. A client encodes it once; the same bytes go into the log
+ * entry. Rows: varint key bytes, key, u64 version (big endian), varint value bytes, value.
  */
 #pragma once
 
@@ -20,13 +20,14 @@ struct write {
 
 void write_set_append(struct buffer *buffer, const struct write *write);
 
-/* Walks a write set; the write's bytes are borrowed from it. Returns OST_OK, OST_NOT_FOUND at the end,
- * or OST_PROTOCOL. Checks form alone. */
+/* Walks a write set; the write's bytes are borrowed from it. Returns OST_OK, OST_NOT_FOUND at the
+ * end, or OST_PROTOCOL. Checks form alone. */
 OST_MUST_CHECK int write_set_next(struct reader *reader, struct write *out_write);
 
 /* Checks a whole set that came from outside: form, limits of key, value and transaction, ascending
  * order. OST_OK, OST_PROTOCOL, OST_INVALID_ARGUMENT or OST_TOO_LARGE; `out_why` names the limit. */
-OST_MUST_CHECK int write_set_check(struct bytes set, uint32_t *out_writes_count, const char **out_why);
+OST_MUST_CHECK int write_set_check(struct bytes set, uint32_t *out_writes_count,
+                                   const char **out_why);
 
 struct row {
     struct bytes key;

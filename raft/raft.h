@@ -1,9 +1,10 @@
-/* raft.h: the consensus core of one group: one event in, one update out. No I/O, no clock, no chance
- * but the seed it was given.
+/* raft.h: the consensus core of one group: one event in, one update out. No I/O, no clock, no
+ * chance but the seed it was given.
  *
- * Sources: Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm" (2014; figure 2
- * and sections 5, 7, 8); Ongaro's dissertation (2014), 3.10 transfer, 4.2.3 disruptive servers, 6.4
- * ReadIndex, 9.6 pre-vote; etcd's Ready with asynchronous storage writes for the update.
+ * Sources: Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm" (2014;
+ * figure 2 and sections 5, 7, 8); Ongaro's dissertation (2014), 3.10 transfer, 4.2.3 disruptive
+ * servers, 6.4 ReadIndex, 9.6 pre-vote; etcd's Ready with asynchronous storage writes for the
+ * update.
  *
  * Invariants, checked at the end of each step:
  *   L1 first_index <= commit_index + 1 and commit_index <= last_index.
@@ -12,9 +13,9 @@
  *   L5 durable_index <= last_index; a leader counts itself up to durable_index only (R1).
  *   L6 log timestamps never fall as the index grows (R8).
  *
- * The update says what must happen in what order: what is to be persisted has a persist id; a message
- * with that id must not leave before the host has reported it with RAFT_EV_PERSISTED. Ids are in order,
- * and the host persists in that order.
+ * The update says what must happen in what order: what is to be persisted has a persist id; a
+ * message with that id must not leave before the host has reported it with RAFT_EV_PERSISTED. Ids
+ * are in order, and the host persists in that order.
  */
 #pragma once
 
@@ -67,14 +68,15 @@ struct raft_snapshot_meta {
 };
 
 enum raft_message_type {
-    RAFT_MSG_PRE_VOTE_REQUEST = 1, /* term: the one it would stand in; index, index_term: its last entry */
-    RAFT_MSG_PRE_VOTE_ANSWER = 2,  /* term: echoed when granted, the voter's own when rejected */
-    RAFT_MSG_VOTE_REQUEST = 3,     /* as above; forced: by leadership transfer, pre-vote rules waived */
+    RAFT_MSG_PRE_VOTE_REQUEST =
+        1, /* term: the one it would stand in; index, index_term: its last entry */
+    RAFT_MSG_PRE_VOTE_ANSWER = 2, /* term: echoed when granted, the voter's own when rejected */
+    RAFT_MSG_VOTE_REQUEST = 3, /* as above; forced: by leadership transfer, pre-vote rules waived */
     RAFT_MSG_VOTE_ANSWER = 4,
-    RAFT_MSG_APPEND_REQUEST = 5,   /* index, index_term: the entry before `entries`; commit_index */
-    RAFT_MSG_APPEND_ANSWER = 6,    /* index: match, or when rejected the request's index with hints */
-    RAFT_MSG_TIMEOUT_NOW = 7,      /* transfer: stand at once */
-    RAFT_MSG_SNAPSHOT_ACK = 8,     /* host to host: index = chunk sequence, read_round = snapshot id */
+    RAFT_MSG_APPEND_REQUEST = 5, /* index, index_term: the entry before `entries`; commit_index */
+    RAFT_MSG_APPEND_ANSWER = 6,  /* index: match, or when rejected the request's index with hints */
+    RAFT_MSG_TIMEOUT_NOW = 7,    /* transfer: stand at once */
+    RAFT_MSG_SNAPSHOT_ACK = 8, /* host to host: index = chunk sequence, read_round = snapshot id */
 };
 
 struct raft_message {
@@ -86,44 +88,49 @@ struct raft_message {
     raft_index_t index;
     raft_term_t index_term;
     raft_index_t commit_index;
-    uint64_t read_round;             /* append: the leader's newest read round; echoed (R3) */
-    raft_index_t reject_hint_index;  /* fast back-up: where the follower's log may agree */
+    uint64_t read_round;            /* append: the leader's newest read round; echoed (R3) */
+    raft_index_t reject_hint_index; /* fast back-up: where the follower's log may agree */
     raft_term_t reject_hint_term;
     bool rejected;
     bool forced;
     const struct raft_entry *entries; /* borrowed */
     uint32_t entries_count;
-    uint64_t after_persist_id;        /* out: 0 = at once; else not before that id is durable */
+    uint64_t after_persist_id; /* out: 0 = at once; else not before that id is durable */
 };
 
 struct raft_options {
     replica_id_t replica;
     uint64_t seed;
-    uint32_t heartbeat_ms;              /* 50 */
-    uint32_t election_timeout_ms_min;   /* 500 */
-    uint32_t election_timeout_ms_max;   /* 1000 */
-    uint32_t inflight_messages_max;     /* per follower, 64 */
-    uint32_t inflight_bytes_max;        /* per follower, 4 MiB: sent and not acknowledged; one message may exceed it */
-    uint32_t message_bytes_max;         /* 512 KiB of payload an append; one larger entry travels alone */
-    uint64_t uncommitted_bytes_max;     /* 128 MiB: above, proposals get OST_LOG_FULL */
+    uint32_t heartbeat_ms;            /* 50 */
+    uint32_t election_timeout_ms_min; /* 500 */
+    uint32_t election_timeout_ms_max; /* 1000 */
+    uint32_t inflight_messages_max;   /* per follower, 64 */
+    uint32_t inflight_bytes_max; /* per follower, 4 MiB: sent and not acknowledged; one message may
+                                    exceed it */
+    uint32_t message_bytes_max;  /* 512 KiB of payload an append; one larger entry travels alone */
+    uint64_t uncommitted_bytes_max; /* 128 MiB: above, proposals get OST_LOG_FULL */
 };
 void raft_options_default(struct raft_options *out_options);
 
 enum raft_event_type {
     RAFT_EV_MSG_RECEIVED,
-    RAFT_EV_PERSISTED,       /* everything up to persist_id is durable */
-    RAFT_EV_PROPOSED,        /* a leader appends one entry; else OST_NOT_LEADER */
-    RAFT_EV_READ_REQUESTED,  /* R3: confirm that this is still the leader; else OST_NOT_LEADER */
-    RAFT_EV_TIMER_FIRED,     /* now_ns has reached the update's deadline_ns (early is harmless) */
-    RAFT_EV_TURN_ENDED,      /* send what was appended, confirm what was asked: batching happens here */
-    RAFT_EV_LOG_CUT,         /* the host may forget entries up to and with cut_index */
-    RAFT_EV_PEER_RESET,      /* the connection to a store broke: what was in flight to it may be lost */
-    RAFT_EV_TRANSFER,        /* hand leadership to `replica`; 0: to the best caught-up follower */
-    RAFT_EV_SNAPSHOT_OFFERED,/* follower: a leader of `term` streams a snapshot; renews the election timer;
-                              * OST_CONFLICT when it is old or this replica has as much */
-    RAFT_EV_SNAPSHOT_INSTALLED, /* follower: the state machine holds `meta` durably; the log restarts there */
-    RAFT_EV_SNAPSHOT_SENT,   /* leader: `replica` has the snapshot up to `index`, or (index 0) it failed */
-    RAFT_EV_STORAGE_SLOW,    /* `slow`: a log write has hung (step down, do not stand), or is over (R9) */
+    RAFT_EV_PERSISTED,      /* everything up to persist_id is durable */
+    RAFT_EV_PROPOSED,       /* a leader appends one entry; else OST_NOT_LEADER */
+    RAFT_EV_READ_REQUESTED, /* R3: confirm that this is still the leader; else OST_NOT_LEADER */
+    RAFT_EV_TIMER_FIRED,    /* now_ns has reached the update's deadline_ns (early is harmless) */
+    RAFT_EV_TURN_ENDED, /* send what was appended, confirm what was asked: batching happens here */
+    RAFT_EV_LOG_CUT,    /* the host may forget entries up to and with cut_index */
+    RAFT_EV_PEER_RESET, /* the connection to a store broke: what was in flight to it may be lost */
+    RAFT_EV_TRANSFER,   /* hand leadership to `replica`; 0: to the best caught-up follower */
+    /* Follower: a leader of `term` streams a snapshot; renews the election timer. OST_CONFLICT when
+     * it is old, or this replica has as much. */
+    RAFT_EV_SNAPSHOT_OFFERED,
+    /* Follower: the state machine holds `meta` durably; the log restarts there. */
+    RAFT_EV_SNAPSHOT_INSTALLED,
+    /* Leader: `replica` has the snapshot up to `index`, or (index 0) it failed. */
+    RAFT_EV_SNAPSHOT_SENT,
+    /* `slow`: a log write has hung (step down, do not stand), or is over (R9). */
+    RAFT_EV_STORAGE_SLOW,
 };
 
 struct raft_event {
@@ -161,19 +168,20 @@ struct raft_update {
     bool hard_state_changed;
     raft_term_t term;
     replica_id_t vote;
-    bool log_reset;              /* forget the whole log; it now begins after reset_index (snapshot) */
+    bool log_reset; /* forget the whole log; it now begins after reset_index (snapshot) */
     raft_index_t reset_index;
     raft_term_t reset_term;
-    raft_index_t persist_first;  /* log entries [first, last] replace what was persisted from first on; */
-    raft_index_t persist_last;   /* 0,0: none. Read them with raft_log_entry. */
+    raft_index_t
+        persist_first; /* log entries [first, last] replace what was persisted from first on; */
+    raft_index_t persist_last; /* 0,0: none. Read them with raft_log_entry. */
 
     struct raft_message *messages;
     uint32_t messages_count;
     uint32_t messages_capacity;
 
-    raft_index_t commit_index;   /* as of now; apply up to min(commit, durable) (R5) */
+    raft_index_t commit_index; /* as of now; apply up to min(commit, durable) (R5) */
     raft_index_t durable_index;
-    bool role_changed;           /* role, term or known leader changed: see raft_status */
+    bool role_changed; /* role, term or known leader changed: see raft_status */
 
     /* Of RAFT_EV_PROPOSED. */
     raft_index_t proposed_index;
@@ -183,13 +191,13 @@ struct raft_update {
     /* Reads up to this id are confirmed: serve each once its own index is applied. 0: none new. */
     uint64_t reads_confirmed_id;
     raft_index_t reads_confirmed_index; /* the highest that any of them needs */
-    uint64_t reads_failed_id;    /* reads up to this id that were not confirmed will never be */
+    uint64_t reads_failed_id; /* reads up to this id that were not confirmed will never be */
 
     /* Leader: these followers need a snapshot, because the log was cut before what they lack. */
     replica_id_t snapshot_wanted[RAFT_MEMBERS_MAX];
     uint32_t snapshot_wanted_count;
 
-    nanoseconds_t deadline_ns;   /* wake me then */
+    nanoseconds_t deadline_ns; /* wake me then */
 };
 void raft_update_init(struct raft_update *update);
 void raft_update_reset(struct raft_update *update);
@@ -199,7 +207,7 @@ struct raft_status {
     enum raft_role role;
     raft_term_t term;
     replica_id_t vote;
-    replica_id_t leader;      /* 0: not known */
+    replica_id_t leader; /* 0: not known */
     store_id_t leader_store;
     raft_index_t first_index;
     raft_index_t last_index;
@@ -228,6 +236,6 @@ const struct raft_configuration *raft_get_configuration(const struct raft *raft)
 raft_index_t raft_configuration_index(const struct raft *raft);
 /* NULL when it is not in the log; borrowed until the next step. */
 const struct raft_entry *raft_log_entry(const struct raft *raft, raft_index_t index);
-/* Leader: the lowest index that a follower heard from within `live_ms` still needs; UINT64_MAX when it
- * does not lead. The log is not cut above it while it is small (DESIGN S1). */
+/* Leader: the lowest index that a follower heard from within `live_ms` still needs; UINT64_MAX when
+ * it does not lead. The log is not cut above it while it is small (DESIGN S1). */
 raft_index_t raft_needed_index(const struct raft *raft, uint32_t live_ms, nanoseconds_t now_ns);

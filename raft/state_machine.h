@@ -1,7 +1,7 @@
 /* state_machine.h: what the host asks of a state machine that a group replicates.
  *
- * All calls come on the loop's thread but those marked "pool", which may block, touch only the object
- * they are given, and never run twice at a time for one object.
+ * All calls come on the loop's thread but those marked "pool", which may block, touch only the
+ * object they are given, and never run twice at a time for one object.
  */
 #pragma once
 
@@ -22,8 +22,8 @@ struct raft_state_machine_ops {
     /* Role, term, leader or readiness changed. On a fall from leadership every waiting request is
      * answered here. */
     void (*leadership_changed)(void *machine, const struct raft_leadership *leadership);
-    /* The read asked for with raft_host_read may be served now (OST_OK: the leader was confirmed and
-     * what it needs is applied), or never (OST_NOT_LEADER). */
+    /* The read asked for with raft_host_read may be served now (OST_OK: the leader was confirmed
+     * and what it needs is applied), or never (OST_NOT_LEADER). */
     void (*read_ready)(void *machine, uint64_t read_id, int status);
     /* What is applied now. */
     void (*applied_meta)(void *machine, struct raft_snapshot_meta *out_meta);
@@ -39,7 +39,7 @@ struct raft_state_machine_ops {
     /* The other side. Nothing of it shows until restore_finish has made it durable. */
     int (*restore_open)(void *machine, const struct raft_snapshot_meta *meta, void **out_restore);
     int (*restore_write)(void *restore, struct bytes chunk); /* pool */
-    int (*restore_finish)(void *restore);                    /* pool; durable when it returns OST_OK */
+    int (*restore_finish)(void *restore); /* pool; durable when it returns OST_OK */
     /* Loop: take over what was restored, or (adopt false) throw it away. Frees `restore`. */
     void (*restore_close)(void *machine, void *restore, bool adopt);
 };

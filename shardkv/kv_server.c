@@ -220,6 +220,14 @@ int kv_server_load(struct kv_server *server, nanoseconds_t now_ns, char *out_why
     return status == OST_OK ? delete_leftovers(server, out_why) : status;
 }
 
+/* A failed flush has been dealt with by then; this one is only wanted soon, so that after a crash
+ * of all stores the groups need not wait for the master. */
+static void replica_flushed(void *context, int status)
+{
+    (void)context;
+    (void)status;
+}
+
 int kv_server_create_replica(struct kv_server *server, const Ostraka__CreateReplica *command,
                              nanoseconds_t now_ns)
 {
@@ -238,15 +246,17 @@ int kv_server_create_replica(struct kv_server *server, const Ostraka__CreateRepl
         blob_unref(configuration);
         return OST_INVALID_ARGUMENT;
     }
-    /* R6: only this makes a replica. Its row need not be flushed: the log knows what the replica
-     * has promised, and the master says it again until it is here. */
+    /* R6: only this makes a replica. Should its row be lost before the flush below, the log still
+     * knows what the replica has promised, and the master says it again until it is here. */
     struct kv_group *group = kv_group_new(shared, command->group, command->replica);
     int status = kv_group_create_rows(group, command->group_epoch, configuration);
     if (status == OST_OK)
         status = kv_group_load(group);
     if (status == OST_OK)
         status = server_add_group(server, group);
-    if (status != OST_OK)
+    if (status == OST_OK)
+        kv_server_flush(server, replica_flushed, NULL);
+    else
         kv_group_free(group);
     blob_unref(configuration);
     return status;

@@ -28,14 +28,14 @@ struct master_leader {
     struct master_hint *hints;     /* by group */
     bool *range_proposed;          /* RangeAssigned is under way, by the range's place */
     size_t ranges_count;
-    size_t range_next;             /* where the next pass over unassigned ranges begins */
+    size_t range_next; /* where the next pass over unassigned ranges begins */
     bool bootstrap_proposed;
     nanoseconds_t led_ns;
     nanoseconds_t reconciled_ns;
     bool reconcile_soon;
     nanoseconds_t pushed_ns;
-    bool map_changed;              /* push, at once (but no more often than every 50 ms) */
-    bool hints_changed;            /* push, once the picture is whole */
+    bool map_changed;   /* push, at once (but no more often than every 50 ms) */
+    bool hints_changed; /* push, once the picture is whole */
 };
 
 struct master {

@@ -1,8 +1,9 @@
-/* master_map.h: pure functions over the map: what makes one sound, who is where, and how it changes.
+/* master_map.h: pure functions over the map: what makes one sound, who is where, and how it
+ * changes.
  *
- * Invariants of a map with epoch > 0 (master_map_check): ids are not 0 and not used twice; a group's
- * replicas are on stores of the map, no two on one, at most REPLICAS_PER_GROUP_MAX; ranges follow each
- * other from the first key to the last without a gap, and belong to groups of the map.
+ * Invariants of a map with epoch > 0 (master_map_check): ids are not 0 and not used twice; a
+ * group's replicas are on stores of the map, no two on one, at most REPLICAS_PER_GROUP_MAX; ranges
+ * follow each other from the first key to the last without a gap, and belong to groups of the map.
  * Epoch 0: no map yet.
  */
 #pragma once
@@ -26,8 +27,8 @@ Ostraka__RangeInfo *master_map_range_of_key(const Ostraka__Map *map, struct byte
 /* Its place among the ranges; 0 while the map is empty. */
 size_t master_map_place_of_key(const Ostraka__Map *map, struct bytes key);
 
-/* R7, compare and set: the range that begins at `start`, if it is at `epoch`, of `group` and not yet
- * assigned, is assigned, and the map's epoch grows. False: nothing changed. */
+/* R7, compare and set: the range that begins at `start`, if it is at `epoch`, of `group` and not
+ * yet assigned, is assigned, and the map's epoch grows. False: nothing changed. */
 bool master_map_assign(Ostraka__Map *map, struct bytes start, uint64_t epoch, group_id_t group);
 
 /* The numbers that were never given. */
@@ -43,5 +44,6 @@ static inline struct bytes master_bytes(ProtobufCBinaryData data)
 }
 static inline ProtobufCBinaryData master_binary(struct bytes bytes)
 {
-    return (ProtobufCBinaryData){.len = bytes.bytes_count, .data = (uint8_t *)(uintptr_t)bytes.data};
+    return (ProtobufCBinaryData){.len = bytes.bytes_count,
+                                 .data = (uint8_t *)(uintptr_t)bytes.data};
 }

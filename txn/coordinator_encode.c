@@ -116,8 +116,7 @@ static struct blob *encode_prepare(struct coordinator *coordinator, uint32_t slo
     struct blob *frame = NULL;
     if (prepare_ranges(coordinator, member, &arena, &request)) {
         if (request.is_home && !request.one_group)
-            request.participants =
-                participants_new(coordinator, &arena, &request.n_participants);
+            request.participants = participants_new(coordinator, &arena, &request.n_participants);
         struct bytes payload = buffer_bytes(&member->write_set);
         frame = frame_encode(FRAME_PREPARE, request_id, &request.base, &payload, 1);
         *out_group = member->group;
@@ -166,8 +165,7 @@ static struct blob *encode_abort(struct coordinator *coordinator, uint32_t slot,
     if (decides) {
         request.anchor = binary(coordinator->anchor);
         if (!coordinator->one_group)
-            request.participants =
-                participants_new(coordinator, &arena, &request.n_participants);
+            request.participants = participants_new(coordinator, &arena, &request.n_participants);
     }
     request.entry = &common.entry;
     request.deadline = coordinator->deadline;

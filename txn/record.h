@@ -2,10 +2,10 @@
  * records. Every decision is made here, when an entry is applied (R4); equal entries give equal
  * decisions on every replica.
  *
- * Open transactions are in memory, and as rows on disk to be found again; what is over lives on only as
- * an outcome row beside its anchor key, until nobody can ask any more (T6): that is expiry = deadline +
- * OUTCOME_KEPT_MS by the log's own time. An expired row counts as absent, whether it is still there or
- * not, so that compaction may drop it on each replica in its own time.
+ * Open transactions are in memory, and as rows on disk to be found again; what is over lives on
+ * only as an outcome row beside its anchor key, until nobody can ask any more (T6): that is expiry
+ * = deadline + OUTCOME_KEPT_MS by the log's own time. An expired row counts as absent, whether it
+ * is still there or not, so that compaction may drop it on each replica in its own time.
  *
  * States of a record at home:  PENDING -> COMMITTED -> outcome;  PENDING -> ABORTED -> outcome;
  * none -> ABORTED outcome (tombstone). A participant's part: prepared -> gone, by the outcome.
@@ -39,13 +39,13 @@ struct txn_open {
     uint32_t participant_keys_count;
 };
 
-/* What a group remembers after the end. Home's row is the truth for whoever asks; a participant keeps
- * one of its own, under the same anchor, so that a late duplicate of its Prepare is answered and does not
- * lock again. A participant's row does not lie beside a key of its own ranges, so it stays behind when
- * they move. The new owner may then prepare a duplicate once more, within the deadline; that costs locks
- * and time, and nothing else: it asks home, and either learns COMMITTED and writes the same values at the
- * same timestamp, or (ABORTED, or long forgotten, which home does only after every participant has
- * acknowledged) drops a copy of what is already there. */
+/* What a group remembers after the end. Home's row is the truth for whoever asks; a participant
+ * keeps one of its own, under the same anchor, so that a late duplicate of its Prepare is answered
+ * and does not lock again. A participant's row does not lie beside a key of its own ranges, so it
+ * stays behind when they move. The new owner may then prepare a duplicate once more, within the
+ * deadline; that costs locks and time, and nothing else: it asks home, and either learns COMMITTED
+ * and writes the same values at the same timestamp, or (ABORTED, or long forgotten, which home does
+ * only after every participant has acknowledged) drops a copy of what is already there. */
 struct txn_outcome {
     Ostraka__TxnState state; /* COMMITTED or ABORTED */
     timestamp_t commit_timestamp;
@@ -54,12 +54,12 @@ struct txn_outcome {
 
 /* What an apply does to the rows; the caller writes them in its batch, in this order. */
 enum record_effect_type {
-    RECORD_PUT_PREPARED,    /* open: its prepared part as a row of its own */
+    RECORD_PUT_PREPARED, /* open: its prepared part as a row of its own */
     RECORD_DELETE_PREPARED,
-    RECORD_PUT_OPEN,        /* open: its record as a row of its own */
+    RECORD_PUT_OPEN, /* open: its record as a row of its own */
     RECORD_DELETE_OPEN,
-    RECORD_APPLY_WRITES,    /* write_set at timestamp */
-    RECORD_PUT_OUTCOME,     /* outcome, beside anchor */
+    RECORD_APPLY_WRITES, /* write_set at timestamp */
+    RECORD_PUT_OUTCOME,  /* outcome, beside anchor */
 };
 struct record_effect {
     enum record_effect_type type;
@@ -73,12 +73,12 @@ struct record_effect {
 
 /* The answer that the state gives, for whoever waits at the leader. */
 struct record_decision {
-    int status;                  /* OST_OK; OST_ABORTED; OST_DEADLINE_EXCEEDED; OST_RANGE_MOVED;
-                                  * OST_UNKNOWN_TXN; OST_EXISTS; OST_INVALID_ARGUMENT: a client broke
-                                  * the protocol, and nothing happened */
-    Ostraka__TxnState state;     /* what the transaction is here after this entry */
-    timestamp_t commit_timestamp;/* the bound when prepared, the commit timestamp when committed */
-    bool changed;                /* false: a duplicate; nothing was written */
+    int status;                   /* OST_OK; OST_ABORTED; OST_DEADLINE_EXCEEDED; OST_RANGE_MOVED;
+                                   * OST_UNKNOWN_TXN; OST_EXISTS; OST_INVALID_ARGUMENT: a client broke
+                                   * the protocol, and nothing happened */
+    Ostraka__TxnState state;      /* what the transaction is here after this entry */
+    timestamp_t commit_timestamp; /* the bound when prepared, the commit timestamp when committed */
+    bool changed;                 /* false: a duplicate; nothing was written */
 };
 
 struct record_update {
@@ -86,20 +86,21 @@ struct record_update {
     struct record_effect *effects;
     uint32_t effects_count, effects_capacity;
     struct record_decision decision;
-    /* Its locks end now / it is now prepared: for the leader's participant. A Prepare or a one-group
-     * commit that is refused, or answered from an outcome, is finished too. */
+    /* Its locks end now / it is now prepared: for the leader's participant. A Prepare or a
+     * one-group commit that is refused, or answered from an outcome, is finished too. */
     bool finished;
     bool prepared;
-    struct txn_id txn; /* zeros after an AcknowledgedCommand, which is about many */
+    struct txn_id txn;      /* zeros after an AcknowledgedCommand, which is about many */
     struct blob *write_set; /* keeps what APPLY_WRITES points to */
 };
-/* Reset before every apply; what the effects point to is good until then, or until the next apply. */
+/* Reset before every apply; what the effects point to is good until then, or until the next apply.
+ */
 void record_update_init(struct record_update *update);
 void record_update_reset(struct record_update *update);
 void record_update_fini(struct record_update *update);
 
-/* Looks for an outcome row beside `anchor`. OST_OK or OST_NOT_FOUND. It must see every outcome that an
- * earlier apply has put, also one that still waits in the caller's batch. */
+/* Looks for an outcome row beside `anchor`. OST_OK or OST_NOT_FOUND. It must see every outcome that
+ * an earlier apply has put, also one that still waits in the caller's batch. */
 typedef int (*record_find_outcome_fn)(void *context, struct bytes anchor, struct txn_id txn,
                                       struct txn_outcome *out_outcome);
 
@@ -119,8 +120,9 @@ struct bytes txn_outcome_pack(const struct record_effect *effect, struct arena *
 OST_MUST_CHECK int txn_outcome_unpack(struct bytes message, struct txn_outcome *out_outcome);
 
 const struct txn_open *txn_records_find(const struct txn_records *records, struct txn_id txn);
-/* The open one, or the outcome row; a copy in out_decision as an apply would answer. For inquiries and
- * for the leader's quick answers to duplicates. OST_NOT_FOUND: never heard of it, or forgotten. */
+/* The open one, or the outcome row; a copy in out_decision as an apply would answer. For inquiries
+ * and for the leader's quick answers to duplicates. OST_NOT_FOUND: never heard of it, or forgotten.
+ */
 OST_MUST_CHECK int txn_records_lookup(struct txn_records *records, struct txn_id txn,
                                       struct bytes anchor, timestamp_t log_timestamp,
                                       struct record_decision *out_decision);
@@ -128,22 +130,24 @@ OST_MUST_CHECK int txn_records_lookup(struct txn_records *records, struct txn_id
 void txn_records_each(struct txn_records *records,
                       void (*visit)(void *context, struct txn_open *open), void *context);
 
-/* Applying. `log_timestamp` is the entry's; `ranges_hold` tells whether the entry's ranges still stand at
- * their epochs (the caller's check, at apply): if not, OST_RANGE_MOVED and no effect. An outcome comes
- * before the ranges, the ranges before the deadline. */
-void txn_records_apply_prepared(struct txn_records *records, const Ostraka__PreparedCommand *command,
-                                struct bytes message, struct bytes write_set,
-                                timestamp_t log_timestamp, bool ranges_hold,
+/* Applying. `log_timestamp` is the entry's; `ranges_hold` tells whether the entry's ranges still
+ * stand at their epochs (the caller's check, at apply): if not, OST_RANGE_MOVED and no effect. An
+ * outcome comes before the ranges, the ranges before the deadline. */
+void txn_records_apply_prepared(struct txn_records *records,
+                                const Ostraka__PreparedCommand *command, struct bytes message,
+                                struct bytes write_set, timestamp_t log_timestamp, bool ranges_hold,
                                 struct record_update *update);
-void txn_records_apply_commit_one(struct txn_records *records, const Ostraka__CommitOneCommand *command,
-                                  struct bytes write_set, timestamp_t log_timestamp,
-                                  bool ranges_hold, struct record_update *update);
+void txn_records_apply_commit_one(struct txn_records *records,
+                                  const Ostraka__CommitOneCommand *command, struct bytes write_set,
+                                  timestamp_t log_timestamp, bool ranges_hold,
+                                  struct record_update *update);
 void txn_records_apply_commit(struct txn_records *records, const Ostraka__CommitCommand *command,
                               timestamp_t log_timestamp, struct record_update *update);
 void txn_records_apply_abort(struct txn_records *records, const Ostraka__AbortCommand *command,
                              timestamp_t log_timestamp, struct record_update *update);
-void txn_records_apply_resolved(struct txn_records *records, const Ostraka__ResolvedCommand *command,
-                                timestamp_t log_timestamp, struct record_update *update);
+void txn_records_apply_resolved(struct txn_records *records,
+                                const Ostraka__ResolvedCommand *command, timestamp_t log_timestamp,
+                                struct record_update *update);
 void txn_records_apply_acknowledged(struct txn_records *records,
                                     const Ostraka__AcknowledgedCommand *command,
                                     struct record_update *update);

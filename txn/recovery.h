@@ -3,16 +3,16 @@
  * function over the replicated records (record.h).
  *
  * Home: a record that is decided and has participants left is told to each at once, and again every
- * retry_ms; when all have answered it joins the next AcknowledgedCommand (one entry for many, at most
- * every acknowledge_ms). A new leader starts with what its records say.
- * Home, still pending past the deadline: nobody may ever ask, so it proposes the abort by itself.
- * Participant: prepared, and the log's time is past the deadline, or an older transaction waits (T2):
+ * retry_ms; when all have answered it joins the next AcknowledgedCommand (one entry for many, at
+ * most every acknowledge_ms). A new leader starts with what its records say. Home, still pending
+ * past the deadline: nobody may ever ask, so it proposes the abort by itself. Participant:
+ * prepared, and the log's time is past the deadline, or an older transaction waits (T2):
  * InquireRequest to home, again every retry_ms. The answer is logged as ResolvedCommand (T7).
- * Retries of one transaction slow down to eight times retry_ms. A proposal may get lost with the term:
- * what it was for is looked at again.
+ * Retries of one transaction slow down to eight times retry_ms. A proposal may get lost with the
+ * term: what it was for is looked at again.
  *
- * Memory: one item per open transaction. A step sends a bounded number of frames; what is left is due at
- * once (deadline_ns).
+ * Memory: one item per open transaction. A step sends a bounded number of frames; what is left is
+ * due at once (deadline_ns).
  */
 #pragma once
 
@@ -20,8 +20,8 @@
 #include "txn/record.h"
 
 struct recovery_options {
-    uint32_t retry_ms;       /* 200 */
-    uint32_t acknowledge_ms; /* 100 */
+    uint32_t retry_ms;              /* 200 */
+    uint32_t acknowledge_ms;        /* 100 */
     uint32_t acknowledge_count_max; /* 4096 in one entry */
 };
 void recovery_options_default(struct recovery_options *out_options);
@@ -35,7 +35,8 @@ struct recovery_update {
     struct outbox *outbox; /* the caller's: RESOLVE and INQUIRE frames, by key */
     struct recovery_proposal *proposals;
     uint32_t proposals_count, proposals_capacity;
-    bool needs_log_time;       /* somebody waits for a deadline: the log's time must go on, ask the oracle */
+    bool needs_log_time; /* somebody waits for a deadline: the log's time must go on, ask the oracle
+                          */
     uint64_t inquiries_count;  /* sent since the reset */
     nanoseconds_t deadline_ns; /* as of the last step; NS_NEVER: nothing waits */
 };
@@ -50,8 +51,9 @@ void recovery_free(struct recovery *recovery);
 /* Leadership began: take up every open transaction. Or ended: forget everything. */
 void recovery_led(struct recovery *recovery, nanoseconds_t now_ns, struct recovery_update *update);
 void recovery_deposed(struct recovery *recovery);
-/* An entry was applied that opened, decided or ended this transaction. It looks the id up, whose record
- * may be gone. Need not be called for what an AcknowledgedCommand ended: the next retry finds out. */
+/* An entry was applied that opened, decided or ended this transaction. It looks the id up, whose
+ * record may be gone. Need not be called for what an AcknowledgedCommand ended: the next retry
+ * finds out. */
 void recovery_changed(struct recovery *recovery, struct txn_id txn, nanoseconds_t now_ns,
                       struct recovery_update *update);
 /* An older transaction waits for this one (participant's inquiry): ask home to abort it. */

@@ -62,19 +62,6 @@ static void slice_put(struct kv_slice *slice, struct bytes value)
     store_batch_put(slice->batch, buffer_bytes(&slice->key), value);
 }
 
-static void put_prepared(struct kv_group *group, const struct txn_open *open)
-{
-    struct kv_slice *slice = &group->slice;
-    struct bytes message = blob_bytes(open->prepared_message);
-    struct bytes write_set = blob_bytes(open->write_set);
-    kv_key_prepared(&slice->key, group->id, group->meta.generation, open->txn);
-    buffer_reset(&slice->value);
-    buffer_append_u32_be(&slice->value, (uint32_t)message.bytes_count);
-    buffer_append(&slice->value, message.data, message.bytes_count);
-    buffer_append(&slice->value, write_set.data, write_set.bytes_count);
-    slice_put(slice, buffer_bytes(&slice->value));
-}
-
 static void put_writes(struct kv_group *group, struct bytes write_set, timestamp_t timestamp)
 {
     struct kv_slice *slice = &group->slice;
@@ -93,11 +80,17 @@ static void put_writes(struct kv_group *group, struct bytes write_set, timestamp
         slice->meta.commit_timestamp_max = timestamp;
 }
 
+/* The row says which entry made it, so that it is hidden from what comes before that entry when the
+ * log is applied again (kv_checkpoint.c). */
 static void put_outcome(struct kv_group *group, const struct record_effect *effect)
 {
     struct kv_slice *slice = &group->slice;
+    struct bytes record = txn_outcome_pack(effect, &slice->arena);
     kv_key_outcome(&slice->key, group->id, group->meta.generation, effect->anchor, effect->txn);
-    slice_put(slice, txn_outcome_pack(effect, &slice->arena));
+    buffer_reset(&slice->value);
+    buffer_append_u64_be(&slice->value, slice->meta.applied_index);
+    buffer_append(&slice->value, record.data, record.bytes_count);
+    slice_put(slice, buffer_bytes(&slice->value));
     struct kv_slice_outcome *put;
     HASH_FIND(hh, slice->outcomes, &effect->txn, sizeof(effect->txn), put);
     if (!put) {
@@ -112,24 +105,7 @@ static void put_outcome(struct kv_group *group, const struct record_effect *effe
 
 static void put_effect(struct kv_group *group, const struct record_effect *effect)
 {
-    struct kv_slice *slice = &group->slice;
-    uint32_t generation = group->meta.generation;
     switch (effect->type) {
-    case RECORD_PUT_PREPARED:
-        put_prepared(group, effect->open);
-        break;
-    case RECORD_DELETE_PREPARED:
-        kv_key_prepared(&slice->key, group->id, generation, effect->txn);
-        store_batch_delete(slice->batch, buffer_bytes(&slice->key));
-        break;
-    case RECORD_PUT_OPEN:
-        kv_key_open(&slice->key, group->id, generation, effect->txn);
-        slice_put(slice, txn_open_pack(effect->open, &slice->arena));
-        break;
-    case RECORD_DELETE_OPEN:
-        kv_key_open(&slice->key, group->id, generation, effect->txn);
-        store_batch_delete(slice->batch, buffer_bytes(&slice->key));
-        break;
     case RECORD_APPLY_WRITES:
         put_writes(group, effect->write_set, effect->timestamp);
         break;
@@ -168,15 +144,6 @@ static void apply_assign_range(struct kv_group *group, const Ostraka__AssignRang
         return;
     }
     kv_ranges_add(&group->ranges, start, end, command->epoch);
-    struct kv_slice *slice = &group->slice;
-    Ostraka__OwnedRange row = OSTRAKA__OWNED_RANGE__INIT;
-    row.end = command->end;
-    row.epoch = command->epoch;
-    buffer_reset(&slice->value);
-    size_t row_bytes = ostraka__owned_range__get_packed_size(&row);
-    ostraka__owned_range__pack(&row, buffer_extend(&slice->value, row_bytes));
-    kv_key_range(&slice->key, group->id, group->meta.generation, start);
-    slice_put(slice, buffer_bytes(&slice->value));
 }
 
 static void apply_prepared(struct kv_group *group, const Ostraka__PreparedCommand *command,
@@ -306,9 +273,6 @@ static void slice_build(struct kv_group *group, const struct raft_entry *entries
     kv_meta_copy(&slice->meta, &group->meta);
     for (size_t index = 0; index < entries_count; index++)
         apply_entry(group, &entries[index]);
-    kv_meta_pack(&slice->meta, group->replica, &slice->value);
-    kv_key_group_meta(&slice->key, group->id);
-    slice_put(slice, buffer_bytes(&slice->value));
     slice->entries_count = entries_count;
     slice->is_built = true;
 }

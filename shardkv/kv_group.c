@@ -103,6 +103,30 @@ void kv_meta_to_raft(const struct kv_meta *meta, struct raft_snapshot_meta *out_
 /* --- Life --------------------------------------------------------------------------------------
  */
 
+/* The index that the state is at: while a slice is built, that of the entry under way. */
+static raft_index_t state_index(const struct kv_group *group)
+{
+    return group->slice.meta.applied_index > group->meta.applied_index
+               ? group->slice.meta.applied_index
+               : group->meta.applied_index;
+}
+
+/* A row from an entry that is still to be applied (again) counts as absent; so does that entry's
+ * own. */
+static int outcome_of_row(const struct kv_group *group, struct bytes row,
+                          struct txn_outcome *out_outcome)
+{
+    struct reader reader = reader_of(row);
+    raft_index_t index;
+    if (!reader_u64_be(&reader, &index))
+        return OST_CORRUPT;
+    bool is_building = group->slice.meta.applied_index > group->meta.applied_index;
+    raft_index_t here = state_index(group);
+    if (index > here || (is_building && index == here))
+        return OST_NOT_FOUND;
+    return txn_outcome_unpack(bytes_of(reader.data, reader.bytes_left), out_outcome);
+}
+
 int kv_group_find_outcome(void *context, struct bytes anchor, struct txn_id txn,
                           struct txn_outcome *out_outcome)
 {
@@ -120,7 +144,7 @@ int kv_group_find_outcome(void *context, struct bytes anchor, struct txn_id txn,
     int status = store_get(shared->environment.store, buffer_bytes(&shared->key), STORE_MAY_BLOCK,
                            &shared->value);
     if (status == OST_OK)
-        status = txn_outcome_unpack(buffer_bytes(&shared->value), out_outcome);
+        status = outcome_of_row(group, buffer_bytes(&shared->value), out_outcome);
     if (status != OST_OK && status != OST_NOT_FOUND) {
         kv_fatal(shared, "cannot read an outcome of group %lu: %s", group->id,
                  ost_status_text(status));
@@ -153,6 +177,7 @@ void kv_group_free(struct kv_group *group)
 {
     kv_group_requests_drop(group);
     kv_slice_fini(group);
+    free(group->checkpoint.rows);
     for (size_t index = 0; index < KV_STEPS_DEPTH_MAX; index++)
         participant_update_fini(&group->steps[index]);
     recovery_update_fini(&group->recovery_update);
@@ -187,95 +212,6 @@ int kv_group_create_rows(struct kv_group *group, uint64_t group_epoch, struct bl
     store_batch_put(batch, buffer_bytes(&shared->key), buffer_bytes(&shared->value));
     int status = kv_group_write(group, batch);
     store_batch_free(batch);
-    return status;
-}
-
-static int load_range(struct kv_group *group, struct bytes start, struct bytes row)
-{
-    struct arena arena;
-    arena_init(&arena);
-    int status = OST_CORRUPT;
-    Ostraka__OwnedRange *owned =
-        (Ostraka__OwnedRange *)message_unpack(&ostraka__owned_range__descriptor, row, &arena);
-    if (owned && !kv_ranges_overlap(&group->ranges, start, bytes_of_field(owned->end))) {
-        kv_ranges_add(&group->ranges, start, bytes_of_field(owned->end), owned->epoch);
-        status = OST_OK;
-    }
-    arena_fini(&arena);
-    return status;
-}
-
-static int load_prepared(struct kv_group *group, struct bytes start, struct bytes row)
-{
-    (void)start;
-    struct reader reader = reader_of(row);
-    uint32_t message_bytes;
-    struct bytes message;
-    if (!reader_u32_be(&reader, &message_bytes) || !reader_bytes(&reader, message_bytes, &message))
-        return OST_CORRUPT;
-    return txn_records_load_prepared(group->records, message,
-                                     bytes_of(reader.data, reader.bytes_left));
-}
-
-static int load_open(struct kv_group *group, struct bytes start, struct bytes row)
-{
-    (void)start;
-    return txn_records_load_open(group->records, row);
-}
-
-static int load_kind(struct kv_group *group, uint8_t kind,
-                     int (*load)(struct kv_group *group, struct bytes rest, struct bytes row))
-{
-    struct buffer lower = BUFFER_INIT;
-    struct buffer upper = BUFFER_INIT;
-    kv_key_kind(&lower, group->id, group->meta.generation, kind);
-    kv_key_kind(&upper, group->id, group->meta.generation, (uint8_t)(kind + 1));
-    struct store_iterator *iterator =
-        store_iterator_new(group->shared->environment.store, NULL, buffer_bytes(&lower),
-                           buffer_bytes(&upper), STORE_MAY_BLOCK);
-    int status = OST_OK;
-    for (store_iterator_first(iterator); status == OST_OK && store_iterator_valid(iterator);
-         store_iterator_next(iterator)) {
-        struct kv_row_key parts;
-        if (!kv_key_parse(store_iterator_key(iterator), &parts)) {
-            status = OST_CORRUPT;
-            break;
-        }
-        status = load(group, parts.rest, store_iterator_value(iterator));
-        if (status != OST_OK)
-            break;
-    }
-    if (status == OST_OK && store_iterator_status(iterator) != OST_NOT_FOUND)
-        status = store_iterator_status(iterator);
-    store_iterator_free(iterator);
-    buffer_fini(&lower);
-    buffer_fini(&upper);
-    return status;
-}
-
-int kv_group_load(struct kv_group *group)
-{
-    struct kv_shared *shared = group->shared;
-    ASSERT(!group->is_leading);
-    kv_slice_drop(group);
-    kv_ranges_fini(&group->ranges);
-    txn_records_clear(group->records);
-    kv_key_group_meta(&shared->key, group->id);
-    int status = store_get(shared->environment.store, buffer_bytes(&shared->key), STORE_MAY_BLOCK,
-                           &shared->value);
-    if (status != OST_OK)
-        return status;
-    status = kv_meta_unpack(buffer_bytes(&shared->value), &group->meta, &group->replica);
-    if (status != OST_OK)
-        return status;
-    if (group->generation_last < group->meta.generation)
-        group->generation_last = group->meta.generation;
-    status = load_kind(group, KV_ROW_RANGE, load_range);
-    /* The order that record.h asks for: the prepared part has more to say. */
-    if (status == OST_OK)
-        status = load_kind(group, KV_ROW_PREPARED, load_prepared);
-    if (status == OST_OK)
-        status = load_kind(group, KV_ROW_OPEN, load_open);
     return status;
 }
 

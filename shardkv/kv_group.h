@@ -2,6 +2,7 @@
  * leader, what clients and other groups have asked of it. Internal to the room.
  *
  * Files: kv_group.c life, leadership, the parts' updates; kv_apply.c entries into one batch;
+ * kv_checkpoint.c the rows from which it starts;
  * kv_requests.c what clients ask; kv_peers.c what other groups ask; kv_scan.c reading rows;
  * kv_answers.c the frames that go back; kv_snapshot.c to and from other replicas.
  *
@@ -92,6 +93,18 @@ struct kv_slice {
     struct buffer key, value;
 };
 
+/* Which rows of open transactions the store holds: what the next checkpoint deletes. */
+struct kv_checkpoint_row {
+    struct txn_id txn;
+    bool is_prepared;
+    bool is_record;
+};
+struct kv_checkpoint {
+    struct kv_checkpoint_row *rows;
+    size_t rows_count, rows_capacity;
+    size_t rows_count_before; /* while one is written: the first of them are to be deleted */
+};
+
 /* A step of the participant may be needed while another's update is being worked off: each depth
  * has its own. Granting leads to reading, a bound to a proposal, its refusal to one more step: no
  * deeper. */
@@ -103,10 +116,11 @@ struct kv_group {
     replica_id_t replica;
     struct kv_shared *shared;
 
-    struct kv_meta meta; /* as the store has it */
+    struct kv_meta meta; /* of what is applied; the store has it as of the last checkpoint */
     struct kv_ranges ranges;
     struct txn_records *records;
     struct kv_slice slice;
+    struct kv_checkpoint checkpoint;
     uint32_t generation_last; /* the highest that was ever used */
     bool is_restoring;        /* a snapshot comes in: nothing is applied */
     raft_index_t flushed_index;
@@ -184,8 +198,6 @@ __attribute__((format(printf, 2, 3))) void kv_fatal(struct kv_shared *shared, co
 
 struct kv_group *kv_group_new(struct kv_shared *shared, group_id_t id, replica_id_t replica);
 void kv_group_free(struct kv_group *group);
-/* Reads meta, ranges and open transactions out of the store, in place of what it has. */
-OST_MUST_CHECK int kv_group_load(struct kv_group *group);
 /* The rows of a new replica that has seen nothing yet. */
 OST_MUST_CHECK int kv_group_create_rows(struct kv_group *group, uint64_t group_epoch,
                                         struct blob *configuration);
@@ -212,6 +224,16 @@ OST_MUST_CHECK int kv_group_write(struct kv_group *group, struct store_batch *ba
 /* The outcome row of a transaction (record.h). `context` is the group. */
 int kv_group_find_outcome(void *context, struct bytes anchor, struct txn_id txn,
                           struct txn_outcome *out_outcome);
+
+/* --- kv_checkpoint.c --- */
+/* Reads meta, ranges and open transactions out of the store, in place of what it has. */
+OST_MUST_CHECK int kv_group_load(struct kv_group *group);
+bool kv_checkpoint_is_possible(const struct kv_group *group);
+/* Writes what a restart begins with. OST_BUSY: not now; an error of the store. */
+OST_MUST_CHECK int kv_checkpoint_write(struct kv_group *group);
+/* The same in two parts, for a batch that holds more: say when it has been written. */
+void kv_checkpoint_put(struct kv_group *group, struct store_batch *batch);
+void kv_checkpoint_written(struct kv_group *group);
 
 /* --- kv_apply.c --- */
 void kv_slice_init(struct kv_group *group);

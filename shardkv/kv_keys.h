@@ -5,9 +5,11 @@
  *     03 group generation 'd' user-key ~ts      a version: u8 kind (write_set.h), value
  *     03 group generation 'p' txn               u32 message bytes, PreparedCommand, write set
  *     03 group generation 'o' txn               TxnRecord that is open, at home
- *     03 group generation 'r' anchor txn        TxnRecord that is an outcome, beside its anchor
+ *     03 group generation 'r' anchor txn        u64 log index, TxnRecord that is an outcome
  *     03 group generation 'w' start             OwnedRange
  *     04 name                                   rows of the shard master
+ *
+ * Meta, 'p', 'o' and 'w' rows are written by checkpoints (kv_checkpoint.c).
  *
  * group is a u64, generation a u32, txn two u64 (client, sequence), ~ts the complement of a u64,
  * all big endian: the newest version of a key comes first. User keys and anchors that something

@@ -496,9 +496,22 @@ static void flush_job_done(struct job *job)
     flush_waiters_answer(&server->flushing, status);
 }
 
+/* A group that cannot have one now stays with its last: its log is kept for that much longer. */
+static void checkpoint_groups(struct kv_server *server)
+{
+    struct kv_group *group;
+    for (group = server->groups; group; group = group->hh.next) {
+        int status = kv_checkpoint_write(group);
+        if (status != OST_OK && status != OST_BUSY)
+            log_write(LOG_WARN, "cannot write a checkpoint", "store=%lu group=%lu status=%s",
+                      server->shared.environment.store_id, group->id, ost_status_name(status));
+    }
+}
+
 static void flush_start(struct kv_server *server)
 {
     struct kv_shared *shared = &server->shared;
+    checkpoint_groups(server);
     struct flush_job *flush = memory_alloc_zeroed(1, sizeof(*flush));
     flush->job = (struct job){
         .run = flush_job_run, .done = flush_job_done, .next = *shared->environment.jobs};

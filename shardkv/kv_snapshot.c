@@ -56,12 +56,15 @@ struct kv_snapshot {
 int kv_snapshot_open(void *machine, struct raft_snapshot_meta *out_meta, void **out_snapshot)
 {
     struct kv_group *group = machine;
+    /* What is open is in memory: only a checkpoint puts it beside the rows of the same moment. */
+    int status = kv_checkpoint_write(group);
+    if (status != OST_OK)
+        return status;
     struct kv_snapshot *snapshot = memory_alloc_zeroed(1, sizeof(*snapshot));
     snapshot->store = group->shared->environment.store;
     snapshot->snapshot = store_snapshot_new(snapshot->store);
     kv_key_generation(&snapshot->lower, group->id, group->meta.generation);
     kv_key_generation(&snapshot->upper, group->id, group->meta.generation + 1);
-    /* The meta in memory is the one in the store: a slice's becomes the group's after its write. */
     kv_meta_pack(&group->meta, group->replica, &snapshot->meta);
     kv_meta_to_raft(&group->meta, out_meta);
     *out_snapshot = snapshot;
@@ -133,7 +136,8 @@ struct kv_restore {
 int kv_restore_open(void *machine, const struct raft_snapshot_meta *meta, void **out_restore)
 {
     struct kv_group *group = machine;
-    if (group->is_restoring || group->is_leading)
+    /* A slice that waits for the store would be forgotten, and its memory not. */
+    if (group->is_restoring || group->is_leading || group->slice.is_built)
         return OST_CONFLICT;
     struct kv_restore *restore = memory_alloc_zeroed(1, sizeof(*restore));
     restore->store = group->shared->environment.store;
@@ -236,23 +240,21 @@ int kv_restore_finish(void *opaque)
     return status;
 }
 
-/* The rows of a generation go; `meta` (or NULL) is put back as the group's row. Not tried twice:
- * what stays is deleted at the next start, and the meta row is written again with whatever is
- * applied next. */
-static void generation_drop(struct kv_group *group, uint32_t generation, const struct kv_meta *meta)
+/* The rows of a generation go. `is_undone`: the restore's meta row is in the store and must give
+ * way to the group's own, in the same batch. Not tried twice: what stays is deleted at the next
+ * start, and the next checkpoint writes the meta row again. */
+static void generation_drop(struct kv_group *group, uint32_t generation, bool is_undone)
 {
-    struct kv_shared *shared = group->shared;
-    struct store_batch *batch = store_batch_new(shared->environment.store);
+    struct store_batch *batch = store_batch_new(group->shared->environment.store);
     kv_generation_delete(batch, group->id, generation);
-    if (meta) {
-        kv_meta_pack(meta, group->replica, &shared->value);
-        kv_key_group_meta(&shared->key, group->id);
-        store_batch_put(batch, buffer_bytes(&shared->key), buffer_bytes(&shared->value));
-    }
+    if (is_undone)
+        kv_checkpoint_put(group, batch);
     int status = kv_group_write(group, batch);
     if (status != OST_OK)
         log_write(LOG_WARN, "rows of an old generation stay until the next start",
                   "group=%lu generation=%u", group->id, generation);
+    else if (is_undone)
+        kv_checkpoint_written(group);
     store_batch_free(batch);
 }
 
@@ -266,7 +268,7 @@ static void restore_adopt(struct kv_group *group)
         return;
     }
     group->flushed_index = group->meta.applied_index;
-    generation_drop(group, generation_before, NULL);
+    generation_drop(group, generation_before, false);
 }
 
 void kv_restore_close(void *machine, void *opaque, bool adopt)
@@ -277,7 +279,7 @@ void kv_restore_close(void *machine, void *opaque, bool adopt)
     if (adopt)
         restore_adopt(group);
     else
-        generation_drop(group, restore->generation, restore->is_finished ? &group->meta : NULL);
+        generation_drop(group, restore->generation, restore->is_finished);
     group->is_restoring = false;
     store_batch_free(restore->batch);
     blob_unref(restore->configuration);

@@ -159,6 +159,10 @@ static rocksdb_options_t *options_new(const struct store_options *options,
         table, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS_PER_KEY));
     rocksdb_block_based_options_set_whole_key_filtering(table, 0);
     rocksdb_block_based_options_set_format_version(table, 5);
+    /* Indexes and filters count as well, so that memory does not grow with what is on disk. */
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(table, 1);
+    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1);
 
     rocksdb_options_t *db = rocksdb_options_create();
     rocksdb_options_set_block_based_table_factory(db, table);

@@ -427,12 +427,11 @@ void txn_records_apply_prepared(struct txn_records *records,
     }
 
     struct record *record = records_add(records, txn, anchor, command->deadline);
+    update->decision.changed = true;
     open_set_prepared(&record->open, command, message, write_set);
-    update_effect(update, RECORD_PUT_PREPARED, txn)->open = &record->open;
     if (command->is_home) {
         record->open.is_home = true;
         open_set_participants(&record->open, command->participants, command->n_participants);
-        update_effect(update, RECORD_PUT_OPEN, txn)->open = &record->open;
     }
     update_decide(update, OST_OK, OSTRAKA__TXN_STATE__PENDING, record->open.bound);
     update->prepared = true;
@@ -493,7 +492,6 @@ static void open_end_prepared(struct txn_open *open, struct record_update *updat
         writes->write_set = blob_bytes(update->write_set);
         writes->timestamp = open->commit_timestamp;
     }
-    update_effect(update, RECORD_DELETE_PREPARED, open->txn);
     open_drop_prepared(open);
     update->finished = true;
 }
@@ -507,14 +505,12 @@ static void records_decide(struct txn_records *records, struct record *record,
     ASSERT(open->is_home && open->state == OSTRAKA__TXN_STATE__PENDING);
     open->state = state;
     open->commit_timestamp = commit_timestamp;
+    update->decision.changed = true;
     if (open->is_prepared)
         open_end_prepared(open, update);
-    if (open->participant_keys_count > 0) {
-        update_effect(update, RECORD_PUT_OPEN, open->txn)->open = open;
+    if (open->participant_keys_count > 0)
         return;
-    }
     struct txn_outcome outcome = outcome_of_open(open);
-    update_effect(update, RECORD_DELETE_OPEN, open->txn);
     update_put_outcome(update, open->txn, blob_bytes(open->anchor), &outcome);
     records_remove(records, record);
 }
@@ -605,7 +601,7 @@ void txn_records_apply_abort(struct txn_records *records, const Ostraka__AbortCo
         record->open.is_home = true;
         record->open.state = OSTRAKA__TXN_STATE__ABORTED;
         open_set_participants(&record->open, command->participants, command->n_participants);
-        update_effect(update, RECORD_PUT_OPEN, txn)->open = &record->open;
+        update->decision.changed = true;
         return;
     }
     outcome = (struct txn_outcome){.state = OSTRAKA__TXN_STATE__ABORTED, .deadline = deadline};
@@ -659,7 +655,6 @@ void txn_records_apply_acknowledged(struct txn_records *records,
         if (!record || !record->open.is_home || !state_is_decided(record->open.state))
             continue;
         struct txn_outcome outcome = outcome_of_open(&record->open);
-        update_effect(update, RECORD_DELETE_OPEN, record->open.txn);
         update_put_outcome(update, record->open.txn, blob_bytes(record->open.anchor), &outcome);
         records_remove(records, record);
     }

@@ -52,22 +52,22 @@ struct txn_outcome {
     timestamp_t deadline;
 };
 
-/* What an apply does to the rows; the caller writes them in its batch, in this order. */
+/* What an apply does to the rows; the caller writes them in its batch, in this order. Open
+ * transactions are not among them: they live in memory, come back by applying the log again from
+ * the last checkpoint, and are written only with a checkpoint (txn_records_each). That is exact,
+ * because a decision depends on nothing but the log and this state: rows from after the checkpoint
+ * are versions, which are written again as they are, and outcomes, which `find_outcome` hides until
+ * their entry's turn has come. */
 enum record_effect_type {
-    RECORD_PUT_PREPARED, /* open: its prepared part as a row of its own */
-    RECORD_DELETE_PREPARED,
-    RECORD_PUT_OPEN, /* open: its record as a row of its own */
-    RECORD_DELETE_OPEN,
     RECORD_APPLY_WRITES, /* write_set at timestamp */
     RECORD_PUT_OUTCOME,  /* outcome, beside anchor */
 };
 struct record_effect {
     enum record_effect_type type;
     struct txn_id txn;
-    const struct txn_open *open; /* PUT_PREPARED, PUT_OPEN */
-    struct bytes anchor;         /* PUT_OUTCOME */
-    struct txn_outcome outcome;  /* PUT_OUTCOME */
-    struct bytes write_set;      /* APPLY_WRITES */
+    struct bytes anchor;        /* PUT_OUTCOME */
+    struct txn_outcome outcome; /* PUT_OUTCOME */
+    struct bytes write_set;     /* APPLY_WRITES */
     timestamp_t timestamp;
 };
 
@@ -78,7 +78,7 @@ struct record_decision {
                                    * the protocol, and nothing happened */
     Ostraka__TxnState state;      /* what the transaction is here after this entry */
     timestamp_t commit_timestamp; /* the bound when prepared, the commit timestamp when committed */
-    bool changed;                 /* false: a duplicate; nothing was written */
+    bool changed;                 /* false: a duplicate; the state is as before */
 };
 
 struct record_update {
@@ -114,7 +114,7 @@ OST_MUST_CHECK int txn_records_load_prepared(struct txn_records *records, struct
                                              struct bytes write_set);
 OST_MUST_CHECK int txn_records_load_open(struct txn_records *records, struct bytes message);
 /* Both: OST_CORRUPT when the row does not parse or is there twice. */
-/* How RECORD_PUT_OPEN's and RECORD_PUT_OUTCOME's rows are written: a packed TxnRecord. */
+/* How an open record's row and an outcome's row are written: a packed TxnRecord. */
 struct bytes txn_open_pack(const struct txn_open *open, struct arena *arena);
 struct bytes txn_outcome_pack(const struct record_effect *effect, struct arena *arena);
 OST_MUST_CHECK int txn_outcome_unpack(struct bytes message, struct txn_outcome *out_outcome);

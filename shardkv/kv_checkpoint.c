@@ -133,6 +133,8 @@ void kv_checkpoint_put(struct kv_group *group, struct store_batch *batch)
 void kv_checkpoint_written(struct kv_group *group)
 {
     struct kv_checkpoint *checkpoint = &group->checkpoint;
+    if (checkpoint->rows_count_before == 0)
+        return;
     checkpoint->rows_count -= checkpoint->rows_count_before;
     memmove(checkpoint->rows, checkpoint->rows + checkpoint->rows_count_before,
             checkpoint->rows_count * sizeof(checkpoint->rows[0]));

@@ -271,8 +271,11 @@ void core_txn_commit(struct client_core *core, struct core_txn *txn, struct oper
     uint64_t left_ms = 0;
     if (operation->deadline_ns > core->now_ns)
         left_ms = (operation->deadline_ns - core->now_ns) / NS_PER_MS;
-    if (left_ms > 60000)
+    if (left_ms > 60000) {
+        /* T5: behind it nothing is done any more, and a minute later forgotten. */
         left_ms = 60000;
+        txn->give_up_ns = core->now_ns + left_ms * NS_PER_MS;
+    }
     struct coordinator_event event = {
         .type = COORDINATOR_EV_COMMIT_ASKED,
         .deadline = core_estimate(core) + timestamp_from_ms(left_ms),

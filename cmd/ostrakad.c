@@ -83,7 +83,7 @@ static const struct argp_option option_table[] = {
      "a log write that takes longer makes this store give up leading (default: 500)", 3},
     {NULL, 0, NULL, 0, "Sizes:", 4},
     {"lock-queue", KEY_LOCK_QUEUE, "N", 0, "waiters for one key (default: 1024)", 4},
-    {"flush-mib", KEY_FLUSH_MIB, "MIB", 0, "unflushed data at most (default: 64)", 4},
+    {"flush-mib", KEY_FLUSH_MIB, "MIB", 0, "unflushed data at most (default: 32)", 4},
     {"write-buffer-mib", KEY_WRITE_BUFFER_MIB, "MIB", 0, "(default: 64)", 4},
     {"block-cache-mib", KEY_BLOCK_CACHE_MIB, "MIB", 0, "(default: 64)", 4},
     {"log-segment-mib", KEY_LOG_SEGMENT_MIB, "MIB", 0, "(default: 16)", 4},

@@ -24,7 +24,7 @@ static void slice_forget_outcomes(struct kv_slice *slice)
     struct kv_slice_outcome *put, *next;
     HASH_ITER (hh, slice->outcomes, put, next) {
         HASH_DEL(slice->outcomes, put);
-        blob_unref(put->anchor);
+        blob_unref(put->row_key);
         free(put);
     }
 }
@@ -92,14 +92,12 @@ static void put_outcome(struct kv_group *group, const struct record_effect *effe
     buffer_append(&slice->value, record.data, record.bytes_count);
     slice_put(slice, buffer_bytes(&slice->value));
     struct kv_slice_outcome *put;
-    HASH_FIND(hh, slice->outcomes, &effect->txn, sizeof(effect->txn), put);
+    HASH_FIND(hh, slice->outcomes, slice->key.data, slice->key.bytes_count, put);
     if (!put) {
         put = memory_alloc_zeroed(1, sizeof(*put));
-        put->txn = effect->txn;
-        HASH_ADD(hh, slice->outcomes, txn, sizeof(put->txn), put);
+        put->row_key = blob_copy(buffer_bytes(&slice->key));
+        HASH_ADD_KEYPTR(hh, slice->outcomes, put->row_key->data, put->row_key->bytes_count, put);
     }
-    blob_unref(put->anchor);
-    put->anchor = blob_copy(effect->anchor);
     put->outcome = effect->outcome;
 }
 

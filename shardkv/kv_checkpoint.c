@@ -136,8 +136,9 @@ void kv_checkpoint_written(struct kv_group *group)
     if (checkpoint->rows_count_before == 0)
         return;
     checkpoint->rows_count -= checkpoint->rows_count_before;
-    memmove(checkpoint->rows, checkpoint->rows + checkpoint->rows_count_before,
-            checkpoint->rows_count * sizeof(checkpoint->rows[0]));
+    if (checkpoint->rows_count > 0)
+        memmove(checkpoint->rows, checkpoint->rows + checkpoint->rows_count_before,
+                checkpoint->rows_count * sizeof(checkpoint->rows[0]));
     checkpoint->rows_count_before = 0;
 }
 

@@ -131,14 +131,14 @@ int kv_group_find_outcome(void *context, struct bytes anchor, struct txn_id txn,
                           struct txn_outcome *out_outcome)
 {
     struct kv_group *group = context;
+    struct kv_shared *shared = group->shared;
+    kv_key_outcome(&shared->key, group->id, group->meta.generation, anchor, txn);
     struct kv_slice_outcome *put;
-    HASH_FIND(hh, group->slice.outcomes, &txn, sizeof(txn), put);
-    if (put && bytes_equal(blob_bytes(put->anchor), anchor)) {
+    HASH_FIND(hh, group->slice.outcomes, shared->key.data, shared->key.bytes_count, put);
+    if (put) {
         *out_outcome = put->outcome;
         return OST_OK;
     }
-    struct kv_shared *shared = group->shared;
-    kv_key_outcome(&shared->key, group->id, group->meta.generation, anchor, txn);
     /* An apply cannot go on without the answer. Blooms are in memory and say no for all but true
      * duplicates; only those may read a block. */
     int status = store_get(shared->environment.store, buffer_bytes(&shared->key), STORE_MAY_BLOCK,
@@ -175,7 +175,10 @@ struct kv_group *kv_group_new(struct kv_shared *shared, group_id_t id, replica_i
 
 void kv_group_free(struct kv_group *group)
 {
-    kv_group_requests_drop(group);
+    /* Not answered: the process is going, and the Raft host has gone already. */
+    struct kv_request *request;
+    while ((request = TAILQ_FIRST(&group->requests)) != NULL)
+        kv_request_free(request);
     kv_slice_fini(group);
     free(group->checkpoint.rows);
     for (size_t index = 0; index < KV_STEPS_DEPTH_MAX; index++)
@@ -222,6 +225,8 @@ int kv_group_propose(struct kv_group *group, const Ostraka__KvCommand *command,
                      struct bytes write_set, raft_index_t *out_index, raft_term_t *out_term)
 {
     size_t message_bytes = ostraka__kv_command__get_packed_size(command);
+    if (sizeof(uint32_t) + message_bytes + write_set.bytes_count > KV_ENTRY_BYTES_MAX)
+        return OST_TOO_LARGE;
     struct blob *payload = blob_new(sizeof(uint32_t) + message_bytes + write_set.bytes_count);
     uint32_t big_endian = __builtin_bswap32((uint32_t)message_bytes);
     memcpy(payload->data, &big_endian, sizeof(big_endian));

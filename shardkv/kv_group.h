@@ -28,6 +28,10 @@ struct kv_group;
 struct kv_request;
 
 #define KV_WHY_BYTES 256
+/* An entry travels as one frame's payload, and as a row of a snapshot together with what else is in
+ * its chunk. The writes of the largest transaction fit, with 4 MiB of a request's message; its read
+ * locks are what may not. */
+#define KV_ENTRY_BYTES_MAX (FRAME_PAYLOAD_BYTES_MAX - (2u << 20))
 
 /* What the groups of one server share. */
 struct kv_shared {
@@ -37,6 +41,7 @@ struct kv_shared {
     struct oracle_client *oracle;
     struct kv_request *requests_by_token;
     uint32_t requests_count;
+    uint64_t requests_bytes; /* as they came */
     uint64_t last_token;
     struct buffer key, found_key, value; /* scratch, for one call each */
     nanoseconds_t unflushed_since_ns;    /* 0: nothing */
@@ -69,10 +74,11 @@ struct kv_consequence {
     bool finished;
 };
 
-/* An outcome that was put in the slice under way, and is not in the store yet. */
+/* An outcome that was put in the slice under way, and is not in the store yet. By its row's key, as
+ * in the store: an id may come with several anchors, and how entries are cut into slices must make
+ * no difference. */
 struct kv_slice_outcome {
-    struct txn_id txn;
-    struct blob *anchor;
+    struct blob *row_key;
     struct txn_outcome outcome;
     UT_hash_handle hh;
 };
@@ -169,6 +175,7 @@ struct kv_request {
     struct arena arena;     /* holds `message` and what hangs on it */
     const ProtobufCMessage *message;
     struct blob *write_set;
+    uint64_t bytes_count; /* as it came: message and payload */
     struct txn_id txn;
     uint64_t read_id;
     raft_index_t index;

@@ -49,6 +49,7 @@ void kv_request_free(struct kv_request *request)
     struct kv_group *group = request->group;
     HASH_DELETE(by_token, shared->requests_by_token, request);
     shared->requests_count--;
+    shared->requests_bytes -= request->bytes_count;
     if (request->read_id)
         HASH_DELETE(by_read, group->requests_by_read, request);
     if (request->index)
@@ -131,9 +132,13 @@ static bool check_leadership(struct kv_request *request)
 
 static bool check_load(struct kv_request *request)
 {
-    if (request->shared->requests_count <= request->shared->options.requests_count_max)
+    const struct kv_shared *shared = request->shared;
+    bool is_over_count = shared->requests_count > shared->options.requests_count_max;
+    if (!is_over_count && shared->requests_bytes <= shared->options.requests_bytes_max)
         return true;
-    kv_answer_status(request, OST_BUSY, "over the limit requests_count_max");
+    kv_answer_status(request, OST_BUSY,
+                     is_over_count ? "over the limit requests_count_max"
+                                   : "over the limit requests_bytes_max");
     return false;
 }
 
@@ -191,17 +196,17 @@ static bool check_interval(struct kv_request *request, const Ostraka__ScanReques
     return false;
 }
 
-/* T5: never more than so far ahead. This store may merely not have heard for a while what time it
- * is, so the oracle has the last word; false also when that must be awaited. */
-static bool check_deadline(struct kv_request *request, timestamp_t deadline)
+/* Never more than so far ahead. This store may merely not have heard for a while what time it is,
+ * so the oracle has the last word; false also when that must be awaited. */
+static bool check_ahead(struct kv_request *request, timestamp_t timestamp, uint64_t ahead_ms_max,
+                        const char *text)
 {
     struct kv_shared *shared = request->shared;
     uint64_t heard_ms = timestamp_to_ms(raft_host_heard_timestamp(shared->environment.host));
-    if (timestamp_to_ms(deadline) <= heard_ms + shared->options.request_deadline_ms_max)
+    if (timestamp_to_ms(timestamp) <= heard_ms + ahead_ms_max)
         return true;
     if (request->is_clock_checked) {
-        kv_answer_status(request, OST_INVALID_ARGUMENT,
-                         "deadline is over the limit request_deadline_ms_max");
+        kv_answer_status(request, OST_INVALID_ARGUMENT, text);
         return false;
     }
     kv_request_move(request, KV_REQUEST_CLOCK);
@@ -209,31 +214,46 @@ static bool check_deadline(struct kv_request *request, timestamp_t deadline)
     return false;
 }
 
-static bool key_is_named(const struct kv_request *request, const Ostraka__PrepareRequest *message,
-                         struct bytes key)
+/* T5 */
+static bool check_deadline(struct kv_request *request, timestamp_t deadline)
+{
+    return check_ahead(request, deadline, request->shared->options.request_deadline_ms_max,
+                       "deadline is over the limit request_deadline_ms_max");
+}
+
+/* The range that holds the key, if the request names it. */
+static const struct kv_range *range_named_of_key(const struct kv_request *request,
+                                                 const Ostraka__PrepareRequest *message,
+                                                 struct bytes key)
 {
     for (size_t index = 0; index < message->n_ranges; index++) {
         const struct kv_range *range =
             kv_ranges_named(&request->group->ranges, message->ranges[index]);
         if (range && kv_range_holds(range, key))
-            return true;
+            return range;
     }
-    return false;
+    return NULL;
 }
 
 /* Every range that is named stands, and every written key, and home's anchor, lies in one of them.
  */
 static bool check_prepare_ranges(struct kv_request *request, const Ostraka__PrepareRequest *message)
 {
-    bool holds = message->n_ranges > 0;
+    /* Naming one twice says nothing, and a million times would hold up the loop. */
+    bool holds = message->n_ranges > 0 && message->n_ranges <= request->group->ranges.count;
     for (size_t index = 0; holds && index < message->n_ranges; index++)
         holds = kv_ranges_named(&request->group->ranges, message->ranges[index]) != NULL;
     if (holds && (message->is_home || message->one_group))
-        holds = key_is_named(request, message, bytes_of_field(message->anchor));
+        holds = range_named_of_key(request, message, bytes_of_field(message->anchor)) != NULL;
+    /* Keys come in order, so each range is looked for once. */
+    const struct kv_range *range = NULL;
     struct reader reader = reader_of(blob_bytes(request->write_set));
     struct write write;
-    while (holds && write_set_next(&reader, &write) == OST_OK)
-        holds = key_is_named(request, message, write.key);
+    while (holds && write_set_next(&reader, &write) == OST_OK) {
+        if (!range || !kv_range_holds(range, write.key))
+            range = range_named_of_key(request, message, write.key);
+        holds = range != NULL;
+    }
     if (!holds)
         kv_answer_status(request, OST_RANGE_MOVED, NULL);
     return holds;
@@ -306,7 +326,11 @@ void kv_request_propose(struct kv_request *request, const Ostraka__KvCommand *co
     if (status != OST_OK) {
         bool is_prepare = request->type == FRAME_PREPARE;
         struct participant_event event = {.type = PARTICIPANT_EV_FINISHED, .txn = request->txn};
-        kv_answer_status(request, status, NULL);
+        kv_answer_status(
+            request, status,
+            status == OST_TOO_LARGE
+                ? "writes and read locks are over the limit KV_ENTRY_BYTES_MAX (70 MiB)"
+                : NULL);
         if (is_prepare && group->is_leading)
             kv_group_step(group, &event);
         return;
@@ -588,6 +612,11 @@ static void commit_begin(struct kv_request *request)
         kv_answer_timestamp(request, decision.status, decision.commit_timestamp);
         return;
     }
+    /* A vote may be ahead of what this store has heard: the log's time must be near the oracle's
+     * before it judges that (record.c). */
+    if (!check_ahead(request, message->commit_timestamp, COMMIT_AHEAD_MS,
+                     "commit timestamp is too far ahead"))
+        return;
     Ostraka__CommitCommand commit = OSTRAKA__COMMIT_COMMAND__INIT;
     commit.txn = message->txn;
     commit.anchor = message->anchor;

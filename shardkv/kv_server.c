@@ -46,9 +46,10 @@ struct kv_server {
 void kv_options_default(struct kv_options *out_options)
 {
     *out_options = (struct kv_options){
-        .flush_bytes = 64u << 20,
+        .flush_bytes = 32u << 20,
         .flush_interval_ms = 30000,
         .requests_count_max = 65536,
+        .requests_bytes_max = 512u << 20,
         .request_deadline_ms_max = 60000,
     };
     participant_options_default(&out_options->participant);
@@ -290,6 +291,8 @@ static int receive_client(struct kv_server *server, uint64_t connection_id,
         kv_request_free(request);
         return OST_PROTOCOL;
     }
+    request->bytes_count = frame->message.bytes_count + frame->payload.bytes_count;
+    server->shared.requests_bytes += request->bytes_count;
     struct kv_group *group = server_find(server, kv_request_group(request));
     if (group)
         kv_request_attach(request, group);

@@ -364,6 +364,13 @@ static void commit_asked(struct coordinator *coordinator, const struct coordinat
                          struct coordinator_update *update)
 {
     if (coordinator->state == COORDINATOR_UNKNOWN) {
+        /* C1: the answer may come when home has forgotten the outcome, and what is forgotten looks
+         * like what never was. (A Commit is told that much.) */
+        timestamp_t kept = coordinator->deadline + timestamp_from_ms(OUTCOME_KEPT_MS);
+        if (coordinator->resume_state != COORDINATOR_COMMITTING && event->deadline > kept) {
+            update->finished = true;
+            return;
+        }
         enum coordinator_request request = REQUEST_PREPARE;
         if (coordinator->resume_state == COORDINATOR_COMMITTING)
             request = REQUEST_COMMIT;
@@ -410,10 +417,10 @@ static void prepare_answered(struct coordinator *coordinator, const struct coord
     struct coordinator_member *member = &coordinator->members[event->slot];
     if (status != OST_OK) {
         reason_set(coordinator, status, event->header, NULL);
-        /* Of a one-group commit an earlier try may be done yet, unless the answer came out of the
-         * log: an outcome, or the log's time, which never falls. */
-        bool is_final = status == OST_ABORTED || status == OST_DEADLINE_EXCEEDED;
-        if (is_in_doubt(coordinator, event) && !is_final) {
+        /* Of a one-group commit an earlier try may be done yet, unless the answer is an outcome out
+         * of the log. That the deadline has passed may also be said by a store that has lost its
+         * leadership and does not know yet. */
+        if (is_in_doubt(coordinator, event) && status != OST_ABORTED) {
             settle(coordinator, update);
             return;
         }

@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/buffer.h"
 #include "txn/coordinator.h"
+#include "txn/record.h"
 
 /* What is asked of a group at the moment. */
 enum coordinator_request {

@@ -103,7 +103,12 @@ void participant_step_prepare(struct participant *p, const struct participant_ev
     struct participant_entry *entry = participant_entry_of_request(p, event);
     if (!entry)
         return;
-    ASSERT(entry->state != ENTRY_PREPARED); /* the caller answers that from the state */
+    /* The caller answers that from the state; but a Prepare that names another anchor does not find
+     * an outcome that has been decided and waits for the store. */
+    if (entry->state == ENTRY_PREPARED) {
+        participant_refuse(p, event->token, OST_CONFLICT, NULL);
+        return;
+    }
     if (entry->prepare) {
         participant_request_withdraw(p, entry->prepare);
         participant_request_refuse(p, entry->prepare, OST_CANCELED, NULL);

@@ -408,8 +408,11 @@ void txn_records_apply_prepared(struct txn_records *records,
     struct record *known = records_find(records, txn);
     if (known && (known->open.is_home != command->is_home ||
                   !bytes_equal(blob_bytes(known->open.anchor), anchor))) {
-        /* The same id in another form: a vote for one is not a vote for the other. */
+        /* The same id in another form: a vote for one is not a vote for the other. Nothing ends
+         * the locks taken for this entry but its refusal, unless they are those of a part that is
+         * prepared. */
         update_decide(update, OST_INVALID_ARGUMENT, known->open.state, 0);
+        update->finished = !known->open.is_prepared;
         return;
     }
     if (records_answer(records, txn, anchor, log_timestamp, update)) {
@@ -448,8 +451,10 @@ void txn_records_apply_commit_one(struct txn_records *records,
 
     struct record *known = records_find(records, txn);
     if (known) {
-        /* The id belongs to a transaction over several groups, whose locks must not end here. */
+        /* The id belongs to a transaction over several groups: if its part is prepared, the locks
+         * are that part's and must not end here. */
         update_decide(update, OST_INVALID_ARGUMENT, known->open.state, 0);
+        update->finished = !known->open.is_prepared;
         return;
     }
     update->finished = true;
@@ -515,13 +520,20 @@ static void records_decide(struct txn_records *records, struct record *record,
     records_remove(records, record);
 }
 
-/* The timestamp comes from a client. Below home's bound it would rewrite what was read; far above
- * the deadline it would push every later writer of these keys into the future. Bounds are taken
- * before the deadline, so no true one is refused. */
-static bool commit_timestamp_is_allowed(const struct txn_open *open, timestamp_t commit_timestamp)
+/* The timestamp comes from a client. Below home's bound it would rewrite what was read; far ahead
+ * it would push the bounds of all later writers of the group into the future. So it is measured by
+ * the log's time, not by a deadline that its client chose: however far somebody has gone, whoever
+ * comes later may go at least as far, and is not refused because of it. True bounds are taken
+ * before the deadline, so none of them is refused either. */
+static bool commit_timestamp_is_allowed(const struct txn_open *open, timestamp_t commit_timestamp,
+                                        timestamp_t log_timestamp)
 {
-    return commit_timestamp >= open->bound &&
-           commit_timestamp <= timestamp_later(open->deadline, OUTCOME_KEPT_MS);
+    timestamp_t highest = timestamp_later(log_timestamp, COMMIT_AHEAD_MS);
+    if (highest < open->deadline)
+        highest = open->deadline;
+    if (highest < open->bound)
+        highest = open->bound;
+    return commit_timestamp >= open->bound && commit_timestamp <= highest;
 }
 
 void txn_records_apply_commit(struct txn_records *records, const Ostraka__CommitCommand *command,
@@ -549,7 +561,7 @@ void txn_records_apply_commit(struct txn_records *records, const Ostraka__Commit
         update_decide(update, OST_DEADLINE_EXCEEDED, OSTRAKA__TXN_STATE__ABORTED, 0);
         return;
     }
-    if (!commit_timestamp_is_allowed(&record->open, command->commit_timestamp)) {
+    if (!commit_timestamp_is_allowed(&record->open, command->commit_timestamp, log_timestamp)) {
         update_decide(update, OST_INVALID_ARGUMENT, OSTRAKA__TXN_STATE__PENDING,
                       record->open.bound);
         return;

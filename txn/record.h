@@ -19,6 +19,8 @@
 #include "txn/txn_id.h"
 
 #define OUTCOME_KEPT_MS 60000u
+/* A commit timestamp may be so far ahead of the log's time: as far as a deadline (T5). */
+#define COMMIT_AHEAD_MS 60000u
 
 /* An open transaction: a prepared part, a record, or both (home with its own part). */
 struct txn_open {

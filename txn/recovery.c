@@ -35,6 +35,7 @@ struct recovery_item {
     bool *keys_acknowledged; /* one per participant key of the record; NULL before ITEM_TELLING */
     uint32_t keys_count;
     uint32_t keys_missing_count;
+    uint32_t key_next; /* who is told first in the next try */
     RB_ENTRY(recovery_item) tree;
     TAILQ_ENTRY(recovery_item) queue;
     UT_hash_handle hh;
@@ -270,9 +271,15 @@ static void item_tell(struct recovery_item *item, const struct txn_open *open,
     request.anchor = message_of_bytes(blob_bytes(open->anchor));
     request.outcome = open->state;
     request.commit_timestamp = open->commit_timestamp;
-    for (uint32_t index = 0; index < item->keys_count; index++) {
+    /* A client names the participants: a hundred thousand are told in many tries. */
+    uint32_t frames_count = 0;
+    for (uint32_t looked = 0; looked < item->keys_count && frames_count < STEP_FRAMES_COUNT_MAX;
+         looked++) {
+        uint32_t index = item->key_next;
+        item->key_next = (index + 1) % item->keys_count;
         if (item->keys_acknowledged[index])
             continue;
+        frames_count++;
         struct bytes key = blob_bytes(open->participant_keys[index]);
         request.key = message_of_bytes(key);
         outbox_to_key(update->outbox, key, frame_encode(FRAME_RESOLVE, 0, &request.base, NULL, 0));

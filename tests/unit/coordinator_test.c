@@ -2,6 +2,7 @@
  * group 1, the others in group 2, unless a test moves them. */
 #include "proto/frame.h"
 #include "txn/coordinator.h"
+#include "txn/record.h"
 
 #include <criterion/criterion.h>
 
@@ -230,8 +231,25 @@ Test(coordinator, asked_again_after_the_deadline_learns_that_nothing_happened)
     gave_up(0);
     commit();
     answer(0, OST_DEADLINE_EXCEEDED, 0, false);
+    cr_assert(!update.finished && state() == COORDINATOR_SETTLING && sends(0),
+              "a leader that has fallen may say so too: home's log decides");
+    answer(0, OST_OK, 0, false);
     cr_assert(update.finished && state() == COORDINATOR_ABORTED);
     cr_assert_eq(coordinator_status(coordinator), OST_DEADLINE_EXCEEDED);
+}
+
+Test(coordinator, asked_again_when_home_may_have_forgotten_stays_unknown)
+{
+    put("a", "1");
+    commit();
+    gave_up(0);
+    timestamp_t kept = 5000 + timestamp_from_ms(OUTCOME_KEPT_MS);
+    step((struct coordinator_event){.type = COORDINATOR_EV_COMMIT_ASKED, .deadline = kept + 1});
+    cr_assert(update.finished && state() == COORDINATOR_UNKNOWN && !sends(0),
+              "home would not know a commit any more");
+    cr_assert_eq(coordinator_status(coordinator), OST_MAYBE_COMMITTED);
+    step((struct coordinator_event){.type = COORDINATOR_EV_COMMIT_ASKED, .deadline = kept});
+    cr_assert(!update.finished && state() == COORDINATOR_PREPARING && sends(0));
 }
 
 Test(coordinator, refusal_with_an_earlier_try_in_doubt_is_settled_at_home)

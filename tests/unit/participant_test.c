@@ -530,6 +530,16 @@ Test(participant, a_recovered_one_holds_its_locks)
     assert_granted(third);
 }
 
+Test(participant, a_prepare_of_what_is_prepared_is_refused_and_changes_nothing)
+{
+    bind(50, "k");
+    world_tell(w, PARTICIPANT_EV_PREPARED, 50);
+    assert_refused(world_prepare(w, 50, "k"), OST_CONFLICT);
+    cr_assert_eq(counts().prepared, 1);
+    finish(50);
+    cr_assert_eq(counts().keys_locked, 0);
+}
+
 /* ---- Reads ---- */
 
 Test(participant, a_read_waits_for_bound_writers_only)

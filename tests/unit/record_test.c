@@ -604,6 +604,27 @@ Test(record, commit_timestamps_that_no_vote_gave_are_refused)
     group_fini(&group);
 }
 
+/* However far ahead one client commits, the votes that follow from it are not refused. */
+Test(record, a_commit_far_ahead_does_not_refuse_those_who_come_after_it)
+{
+    BEGIN(group);
+    timestamp_t highest = group.log_timestamp + timestamp_from_ms(COMMIT_AHEAD_MS);
+    prepare(&group, (struct prepare){1, true, MS(1001), highest, {"p1"}, false});
+    commit(&group, 1, highest + 1);
+    expect(&group, OST_INVALID_ARGUMENT, PENDING, MS(1001), false, false);
+    commit(&group, 1, highest);
+    expect(&group, OST_OK, COMMITTED, highest, true, true);
+    /* A later one with a short deadline: its vote here, or its other vote, is above that. */
+    group.log_timestamp++;
+    prepare(&group, (struct prepare){2, true, highest + 1, MS(1500), {"p1"}, false});
+    commit(&group, 2, highest + 1);
+    expect(&group, OST_OK, COMMITTED, highest + 1, true, true);
+    prepare(&group, (struct prepare){3, true, MS(1002), MS(1500), {"p1"}, false});
+    commit(&group, 3, highest + 1);
+    expect(&group, OST_OK, COMMITTED, highest + 1, true, true);
+    group_fini(&group);
+}
+
 Test(record, ranges_come_before_the_deadline_and_outcomes_before_both)
 {
     BEGIN(group);
@@ -639,6 +660,20 @@ Test(record, one_id_has_one_form)
     commit_one(&group, 1, MS(1001));
     expect(&group, OST_INVALID_ARGUMENT, PENDING, 0, false, false);
     cr_expect(txn_records_find(group.records, ID(1))->is_prepared);
+    group_fini(&group);
+}
+
+/* An entry that is refused ends the locks that its leader took for it: else nothing ever would. */
+Test(record, another_form_of_what_is_not_prepared_ends_its_locks)
+{
+    BEGIN(group);
+    prepare(&group, (struct prepare){1, true, MS(1001), 0, {"p1"}, false});
+    abort_it(&group, 1, MS(5000), false);
+    expect(&group, OST_OK, ABORTED, 0, true, true);
+    prepare(&group, (struct prepare){.sequence = 1, .bound = MS(1001)}); /* not home */
+    expect(&group, OST_INVALID_ARGUMENT, ABORTED, 0, false, true);
+    commit_one(&group, 1, MS(1001));
+    expect(&group, OST_INVALID_ARGUMENT, ABORTED, 0, false, true);
     group_fini(&group);
 }
 

@@ -4,6 +4,7 @@
 #include "proto/write_set.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* One group's records and its recovery, with commands applied at once when a test says so. No
@@ -448,5 +449,50 @@ Test(recovery, a_step_is_bounded_and_the_rest_follows)
     cr_expect_leq(f.update.deadline_ns, f.now_ns, "at once");
     timer(&f, MS(1000));
     cr_expect_eq(f.outbox.items_count, 6000);
+    end(&f);
+}
+
+/* A client names the participants: those of one transaction do not come all at once either. */
+Test(recovery, participants_are_told_some_at_a_time_until_all_are)
+{
+    enum { COUNT = 10000 };
+    struct fixture f;
+    begin(&f);
+    lead(&f);
+    static Ostraka__Participant participants[COUNT];
+    static Ostraka__Participant *pointers[COUNT];
+    static char keys[COUNT][8];
+    for (int index = 0; index < COUNT; index++) {
+        snprintf(keys[index], sizeof(keys[index]), "p%05d", index);
+        ostraka__participant__init(&participants[index]);
+        participants[index].key = binary(keys[index]);
+        pointers[index] = &participants[index];
+    }
+    Ostraka__AbortCommand command = OSTRAKA__ABORT_COMMAND__INIT;
+    command.txn = id_message(&f, 1);
+    command.anchor = binary("anchor");
+    command.deadline = MS(5000);
+    command.participants = pointers;
+    command.n_participants = COUNT;
+    record_update_reset(&f.record_update);
+    txn_records_apply_abort(f.records, &command, MS(1000), &f.record_update);
+    recovery_changed(f.recovery, ID(1), f.now_ns, &f.update);
+    bool told[COUNT] = {false};
+    for (int tries = 0; tries < 4; tries++) {
+        cr_expect_gt(f.outbox.items_count, 0);
+        cr_expect_leq(f.outbox.items_count, 4096);
+        for (size_t index = 0; index < f.outbox.items_count; index++) {
+            char text[8] = "";
+            struct bytes key = blob_bytes(f.outbox.items[index].to.key);
+            cr_assert_lt(key.bytes_count, sizeof(text));
+            memcpy(text, key.data, key.bytes_count);
+            told[atoi(text + 1)] = true;
+        }
+        clear(&f);
+        f.now_ns += NS_PER_S * 2;
+        timer(&f, MS(1000));
+    }
+    for (int index = 0; index < COUNT; index++)
+        cr_assert(told[index], "%d", index);
     end(&f);
 }

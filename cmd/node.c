@@ -7,6 +7,7 @@
 #include "cmd/node_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 void node_options_default(struct node_options *out_options)
 {
@@ -84,12 +85,14 @@ void node_free(struct node *node)
     if (!node)
         return;
     node_peers_fini(node);
-    raft_host_free(node->raft);
-    kv_server_free(node->kv);
+    raft_host_stop(node->raft);
+    kv_server_free(node->kv); /* it answers what is open, with what the host has heard */
     if (node->master)
         master_free(node->master);
+    raft_host_free(node->raft);
     outbox_fini(&node->outbox);
     outbox_fini(&node->update.frames);
+    free(node->update.closes);
     blob_unref(node->map_frame);
     arena_fini(&node->map_arena);
     arena_fini(&node->arena);
@@ -156,6 +159,7 @@ static void turn_ended(struct node *node)
     timers(node);
     bool at_rest = parts_turn_ended(node);
     node_rows_turn_ended(node);
+    node_peers_dial(node);
 
     struct node_update *update = &node->update;
     nanoseconds_t deadline_ns = earlier(update->raft.deadline_ns, kv_server_deadline_ns(node->kv));

@@ -65,15 +65,15 @@ struct node_close {
 };
 
 #define NODE_CONNECTS_PER_TURN_MAX 64
-#define NODE_CLOSES_PER_TURN_MAX   256
 struct node_update {
     struct outbox frames;         /* every address is a connection */
     struct raft_host_update raft; /* log operations */
     struct job *jobs;
     struct node_connect connects[NODE_CONNECTS_PER_TURN_MAX];
     uint32_t connects_count;
-    struct node_close closes[NODE_CLOSES_PER_TURN_MAX];
+    struct node_close *closes; /* all of them: who is not on it is never closed */
     uint32_t closes_count;
+    uint32_t closes_capacity;
     nanoseconds_t deadline_ns;
     bool stopped;      /* shut-down is complete */
     const char *fatal; /* not NULL: stop at once, with this line */

@@ -84,7 +84,10 @@ void node_peers_fini(struct node *node);
 struct node_peer *node_peer_find(struct node *node, store_id_t store);
 /* The map named a store: learn of it, or of its new address. */
 void node_peer_learn(struct node *node, store_id_t store, const char *address);
+/* Closes who has not said who it is in time. */
 void node_peers_timer(struct node *node);
+/* The last of a turn: a new map may give a store another address until then. */
+void node_peers_dial(struct node *node);
 void node_connection_accepted(struct node *node, uint64_t connection_id);
 void node_connection_connected(struct node *node, uint64_t connection_id, int status);
 void node_connection_closed(struct node *node, uint64_t connection_id);

@@ -135,10 +135,14 @@ void node_connection_closed(struct node *node, uint64_t connection_id)
 
 void node_connection_drop(struct node *node, struct node_connection *connection, bool after_output)
 {
-    /* A full list is no loss: the host closes what it has, and the peer's silence ends the rest. */
-    if (node->update.closes_count < NODE_CLOSES_PER_TURN_MAX)
-        node->update.closes[node->update.closes_count++] =
-            (struct node_close){.connection_id = connection->id, .after_output = after_output};
+    struct node_update *update = &node->update;
+    if (update->closes_count == update->closes_capacity) {
+        update->closes_capacity = update->closes_capacity ? 2 * update->closes_capacity : 16;
+        update->closes =
+            memory_realloc(update->closes, update->closes_capacity * sizeof *update->closes);
+    }
+    update->closes[update->closes_count++] =
+        (struct node_close){.connection_id = connection->id, .after_output = after_output};
     connection_forget(node, connection);
 }
 
@@ -224,6 +228,10 @@ void node_peers_timer(struct node *node)
 {
     while (node->greeting && node->greeting->greeting_deadline_ns <= node->now_ns)
         node_connection_drop(node, node->greeting, false);
+}
+
+void node_peers_dial(struct node *node)
+{
     if (!node->peers_dirty && node->now_ns < node->peers_deadline_ns)
         return;
     node->peers_dirty = false;

@@ -152,7 +152,9 @@ static void file_job_done(struct job *job)
 {
     struct file_job *file = (struct file_job *)job;
     struct server *server = file->server;
-    if (file->status != OST_OK)
+    if (server->stop && server->exit_status != EXIT_SUCCESS)
+        ; /* one failure was told already */
+    else if (file->status != OST_OK)
         log_failed(server, file->operation.type == LOG_OPERATION_CREATE ? "make" : "retire",
                    file->operation.segment, file->errno_value);
     else
@@ -374,6 +376,23 @@ static void signals_catch(struct server *server)
     sigaction(SIGINT, &action, NULL);
 }
 
+/* The pool is gone, but what it handed back may have asked for more, and a turn may have been cut
+ * short: each job is run to its end, because its owner waits for it before it can be freed. */
+static void jobs_finish(struct server *server)
+{
+    struct node_update *update = node_update(server->node);
+    for (;;) {
+        struct job **list = update->jobs ? &update->jobs : &update->raft.jobs;
+        struct job *job = *list;
+        if (!job)
+            return;
+        *list = job->next;
+        job->next = NULL;
+        job->run(job);
+        on_job_completed(server, job);
+    }
+}
+
 static void stop(struct server *server)
 {
     signal(SIGTERM, SIG_DFL);
@@ -383,6 +402,8 @@ static void stop(struct server *server)
         io_log_writer_free(server->log_writer);
     if (server->pool)
         io_pool_free(server->pool);
+    if (server->node)
+        jobs_finish(server);
     node_free(server->node);
     if (server->tcp)
         io_tcp_free(server->tcp);

@@ -75,11 +75,16 @@ static void host_group_free(struct raft_host *host, struct host_group *group)
     free(group);
 }
 
+void raft_host_stop(struct raft_host *host)
+{
+    host_snapshot_free(host);
+}
+
 void raft_host_free(struct raft_host *host)
 {
     if (!host)
         return;
-    host_snapshot_free(host);
+    raft_host_stop(host);
     struct host_group *group, *group_next;
     HASH_ITER (hh, host->groups, group, group_next) {
         host_group_free(host, group);

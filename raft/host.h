@@ -46,6 +46,9 @@ struct raft_host_update {
 /* The host writes into `update` during every call below; the caller drains it after each turn. */
 struct raft_host *raft_host_new(const struct raft_host_options *options,
                                 struct raft_host_update *update);
+/* Lets go of every snapshot: after this no state machine is called, and they may be freed before
+ * the host, which they use to their end. */
+void raft_host_stop(struct raft_host *host);
 void raft_host_free(struct raft_host *host);
 
 /* Start-up: hand over the segments found on disk in ascending order, whole; then close the

@@ -497,7 +497,8 @@ int host_snapshot_receive(struct raft_host *host, store_id_t from_store, const s
         &ostraka__raft_snapshot_chunk__descriptor, frame->message, &host->arena);
     struct raft_snapshot_meta meta;
     if (!chunk || chunk->from == 0 || chunk->to == 0 || chunk->snapshot_id == 0 ||
-        chunk->sequence > UINT64_MAX / 2 || !host_meta_unpack(chunk->meta, chunk->term, &meta))
+        chunk->sequence > UINT64_MAX / 2 || chunk->term > UINT64_MAX / 2 ||
+        !host_meta_unpack(chunk->meta, chunk->term, &meta))
         return OST_PROTOCOL;
     struct host_group *group = host_group_find(host, chunk->group);
     if (!group || group->replica != chunk->to || group->replica == chunk->from) { /* R6 */

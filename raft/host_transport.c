@@ -216,8 +216,8 @@ static bool host_batch_is_sound(const Ostraka__RaftBatch *batch, size_t payload_
             return false;
         if (message->n_entries > 0 && message->type != RAFT_MSG_APPEND_REQUEST)
             return false;
-        if (message->index > UINT64_MAX / 2)
-            return false;
+        if (message->index > UINT64_MAX / 2 || message->term > UINT64_MAX / 2)
+            return false; /* both are counted up from */
         size_t entries_bytes = 0;
         raft_term_t term = message->index_term;
         for (size_t j = 0; j < message->n_entries; j++) {

@@ -326,6 +326,8 @@ static int raft_message_check(const struct raft *raft, const struct raft_message
     if (message->from == 0 || message->from == raft->options.replica ||
         message->to != raft->options.replica)
         return OST_PROTOCOL;
+    if (message->term > raft->term && message->term - raft->term > RAFT_TERM_JUMP_MAX)
+        return OST_PROTOCOL;
     switch (message->type) {
     case RAFT_MSG_PRE_VOTE_REQUEST:
     case RAFT_MSG_PRE_VOTE_ANSWER:

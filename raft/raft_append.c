@@ -21,6 +21,33 @@ static bool raft_append_entry_is_valid(const struct raft_message *message, uint3
     return false;
 }
 
+/* Figure 2, 2: reply false if the log has no entry at prevLogIndex whose term matches prevLogTerm.
+ * What is committed here is in the log of every leader to come (leader completeness), so a request
+ * that begins below our commit index matches, even where we no longer have the entries. */
+static bool raft_append_fits(const struct raft *raft, const struct raft_message *message)
+{
+    return message->index <= raft->commit_index ||
+           raft_log_matches(&raft->log, message->index, message->index_term);
+}
+
+/* What is taken from it goes on from what stays: nothing committed is replaced (figure 3, leader
+ * completeness), and neither terms (L2) nor timestamps (R8) fall. */
+static bool raft_append_goes_on(const struct raft *raft, const struct raft_message *message)
+{
+    for (uint32_t i = 0; i < message->entries_count; i++) {
+        const struct raft_entry *entry = &message->entries[i];
+        if (entry->index <= raft->log.base_index ||
+            raft_log_matches(&raft->log, entry->index, entry->term))
+            continue;
+        const struct raft_entry *before = raft_log_get(&raft->log, entry->index - 1);
+        raft_term_t term = before ? before->term : raft->log.base_term;
+        timestamp_t timestamp = before ? before->log_timestamp : raft->log.base_timestamp;
+        return entry->index > raft->commit_index && entry->term >= term &&
+               entry->log_timestamp >= timestamp;
+    }
+    return true;
+}
+
 int raft_append_check(const struct raft *raft, const struct raft_message *message)
 {
     if (message->term == raft->term && raft->role == RAFT_LEADER)
@@ -31,20 +58,11 @@ int raft_append_check(const struct raft *raft, const struct raft_message *messag
         if (!raft_append_entry_is_valid(message, i))
             return OST_PROTOCOL;
     }
-    const struct raft_entry *before = raft_log_get(&raft->log, message->index);
-    if (before && before->term == message->index_term && message->entries_count != 0 &&
-        message->entries[0].log_timestamp < before->log_timestamp)
-        return OST_PROTOCOL; /* R8 */
+    /* An old leader's entries are not taken, and may well contradict what is here. */
+    if (message->term >= raft->term && raft_append_fits(raft, message) &&
+        !raft_append_goes_on(raft, message))
+        return OST_PROTOCOL;
     return OST_OK;
-}
-
-/* Figure 2, 2: reply false if the log has no entry at prevLogIndex whose term matches prevLogTerm.
- * What is committed here is in the log of every leader to come (leader completeness), so a request
- * that begins below our commit index matches, even where we no longer have the entries. */
-static bool raft_append_fits(const struct raft *raft, const struct raft_message *message)
-{
-    return message->index <= raft->commit_index ||
-           raft_log_matches(&raft->log, message->index, message->index_term);
 }
 
 /* Says where the two logs may agree: at or below the request's index, and of no later term than the
@@ -113,8 +131,9 @@ int raft_snapshot_offered(struct raft *raft, const struct raft_event *event)
 {
     const struct raft_snapshot_meta *meta = event->snapshot.meta;
     raft_term_t term = event->snapshot.term;
-    if (term < raft->term || (term == raft->term && raft->role == RAFT_LEADER) ||
-        meta->index <= raft->commit_index || raft_log_matches(&raft->log, meta->index, meta->term))
+    if (term < raft->term || term - raft->term > RAFT_TERM_JUMP_MAX ||
+        (term == raft->term && raft->role == RAFT_LEADER) || meta->index <= raft->commit_index ||
+        raft_log_matches(&raft->log, meta->index, meta->term))
         return OST_CONFLICT;
     if (term > raft->term || raft->role != RAFT_FOLLOWER || raft->leader != event->snapshot.from)
         raft_become_follower(raft, term, event->snapshot.from);

@@ -12,6 +12,8 @@
 
 /* Read rounds that wait for their echoes at one time; further reads wait for a round to end. */
 #define RAFT_READ_ROUNDS_MAX 64u
+/* No group gets that far in its life. One lie about the term would else use up all that follow. */
+#define RAFT_TERM_JUMP_MAX (UINT64_C(1) << 32)
 
 enum raft_progress_state {
     RAFT_PROGRESS_PROBE,    /* where the logs agree is not known: one message at a time */

@@ -545,3 +545,34 @@ Test(raft_host, frames_with_bad_bytes_do_no_harm)
     cluster->on_frame = NULL;
     host_cluster_free(cluster);
 }
+
+/* A term is counted up from: the last one that fits would end the process at the next election. */
+Test(raft_host, a_term_that_leaves_no_later_one_is_refused)
+{
+    struct host_cluster *cluster = cluster_small(17, 1);
+    Ostraka__RaftMessage message = OSTRAKA__RAFT_MESSAGE__INIT;
+    message.type = RAFT_MSG_PRE_VOTE_ANSWER;
+    message.group = 1;
+    message.from = 12;
+    message.to = 11;
+    message.term = UINT64_MAX;
+    message.rejected = true;
+    Ostraka__RaftMessage *messages[] = {&message};
+    Ostraka__RaftBatch batch = OSTRAKA__RAFT_BATCH__INIT;
+    batch.n_messages = 1;
+    batch.messages = messages;
+    struct blob *blob = frame_encode(FRAME_RAFT_BATCH, 0, &batch.base, NULL, 0);
+    struct frame frame = frame_of_blob(blob);
+    cr_assert_eq(raft_host_receive(host_cluster_host(cluster, 1), 2, &frame, cluster->now_ns),
+                 OST_PROTOCOL);
+    blob_unref(blob);
+    message.term = UINT64_MAX / 2;
+    blob = frame_encode(FRAME_RAFT_BATCH, 0, &batch.base, NULL, 0);
+    frame = frame_of_blob(blob);
+    cr_assert_eq(raft_host_receive(host_cluster_host(cluster, 1), 2, &frame, cluster->now_ns),
+                 OST_OK, "it parses, and is dropped");
+    blob_unref(blob);
+    host_cluster_run(cluster, 5000);
+    cr_assert(host_cluster_has_leaders(cluster));
+    host_cluster_free(cluster);
+}

@@ -445,3 +445,68 @@ Test(raft_replication, only_what_is_committed_and_durable_may_be_cut)
     cr_assert_eq(solo_status(&solo).first_index, 3);
     solo_fini(&solo);
 }
+
+/* Lies: no correct leader says any of this, and none of it may stop the process. */
+
+Test(raft_replication, an_append_that_contradicts_what_is_committed_is_refused)
+{
+    struct solo solo;
+    solo_init(&solo, 3);
+    cr_assert_eq(solo_append(&solo, 2, 2, 0, 0, (raft_term_t[]){1, 1, 2, 2}, 4, 3), OST_OK);
+    solo_persist_all(&solo);
+    cr_assert_eq(solo_append(&solo, 3, 3, 1, 1, (raft_term_t[]){3}, 1, 1), OST_PROTOCOL);
+    cr_assert_eq(solo_append(&solo, 3, 3, 0, 0, (raft_term_t[]){1, 3}, 2, 0), OST_PROTOCOL);
+    cr_assert_eq(solo_status(&solo).term, 2, "nothing has changed");
+    cr_assert_eq(solo_status(&solo).last_index, 4);
+    /* An old leader's is no lie: it is told of the new term. */
+    cr_assert_eq(solo_append(&solo, 3, 1, 2, 1, (raft_term_t[]){1}, 1, 1), OST_OK);
+    cr_assert(solo_sent(&solo, RAFT_MSG_APPEND_ANSWER, 3)->rejected);
+    solo_fini(&solo);
+}
+
+Test(raft_replication, an_append_whose_terms_fall_behind_what_is_committed_is_refused)
+{
+    struct solo solo;
+    solo_init(&solo, 3);
+    cr_assert_eq(solo_append(&solo, 2, 3, 0, 0, (raft_term_t[]){3, 3}, 2, 2), OST_OK);
+    solo_persist_all(&solo);
+    /* It begins at what is committed, with another term, and goes on with a lower one. */
+    cr_assert_eq(solo_append(&solo, 3, 4, 2, 1, (raft_term_t[]){1}, 1, 2), OST_PROTOCOL);
+    struct raft_event cut = {.type = RAFT_EV_LOG_CUT, .cut_index = 2};
+    cr_assert_eq(solo_step(&solo, &cut), OST_OK);
+    cr_assert_eq(solo_append(&solo, 3, 4, 2, 1, (raft_term_t[]){1}, 1, 2), OST_PROTOCOL);
+    cr_assert_eq(solo_append(&solo, 3, 4, 0, 0, (raft_term_t[]){1, 1, 1}, 3, 2), OST_PROTOCOL);
+    cr_assert_eq(solo_status(&solo).last_index, 2);
+    solo_fini(&solo);
+}
+
+Test(raft_replication, an_append_whose_timestamps_fall_behind_the_log_is_refused)
+{
+    struct solo solo;
+    solo_init(&solo, 3);
+    struct raft_entry entries[] = {
+        {.index = 1, .term = 1, .type = RAFT_ENTRY_COMMAND, .log_timestamp = 10},
+        {.index = 2, .term = 1, .type = RAFT_ENTRY_COMMAND, .log_timestamp = 20},
+        {.index = 3, .term = 1, .type = RAFT_ENTRY_COMMAND, .log_timestamp = 15},
+    };
+    struct raft_message message = {.type = RAFT_MSG_APPEND_REQUEST,
+                                   .from = 2,
+                                   .to = 1,
+                                   .term = 1,
+                                   .commit_index = 2,
+                                   .entries = entries,
+                                   .entries_count = 2};
+    cr_assert_eq(solo_receive(&solo, &message), OST_OK);
+    solo_persist_all(&solo);
+    struct raft_event cut = {.type = RAFT_EV_LOG_CUT, .cut_index = 2};
+    cr_assert_eq(solo_step(&solo, &cut), OST_OK);
+    message.index = 2;
+    message.index_term = 1;
+    message.entries = &entries[2];
+    message.entries_count = 1;
+    cr_assert_eq(solo_receive(&solo, &message), OST_PROTOCOL);
+    entries[2].log_timestamp = 20;
+    cr_assert_eq(solo_receive(&solo, &message), OST_OK);
+    cr_assert_eq(solo_status(&solo).last_index, 3);
+    solo_fini(&solo);
+}

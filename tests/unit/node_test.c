@@ -1,0 +1,181 @@
+/* The node's connections, played by hand: who is kept, and who is closed. */
+#include "base/log.h"
+#include "cmd/node.h"
+#include "proto/frame.h"
+#include "proto/kv.pb-c.h"
+#include "proto/session.pb-c.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+#define CONNECTIONS_COUNT 1000u
+
+static void log_be_quiet(enum log_level level, const char *line, void *context)
+{
+    (void)level;
+    (void)line;
+    (void)context;
+}
+
+struct world {
+    struct metrics metrics;
+    struct store *store;
+    Ostraka__StoreInfo stores[2];
+    struct node *node;
+    nanoseconds_t now_ns;
+};
+
+static void world_event(struct world *world, struct node_event event)
+{
+    event.now_ns = world->now_ns;
+    event.wall_ms = UINT64_C(1700000000000) + world->now_ns / NS_PER_MS;
+    node_step(world->node, &event);
+}
+
+/* Ends the turn, and returns how many connections it closes. */
+static uint32_t world_turn(struct world *world)
+{
+    world_event(world, (struct node_event){.type = NODE_EV_TURN_ENDED});
+    return node_update(world->node)->closes_count;
+}
+
+static void world_update_drop(struct world *world)
+{
+    struct node_update *update = node_update(world->node);
+    for (uint32_t i = 0; i < update->connects_count; i++)
+        node_connect_begun(world->node, update->connects[i].store, update->connects[i].channel, 0);
+    node_update_reset(world->node);
+}
+
+/* What a host does, but at once. */
+static void world_carry_out(struct world *world)
+{
+    struct node_update update = *node_update(world->node);
+    cr_assert_eq(update.connects_count, 0);
+    node_update_reset(world->node);
+    outbox_reset(&node_update(world->node)->frames);
+    for (uint32_t i = 0; i < update.raft.log_operations_count; i++)
+        world_event(world, (struct node_event){.type = NODE_EV_LOG_DONE,
+                                               .log_operation = update.raft.log_operations[i]});
+    for (struct job *job = update.jobs, *next; job; job = next) {
+        next = job->next;
+        job->run(job);
+        world_event(world, (struct node_event){.type = NODE_EV_JOB_DONE, .job = job});
+    }
+}
+
+static void world_run(struct world *world, uint32_t turns_count)
+{
+    for (uint32_t i = 0; i < turns_count; i++) {
+        world->now_ns += 10 * NS_PER_MS;
+        world_turn(world);
+        world_carry_out(world);
+    }
+}
+
+static void world_init(struct world *world, size_t stores_count)
+{
+    log_set_sink(log_be_quiet, NULL);
+    *world = (struct world){.now_ns = NS_PER_S};
+    ostraka__store_info__init(&world->stores[0]);
+    ostraka__store_info__init(&world->stores[1]);
+    world->stores[0].id = 1;
+    world->stores[0].address = "127.0.0.1:1";
+    world->stores[1].id = 2;
+    world->stores[1].address = "127.0.0.1:2";
+    struct node_options options;
+    node_options_default(&options);
+    options.cluster_id = 7;
+    options.advertise_address = "127.0.0.1:2";
+    options.raft.store = 2;
+    options.seed = 5;
+    options.master.initial_stores = &world->stores[2 - stores_count];
+    options.master.initial_stores_count = stores_count;
+    world->store = store_new_memory();
+    world->node = node_new(&options, world->store, &world->metrics);
+    char why[512] = "";
+    cr_assert_eq(raft_host_recover_end(node_raft_host(world->node), why), OST_OK);
+    cr_assert_eq(node_load(world->node, world->now_ns, why), OST_OK, "%s", why);
+}
+
+static void world_fini(struct world *world)
+{
+    world_update_drop(world);
+    node_free(world->node);
+    store_close(world->store);
+}
+
+Test(node, all_who_say_nothing_are_closed_at_once)
+{
+    struct world world;
+    world_init(&world, 2);
+    for (uint64_t id = 1; id <= CONNECTIONS_COUNT; id++)
+        world_event(&world, (struct node_event){.type = NODE_EV_ACCEPTED, .connection_id = id});
+    cr_assert_eq(world_turn(&world), 0);
+    world_update_drop(&world);
+    world.now_ns += 10 * NS_PER_S;
+    cr_assert_eq(world_turn(&world), CONNECTIONS_COUNT, "or their descriptors were lost");
+    world_fini(&world);
+}
+
+Test(node, all_who_break_the_protocol_in_one_turn_are_closed)
+{
+    struct world world;
+    world_init(&world, 2);
+    Ostraka__MapRequest request = OSTRAKA__MAP_REQUEST__INIT;
+    struct blob *blob = frame_encode(FRAME_MAP, 1, &request.base, NULL, 0);
+    struct frame frame = frame_of_blob(blob);
+    for (uint64_t id = 1; id <= CONNECTIONS_COUNT; id++) {
+        world_event(&world, (struct node_event){.type = NODE_EV_ACCEPTED, .connection_id = id});
+        world_event(&world, (struct node_event){
+                                .type = NODE_EV_FRAME, .connection_id = id, .frame = &frame});
+    }
+    blob_unref(blob);
+    cr_assert_eq(world_turn(&world), CONNECTIONS_COUNT);
+    world_fini(&world);
+}
+
+static void lock_send(struct world *world, uint64_t client)
+{
+    Ostraka__LockRequest request = OSTRAKA__LOCK_REQUEST__INIT;
+    Ostraka__RangeRef range = OSTRAKA__RANGE_REF__INIT;
+    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
+    Ostraka__TxnAge age = OSTRAKA__TXN_AGE__INIT;
+    range.epoch = 1;
+    txn.client = age.client = client;
+    txn.sequence = age.sequence = 1;
+    age.timestamp = client;
+    request.group = 1;
+    request.range = &range;
+    request.txn = &txn;
+    request.age = &age;
+    request.key = (ProtobufCBinaryData){.len = 1, .data = (uint8_t *)"k"};
+    request.mode = OSTRAKA__LOCK_MODE__EXCLUSIVE;
+    struct blob *blob = frame_encode(FRAME_LOCK, client, &request.base, NULL, 0);
+    struct frame frame = frame_of_blob(blob);
+    world_event(world,
+                (struct node_event){.type = NODE_EV_FRAME, .connection_id = 1, .frame = &frame});
+    blob_unref(blob);
+}
+
+/* The process may stop in the middle of anything: a request that waits is answered into the void.
+ */
+Test(node, a_request_may_be_open_when_the_node_is_freed)
+{
+    struct world world;
+    world_init(&world, 1);
+    world_run(&world, 300);
+    world_event(&world, (struct node_event){.type = NODE_EV_ACCEPTED, .connection_id = 1});
+    Ostraka__Hello hello = OSTRAKA__HELLO__INIT;
+    struct blob *blob = frame_encode(FRAME_HELLO, 1, &hello.base, NULL, 0);
+    struct frame frame = frame_of_blob(blob);
+    world_event(&world,
+                (struct node_event){.type = NODE_EV_FRAME, .connection_id = 1, .frame = &frame});
+    blob_unref(blob);
+    lock_send(&world, 1);
+    world_run(&world, 10);
+    lock_send(&world, 2);
+    world_turn(&world);
+    cr_assert_eq(node_update(world.node)->frames.items_count, 0, "it waits behind the older one");
+    world_fini(&world);
+}

@@ -435,12 +435,17 @@ Test(store, cold_rows_are_not_read_in_memory)
     cr_assert_eq(
         store_first_with_prefix(store, buffer_bytes(&prefix), STORE_IN_MEMORY, &key, &value),
         OST_WOULD_BLOCK);
-    cr_assert_eq(
-        store_first_with_prefix(store, buffer_bytes(&prefix), STORE_MAY_BLOCK, &key, &value),
-        OST_OK);
-    cr_assert_eq(
-        store_first_with_prefix(store, buffer_bytes(&prefix), STORE_IN_MEMORY, &key, &value),
-        OST_OK);
+    /* What was read is in memory now, unless a compaction in the background has just put another
+     * file in its place: then once more. */
+    int status = OST_WOULD_BLOCK;
+    for (int tries = 0; tries < 1000 && status == OST_WOULD_BLOCK; tries++) {
+        cr_assert_eq(
+            store_first_with_prefix(store, buffer_bytes(&prefix), STORE_MAY_BLOCK, &key, &value),
+            OST_OK);
+        status =
+            store_first_with_prefix(store, buffer_bytes(&prefix), STORE_IN_MEMORY, &key, &value);
+    }
+    cr_assert_eq(status, OST_OK);
     buffer_fini(&prefix);
     buffer_fini(&key);
     buffer_fini(&value);

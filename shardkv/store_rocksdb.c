@@ -338,6 +338,10 @@ static int rocksdb_store_first_with_prefix(struct store *base, struct bytes pref
     struct cached_iterator *cached = cached_iterator_take(store);
     int status = iterator_seek_prefix(cached->iterator, prefix, out_key, out_value);
     cached_iterator_return(store, cached);
+    /* It may hold on to a file that a compaction has replaced, and whose blocks nobody will read
+     * into memory any more: the next one looks at the files of its time. */
+    if (status == OST_WOULD_BLOCK)
+        cached_iterator_drop(store);
     if (status != OST_OK || !must_check)
         return status;
     status = rocksdb_store_get(base, buffer_bytes(out_key), STORE_IN_MEMORY, out_value);

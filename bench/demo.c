@@ -2,6 +2,7 @@
  * end every unit of it and every acknowledged transfer must be there. */
 #include "base/memory.h"
 #include "client/ostraka.h"
+#include "cmd/arguments.h"
 #include "cmd/bank.h"
 #include "cmd/cluster.h"
 
@@ -122,12 +123,7 @@ static const struct argp_option option_table[] = {
 static uint32_t number(struct argp_state *state, const char *flag, const char *text, uint32_t min,
                        uint32_t max)
 {
-    char *end;
-    errno = 0;
-    unsigned long value = strtoul(text, &end, 10);
-    if (errno != 0 || text[0] < '0' || text[0] > '9' || *end != '\0' || value < min || value > max)
-        argp_error(state, "--%s: '%s' is not a whole number from %u to %u", flag, text, min, max);
-    return (uint32_t)value;
+    return (uint32_t)argument_number(state, flag, text, min, max);
 }
 
 static uint32_t kills_count_of(enum kill_plan plan)

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "base/bytes.h"
-#include "proto/master.pb-c.h"
 
 #include <argp.h>
 #include <stdint.h>
@@ -13,6 +12,3 @@ uint64_t argument_number(struct argp_state *state, const char *flag, const char 
 /* A key as people write it: \xNN for any byte, \\ for a backslash. Decoded in place; false when it
  * does not parse. */
 bool argument_key(char *text, struct bytes *out_key);
-/* "1=host:port,2=host:port": in the order of ids. Lives as long as the process. */
-size_t argument_stores(struct argp_state *state, const char *flag, const char *text,
-                       Ostraka__StoreInfo **out_stores);

@@ -1,4 +1,5 @@
 /* ostraka_bank.c: the bank (bank.h) against a running cluster. */
+#include "cmd/arguments.h"
 #include "cmd/bank.h"
 #include "cmd/ostraka_command.h"
 
@@ -26,14 +27,10 @@ static void on_interrupt(int number)
     interrupted = 1;
 }
 
-static uint32_t number(struct argp_state *state, const char *flag, const char *text,
-                       unsigned long min, unsigned long max)
+static uint32_t number(struct argp_state *state, const char *flag, const char *text, uint32_t min,
+                       uint32_t max)
 {
-    char *end;
-    unsigned long value = strtoul(text, &end, 10);
-    if (*end != '\0' || end == text || value < min || value > max)
-        argp_error(state, "--%s: '%s' is not a whole number from %lu to %lu", flag, text, min, max);
-    return (uint32_t)value;
+    return (uint32_t)argument_number(state, flag, text, min, max);
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)

@@ -2,6 +2,7 @@
 #include "base/buffer.h"
 #include "base/memory.h"
 #include "base/types.h"
+#include "cmd/arguments.h"
 #include "cmd/ostraka_command.h"
 
 #include <cjson/cJSON.h>
@@ -75,30 +76,12 @@ char *text_escape(struct ost_bytes bytes)
     return text;
 }
 
-static int hex_digit(char c)
-{
-    const char *digits = "0123456789abcdef";
-    const char *at = c ? strchr(digits, c | 0x20) : NULL;
-    return at && (c < 'A' || c > 'Z' || c <= 'F') ? (int)(at - digits) : -1;
-}
-
 bool text_unescape(char *text, struct ost_bytes *out_bytes)
 {
-    char *to = text;
-    for (const char *from = text; *from;) {
-        if (from[0] != '\\') {
-            *to++ = *from++;
-        } else if (from[1] == '\\') {
-            *to++ = '\\';
-            from += 2;
-        } else if (from[1] == 'x' && hex_digit(from[2]) >= 0 && hex_digit(from[3]) >= 0) {
-            *to++ = (char)(hex_digit(from[2]) * 16 + hex_digit(from[3]));
-            from += 4;
-        } else {
-            return false;
-        }
-    }
-    *out_bytes = ost_bytes(text, (size_t)(to - text));
+    struct bytes bytes;
+    if (!argument_key(text, &bytes))
+        return false;
+    *out_bytes = ost_bytes(bytes.data, bytes.bytes_count);
     return true;
 }
 

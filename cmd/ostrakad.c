@@ -185,6 +185,39 @@ static error_t parse_time(struct server_options *server, int key, char *text,
     return 0;
 }
 
+static int compare_stores(const void *a, const void *b)
+{
+    const Ostraka__StoreInfo *x = a, *y = b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* "1=host:port,2=host:port": in the order of ids. Lives as long as the process. */
+static size_t argument_stores(struct argp_state *state, const char *flag, const char *text,
+                              Ostraka__StoreInfo **out_stores)
+{
+    char *copy = memory_copy_string(text); /* the addresses stay in it */
+    Ostraka__StoreInfo *stores = memory_alloc(REPLICAS_PER_GROUP_MAX * sizeof *stores);
+    size_t count = 0;
+    for (char *word; (word = strsep(&copy, ",")) != NULL;) {
+        char *equals = strchr(word, '=');
+        if (!equals || !strchr(equals, ':'))
+            argp_error(state, "--%s: '%s' is not ID=HOST:PORT", flag, word);
+        if (count == REPLICAS_PER_GROUP_MAX)
+            argp_error(state, "--%s: at most %u stores", flag, REPLICAS_PER_GROUP_MAX);
+        *equals = '\0';
+        ostraka__store_info__init(&stores[count]);
+        stores[count].id = argument_number(state, flag, word, 1, STORES_COUNT_MAX);
+        stores[count++].address = equals + 1;
+    }
+    qsort(stores, count, sizeof *stores, compare_stores);
+    for (size_t i = 1; i < count; i++)
+        if (stores[i].id == stores[i - 1].id)
+            argp_error(state, "--%s: store %llu is named twice", flag,
+                       (unsigned long long)stores[i].id);
+    *out_stores = stores;
+    return count;
+}
+
 static void parse_splits(struct argp_state *state, struct arguments *arguments, char *text)
 {
     struct bytes keys[INITIAL_SPLITS_MAX];

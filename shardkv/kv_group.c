@@ -103,14 +103,6 @@ void kv_meta_to_raft(const struct kv_meta *meta, struct raft_snapshot_meta *out_
 /* --- Life --------------------------------------------------------------------------------------
  */
 
-/* The index that the state is at: while a slice is built, that of the entry under way. */
-static raft_index_t state_index(const struct kv_group *group)
-{
-    return group->slice.meta.applied_index > group->meta.applied_index
-               ? group->slice.meta.applied_index
-               : group->meta.applied_index;
-}
-
 /* A row from an entry that is still to be applied (again) counts as absent; so does that entry's
  * own. */
 static int outcome_of_row(const struct kv_group *group, struct bytes row,
@@ -121,8 +113,9 @@ static int outcome_of_row(const struct kv_group *group, struct bytes row,
     if (!reader_u64_be(&reader, &index))
         return OST_CORRUPT;
     bool is_building = group->slice.meta.applied_index > group->meta.applied_index;
-    raft_index_t here = state_index(group);
-    if (index > here || (is_building && index == here))
+    raft_index_t next =
+        is_building ? group->slice.meta.applied_index : group->meta.applied_index + 1;
+    if (index >= next)
         return OST_NOT_FOUND;
     return txn_outcome_unpack(bytes_of(reader.data, reader.bytes_left), out_outcome);
 }

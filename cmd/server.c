@@ -16,8 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#define WHY_BYTES 512
+#define WHY_BYTES        512
+#define PORT_WAIT_MS_MAX 2000u
+#define PORT_PAUSE_MS    20u
 
 /* A log file to make or to retire, on the pool. */
 struct file_job {
@@ -308,10 +311,20 @@ static int open_loop(struct server *server, const struct server_options *options
     return status;
 }
 
-/* Before any file is touched: a port in use must not cost a recovery first. */
+/* Before any file is touched: a port in use must not cost a recovery first.
+ *
+ * The kernel takes down a killed process's ring, and the listening socket with it, a little after
+ * the process is gone and its parent was told; nothing tells when. So a store that is started again
+ * at once may find its own port taken, and waits for it. */
 static int open_port(struct server *server, const struct server_options *options, char *why)
 {
+    const struct timespec pause = {.tv_nsec = (long)(PORT_PAUSE_MS * NS_PER_MS)};
     int status = io_tcp_listen(server->tcp, options->listen_address);
+    for (uint32_t waited_ms = 0; status == OST_ADDRESS_IN_USE && waited_ms < PORT_WAIT_MS_MAX;
+         waited_ms += PORT_PAUSE_MS) {
+        nanosleep(&pause, NULL);
+        status = io_tcp_listen(server->tcp, options->listen_address);
+    }
     if (status != OST_OK)
         snprintf(why, WHY_BYTES, "cannot listen on %s: %s: choose another --listen",
                  options->listen_address, ost_status_text(status));

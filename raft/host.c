@@ -360,6 +360,13 @@ static void host_set_slow(struct raft_host *host, bool slow)
     }
 }
 
+/* When a write that is held back may begin. */
+static nanoseconds_t host_log_pace_ns(const struct raft_host *host)
+{
+    nanoseconds_t next_ns = log_pace_next_ns(&host->log_pace);
+    return wal_is_waiting(host->wal) && next_ns > host->now_ns ? next_ns : NS_NEVER;
+}
+
 static nanoseconds_t host_log_hung_ns(const struct raft_host *host)
 {
     if (host->log_busy_since_ns == 0 || host->log_slow)
@@ -378,6 +385,7 @@ void raft_host_log_done(struct raft_host *host, enum log_operation_type type, ui
         return;
     host_set_slow(host, false);
     host->log_busy_since_ns = 0;
+    log_pace_write_done(&host->log_pace, now_ns);
     for (size_t i = 0; i < durable_count; i++) {
         struct host_group *group = durable[i].owner;
         ASSERT(durable[i].persist_id > group->persisted_id);
@@ -394,10 +402,12 @@ static void host_log_turn(struct raft_host *host)
     struct raft_host_update *update = host->update;
     while (update->log_operations_count < LOG_OPERATIONS_PER_TURN_MAX) {
         struct log_operation *operation = &update->log_operations[update->log_operations_count];
-        if (!wal_next_operation(host->wal, operation))
+        bool may_write = host->now_ns >= log_pace_next_ns(&host->log_pace);
+        if (!wal_next_operation(host->wal, may_write, operation))
             break;
         update->log_operations_count++;
         if (operation->type == LOG_OPERATION_WRITE) {
+            log_pace_write_began(&host->log_pace, host->now_ns);
             host->metrics->log_writes_count++;
             host->metrics->log_written_bytes += operation->bytes_count;
         }
@@ -525,7 +535,10 @@ void raft_host_turn_ended(struct raft_host *host, nanoseconds_t now_ns)
     if (first && first->wake_ns < deadline_ns)
         deadline_ns = first->wake_ns;
     nanoseconds_t snapshot_ns = host_snapshot_deadline(host);
-    host->update->deadline_ns = snapshot_ns < deadline_ns ? snapshot_ns : deadline_ns;
+    if (snapshot_ns < deadline_ns)
+        deadline_ns = snapshot_ns;
+    nanoseconds_t pace_ns = host_log_pace_ns(host);
+    host->update->deadline_ns = pace_ns < deadline_ns ? pace_ns : deadline_ns;
 }
 
 /* Requests. */

@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "proto/raft.pb-c.h"
 #include "raft/host.h"
+#include "raft/log_pace.h"
 #include "raft/wal.h"
 
 #include <bsd/sys/queue.h>
@@ -111,6 +112,7 @@ struct raft_host {
 
     nanoseconds_t log_busy_since_ns; /* 0: nothing waits for the disk */
     bool log_slow;                   /* R9 */
+    struct log_pace log_pace;
 
     struct host_senders senders; /* queued and active */
     uint32_t senders_active_count;

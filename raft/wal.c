@@ -386,7 +386,7 @@ static void wal_segment_begin(struct wal *wal)
     wal->maintain_wanted = true;
 }
 
-bool wal_next_operation(struct wal *wal, struct log_operation *out_operation)
+bool wal_next_operation(struct wal *wal, bool may_write, struct log_operation *out_operation)
 {
     if (!wal->retiring && wal->to_retire.count > 0) {
         /* One after the other, so that what is left on disk is always a row without gaps. */
@@ -395,7 +395,7 @@ bool wal_next_operation(struct wal *wal, struct log_operation *out_operation)
                                                 .segment = wal_numbers_shift(&wal->to_retire)};
         return true;
     }
-    if (!wal->writing && !TAILQ_EMPTY(&wal->ready)) {
+    if (may_write && !wal->writing && !TAILQ_EMPTY(&wal->ready)) {
         bool full =
             !wal->current || wal->options.segment_bytes - wal->current_offset < WAL_BLOCK_BYTES;
         if (full && wal->spares.count > 0) {
@@ -447,6 +447,11 @@ void wal_operation_done(struct wal *wal, enum log_operation_type type, uint32_t 
 bool wal_is_busy(const struct wal *wal)
 {
     return wal->writing || !TAILQ_EMPTY(&wal->ready);
+}
+
+bool wal_is_waiting(const struct wal *wal)
+{
+    return !wal->writing && !TAILQ_EMPTY(&wal->ready);
 }
 
 size_t wal_segments_count(const struct wal *wal)

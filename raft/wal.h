@@ -92,8 +92,8 @@ void wal_forget_unclaimed(struct wal *wal);
 /* Retires what is behind every group, and writes forward what lags. After cuts. */
 void wal_maintain(struct wal *wal);
 
-/* The next thing to do; false: nothing (now). */
-bool wal_next_operation(struct wal *wal, struct log_operation *out_operation);
+/* The next thing to do; false: nothing (now). `may_write` false: no write yet, but all else. */
+bool wal_next_operation(struct wal *wal, bool may_write, struct log_operation *out_operation);
 struct wal_durable {
     void *owner;
     uint64_t persist_id; /* the owner's units up to this one are durable */
@@ -105,5 +105,7 @@ void wal_operation_done(struct wal *wal, enum log_operation_type type, uint32_t 
                         size_t *out_durable_count);
 /* Is anything written or waiting to be? */
 bool wal_is_busy(const struct wal *wal);
+/* Could a write begin, and has not? */
+bool wal_is_waiting(const struct wal *wal);
 /* Segments in use, without spares. */
 size_t wal_segments_count(const struct wal *wal);

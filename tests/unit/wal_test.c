@@ -81,7 +81,7 @@ static void disk_write_done(struct disk *disk)
 static bool disk_step(struct disk *disk, bool hold)
 {
     struct log_operation operation;
-    if (!wal_next_operation(disk->wal, &operation))
+    if (!wal_next_operation(disk->wal, true, &operation))
         return false;
     cr_assert_lt(operation.segment, SEGMENTS_MAX);
     uint8_t **segment = &disk->segments[operation.segment];

@@ -85,7 +85,7 @@ static const struct argp_option option_table[] = {
     {"lock-queue", KEY_LOCK_QUEUE, "N", 0, "waiters for one key (default: 1024)", 4},
     {"flush-mib", KEY_FLUSH_MIB, "MIB", 0, "unflushed data at most (default: 32)", 4},
     {"write-buffer-mib", KEY_WRITE_BUFFER_MIB, "MIB", 0, "(default: 64)", 4},
-    {"block-cache-mib", KEY_BLOCK_CACHE_MIB, "MIB", 0, "(default: 64)", 4},
+    {"block-cache-mib", KEY_BLOCK_CACHE_MIB, "MIB", 0, "(default: 32)", 4},
     {"log-segment-mib", KEY_LOG_SEGMENT_MIB, "MIB", 0, "(default: 16)", 4},
     {"log-retained-mib", KEY_LOG_RETAINED_MIB, "MIB", 0,
      "log kept for a follower that lags; beyond, it gets a snapshot (default: 64)", 4},

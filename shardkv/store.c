@@ -3,7 +3,7 @@
 void store_options_default(struct store_options *out_options)
 {
     *out_options = (struct store_options){
-        .block_cache_bytes = 64u << 20,
+        .block_cache_bytes = 32u << 20,
         .write_buffer_bytes = 64u << 20,
     };
 }

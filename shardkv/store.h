@@ -19,7 +19,7 @@
 struct store;
 
 struct store_options {
-    uint64_t block_cache_bytes;  /* 64 MiB; shared by all reads */
+    uint64_t block_cache_bytes;  /* 32 MiB; shared by all reads */
     uint64_t write_buffer_bytes; /* 64 MiB: a full one is flushed */
 };
 void store_options_default(struct store_options *out_options);

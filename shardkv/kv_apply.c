@@ -6,6 +6,7 @@
 #include "shardkv/kv_group.h"
 
 #include "base/log.h"
+#include "base/sometimes.h"
 #include "shardkv/kv_keys.h"
 
 #include <stdlib.h>
@@ -32,7 +33,7 @@ static void slice_forget_outcomes(struct kv_slice *slice)
 void kv_slice_drop(struct kv_group *group)
 {
     struct kv_slice *slice = &group->slice;
-    slice->is_built = false;
+    slice->is_built = slice->is_refused = false;
     slice->entries_count = 0;
     slice->consequences_count = 0;
     store_batch_reset(slice->batch);
@@ -303,8 +304,10 @@ static void consequence_take(struct kv_group *group, const struct kv_consequence
               request);
     if (request && request->index_term == consequence->term)
         kv_request_applied(request, &consequence->decision);
-    else if (request)
+    else if (request) {
+        COVER(ENTRY_REPLACED);
         kv_answer_status(request, OST_NOT_LEADER, "another leader's entry took its place");
+    }
     if (!group->is_leading || !consequence->has_txn)
         return;
     count(group, consequence);
@@ -329,9 +332,15 @@ static bool slice_write(struct kv_group *group)
     struct kv_slice *slice = &group->slice;
     if (shared->fatal_why[0] != '\0')
         return false;
-    int status = kv_group_write(group, slice->batch);
-    if (status == OST_OK)
+    int status = OST_BUSY;
+    if (!RARE(STORE_STALLED))
+        status = kv_group_write(group, slice->batch);
+    if (status == OST_OK) {
+        if (slice->is_refused)
+            COVER(SLICE_WRITTEN_AGAIN);
         return true;
+    }
+    slice->is_refused = true;
     if (status != OST_BUSY)
         kv_fatal(shared, "cannot apply entries up to %lu of group %lu: %s",
                  slice->meta.applied_index, group->id, ost_status_text(status));
@@ -357,7 +366,7 @@ size_t kv_group_apply(void *machine, const struct raft_entry *entries, size_t en
         return 0;
     while (taken < entries_count) {
         if (!slice->is_built)
-            slice_build(group, entries + taken, entries_count - taken);
+            slice_build(group, entries + taken, RARE(SLICE_ONE_ENTRY) ? 1 : entries_count - taken);
         ASSERT(slice->entries_count <= entries_count - taken);
         if (!slice_write(group))
             break;

@@ -54,7 +54,7 @@
     X(COVER, SNAPSHOT_KEPT_ENTRIES, 0, "a snapshot was installed below entries that stayed")       \
     X(COVER, SNAPSHOT_REFUSED, 0, "a follower refused a snapshot that it did not need")            \
     /* raft: the host and the log */                                                               \
-    X(RARE, RAFT_MESSAGE_LOST, 50, "a message between replicas is lost")                           \
+    X(RARE, RAFT_MESSAGE_LOST, 20, "a message between replicas is lost")                           \
     X(RARE, RAFT_MESSAGE_OTHER_CHANNEL, 250, "a message overtakes others, or is overtaken")        \
     X(RARE, RAFT_BATCH_ONE_MESSAGE, 250, "a frame carries one message")                            \
     X(RARE, APPLY_ONE_ENTRY, 250, "a group applies one entry in a turn")                           \

@@ -113,7 +113,9 @@ static void host_apply_slice(struct raft_host *host, struct host_group *group)
         arena_alloc(&host->arena, HOST_SLICE_ENTRIES_MAX * sizeof(*entries));
     size_t count = 0;
     size_t bytes = 0;
-    size_t count_max = RARE(APPLY_ONE_ENTRY) ? 1 : HOST_SLICE_ENTRIES_MAX;
+    size_t count_max = HOST_SLICE_ENTRIES_MAX;
+    if (!group->apply_stalled && RARE(APPLY_ONE_ENTRY))
+        count_max = 1;
     while (count < count_max && bytes < HOST_SLICE_BYTES_MAX &&
            group->applied_index + count < group->applicable_index) {
         const struct raft_entry *entry =
@@ -132,6 +134,7 @@ static void host_apply_slice(struct raft_host *host, struct host_group *group)
         blob_unref(entries[i].payload);
     group->applied_index += taken;
     host->metrics->entries_applied_count += taken;
+    group->apply_stalled = taken < count;
     if (taken < count) {
         COVER(APPLY_STALLED);
         group->apply_retry_ns = host->now_ns + HOST_STALL_RETRY_NS;

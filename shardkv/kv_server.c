@@ -605,6 +605,24 @@ const char *kv_server_fatal(const struct kv_server *server)
 /* --- Reports -----------------------------------------------------------------------------------
  */
 
+size_t kv_server_applied(const struct kv_server *server, struct kv_applied *out_applied, size_t max)
+{
+    size_t count = 0;
+    const struct kv_group *group;
+    for (group = server->groups; group; group = group->hh.next, count++) {
+        if (count >= max)
+            continue;
+        out_applied[count] = (struct kv_applied){
+            .group = group->id,
+            .replica = group->replica,
+            .index = group->meta.applied_index,
+            .term = group->meta.applied_term,
+            .chain_hash = group->meta.chain_hash,
+        };
+    }
+    return count;
+}
+
 bool kv_server_owns_group(const struct kv_server *server, group_id_t group)
 {
     return server_find(server, group) != NULL;

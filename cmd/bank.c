@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "client/ostraka.h"
+#include "cmd/history_recorder.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -50,6 +51,8 @@ struct bank_client {
     uint32_t accounts[2]; /* from, to */
     uint32_t groups[2];   /* indexes in bank->groups */
     struct account values[2];
+    uint64_t amount;
+    bool is_invoked; /* in the history, and not completed there */
     struct bank_read reads[2];
     uint32_t reads_under_way_count;
     int read_status; /* of the first read that failed */
@@ -177,8 +180,9 @@ int bank_load(struct ost_client *client, const struct bank_options *options, uin
     return OST_OK;
 }
 
+/* `out_accounts`: as many as the options say. */
 static int audit_rows(const struct ost_rows *rows, const struct bank_options *options,
-                      struct bank_audit *out_audit, char *out_why)
+                      struct bank_audit *out_audit, struct account *out_accounts, char *out_why)
 {
     *out_audit = (struct bank_audit){0};
     for (size_t i = 0; i < rows->rows_count; i++) {
@@ -186,7 +190,7 @@ static int audit_rows(const struct ost_rows *rows, const struct bank_options *op
         char key[BANK_KEY_BYTES];
         struct account account;
         bank_key((uint32_t)i, key);
-        if (row->key.bytes_count != strlen(key) ||
+        if (i >= options->accounts_count || row->key.bytes_count != strlen(key) ||
             memcmp(row->key.data, key, row->key.bytes_count) != 0) {
             snprintf(out_why, BANK_WHY_BYTES, "account %s is missing or out of order", key);
             return OST_CORRUPT;
@@ -195,6 +199,7 @@ static int audit_rows(const struct ost_rows *rows, const struct bank_options *op
             snprintf(out_why, BANK_WHY_BYTES, "account %s has a value that no transfer wrote", key);
             return OST_CORRUPT;
         }
+        out_accounts[i] = account;
         out_audit->balances_sum += account.balance;
         out_audit->transfers_sum += account.transfers_count;
         out_audit->accounts_count++;
@@ -207,8 +212,36 @@ static int audit_rows(const struct ost_rows *rows, const struct bank_options *op
     return OST_OK;
 }
 
-int bank_audit(struct ost_client *client, const struct bank_options *options, uint32_t timeout_ms,
-               struct bank_audit *out_audit, char *out_why)
+/* One audit is two reads of the history, by two processes of their own: balances, and counters. */
+static void audit_record(const struct bank_options *options, enum history_type type,
+                         const struct account *accounts)
+{
+    if (!options->history)
+        return;
+    bool is_ok = type == HISTORY_OK;
+    struct history_op *ops = memory_alloc_zeroed(options->accounts_count, sizeof *ops);
+    for (int read = 0; read < 2; read++) {
+        for (uint32_t i = 0; is_ok && i < options->accounts_count; i++)
+            ops[i] = (struct history_op){
+                .action = HISTORY_OP_READ,
+                .found = HISTORY_NUMBER,
+                .key = i,
+                .value = (int64_t)(read == 0 ? accounts[i].balance : accounts[i].transfers_count),
+            };
+        struct history_event event = {
+            .type = type,
+            .function = read == 0 ? HISTORY_READ : HISTORY_COUNTERS,
+            .process = (uint64_t)options->clients_count + (uint64_t)read,
+            .ops = is_ok ? ops : NULL,
+            .ops_count = is_ok ? options->accounts_count : 0,
+        };
+        history_recorder_add(options->history, &event);
+    }
+    free(ops);
+}
+
+static int audit(struct ost_client *client, const struct bank_options *options, uint32_t timeout_ms,
+                 struct bank_audit *out_audit, struct account *out_accounts, char *out_why)
 {
     uint64_t deadline_ns = bank_now_ns() + (uint64_t)timeout_ms * 1000000u;
     char start[BANK_KEY_BYTES], end[BANK_KEY_BYTES];
@@ -219,7 +252,7 @@ int bank_audit(struct ost_client *client, const struct bank_options *options, ui
         int status =
             ost_scan(client, ost_string(start), ost_string(end), SCAN_ROWS_ALL, false, &rows);
         if (status == OST_OK) {
-            status = audit_rows(&rows, options, out_audit, out_why);
+            status = audit_rows(&rows, options, out_audit, out_accounts, out_why);
             ost_rows_free(&rows);
             return status;
         }
@@ -230,6 +263,17 @@ int bank_audit(struct ost_client *client, const struct bank_options *options, ui
         }
         sleep_ms(10);
     }
+}
+
+int bank_audit(struct ost_client *client, const struct bank_options *options, uint32_t timeout_ms,
+               struct bank_audit *out_audit, char *out_why)
+{
+    struct account *accounts = memory_alloc_zeroed(options->accounts_count, sizeof *accounts);
+    audit_record(options, HISTORY_INVOKE, NULL);
+    int status = audit(client, options, timeout_ms, out_audit, accounts, out_why);
+    audit_record(options, status == OST_OK ? HISTORY_OK : HISTORY_FAIL, accounts);
+    free(accounts);
+    return status;
 }
 
 int bank_verdict(const struct bank_audit *before, const struct bank_audit *after,
@@ -378,6 +422,25 @@ int bank_error(struct bank *bank, char *out_why)
  *   any step, any other code      -> the client stops and the bank has an error
  */
 
+/* NULL error: none. */
+static void client_record(struct bank_client *client, enum history_type type, const char *error)
+{
+    bool is_invoke = type == HISTORY_INVOKE;
+    if (!is_invoke && !client->is_invoked)
+        return;
+    client->is_invoked = is_invoke;
+    struct history_event event = {
+        .type = type,
+        .function = HISTORY_TRANSFER,
+        .process = (uint64_t)(client - client->bank->clients),
+        .from = client->accounts[0],
+        .to = client->accounts[1],
+        .amount = (int64_t)client->amount,
+        .error = error,
+    };
+    history_recorder_add(client->bank->options.history, &event);
+}
+
 static void client_begin(struct bank_client *client);
 static void client_read(struct bank_client *client);
 static void client_commit(struct bank_client *client);
@@ -386,6 +449,7 @@ static void client_commit(struct bank_client *client);
 static void client_end(struct bank_client *client)
 {
     struct bank *bank = client->bank;
+    client_record(client, HISTORY_INFO, "the outcome was not learnt");
     ost_txn_free(client->txn);
     client->txn = NULL;
     pthread_mutex_lock(&bank->mutex);
@@ -483,6 +547,7 @@ static void client_step_failed(struct bank_client *client, int status, const cha
         return;
     }
     client->outcome_unknown = false;
+    client_record(client, HISTORY_FAIL, ost_status_name(status));
     note_abort(client->bank, status);
     status = ost_txn_restart(client->txn);
     if (status != OST_OK)
@@ -499,6 +564,7 @@ static void client_committed(void *context, const struct ost_result *result)
         return;
     }
     client->outcome_unknown = false;
+    client_record(client, HISTORY_OK, NULL);
     note_acknowledged(client);
     ost_txn_free(client->txn);
     client->txn = NULL;
@@ -520,6 +586,7 @@ static void client_write(struct bank_client *client)
         uint64_t limit = from->balance < AMOUNT_MAX ? from->balance : AMOUNT_MAX;
         amount = 1 + random_below(&client->random, limit);
     }
+    client->amount = amount;
     from->balance -= amount;
     to->balance += amount;
     from->transfers_count++;
@@ -534,6 +601,7 @@ static void client_write(struct bank_client *client)
             return;
         }
     }
+    client_record(client, HISTORY_INVOKE, NULL);
     client_commit(client);
 }
 

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct history_recorder;
 struct ost_client;
 struct bank;
 
@@ -32,6 +33,9 @@ struct bank_options {
     uint32_t cross_percent;   /* 80: transfers between accounts of different groups */
     uint64_t balance_initial; /* 1000, in each account */
     uint64_t seed;            /* 1: what the clients draw */
+    /* Transfers and audits are recorded (history.h); borrowed; NULL: not. A transfer is invoked
+     * when its commit is sent, as only then its amount is known, and nothing happens before. */
+    struct history_recorder *history;
 };
 
 void bank_options_default(struct bank_options *out_options);

@@ -15,6 +15,8 @@ static const struct command commands[] = {
     {"scan", "[START [END]]", "print keys and values of an interval, in key order", command_scan},
     {"txn", "", "run one transaction: commands line by line from standard input", command_txn},
     {"status", "", "who leads what, and how the stores are", command_status},
+    {"workload", "NAME", "run transactions and record what they saw, for ostraka-check",
+     command_workload},
     {"bank", "", "move money between accounts and check that none is lost", command_bank},
 };
 #define COMMANDS_COUNT (sizeof commands / sizeof commands[0])

@@ -1,6 +1,7 @@
 /* ostraka_bank.c: the bank (bank.h) against a running cluster. */
 #include "cmd/arguments.h"
 #include "cmd/bank.h"
+#include "cmd/history_recorder.h"
 #include "cmd/ostraka_command.h"
 
 #include <cjson/cJSON.h>
@@ -11,12 +12,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SETTLE_MS 60000u
+#define SETTLE_MS  60000u
+#define BETWEEN_MS 2000u
 
 struct bank_arguments {
     struct bank_options bank;
     uint32_t seconds;
     bool keep_accounts;
+    const char *history_path;
 };
 
 static volatile sig_atomic_t interrupted;
@@ -53,6 +56,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case 'k':
         arguments->keep_accounts = true;
         return 0;
+    case 'o':
+        arguments->history_path = text;
+        return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s': there are no arguments, only flags", text);
         return 0;
@@ -77,14 +83,26 @@ static void print_second(struct bank *bank, uint32_t second)
     fflush(stdout);
 }
 
-static void run_seconds(struct bank *bank, uint32_t seconds, bool quiet)
+/* A read of all accounts amid the transfers, for the history. One that fails says so there. */
+static void audit_between(struct ost_client *client, const struct bank_options *options)
 {
+    struct bank_audit audit;
+    char why[BANK_WHY_BYTES];
+    if (options->history)
+        (void)bank_audit(client, options, BETWEEN_MS, &audit, why);
+}
+
+static void run_seconds(struct bank *bank, struct ost_client *client,
+                        const struct bank_arguments *arguments, bool quiet)
+{
+    uint32_t seconds = arguments->seconds;
     char why[BANK_WHY_BYTES];
     for (uint32_t second = 1; second <= seconds && !interrupted; second++) {
         struct timespec one_second = {.tv_sec = 1};
         nanosleep(&one_second, NULL); /* ends early at Ctrl-C */
         if (!quiet)
             print_second(bank, second);
+        audit_between(client, &arguments->bank);
         if (bank_error(bank, why) != OST_OK)
             return;
     }
@@ -136,7 +154,7 @@ static int run(const struct command_environment *environment, struct ost_client 
     if (status != OST_OK)
         return command_failed(environment, "bank", status, why);
 
-    run_seconds(bank, arguments->seconds, environment->json);
+    run_seconds(bank, client, arguments, environment->json);
     int error = bank_error(bank, why);
     status = bank_stop(bank, SETTLE_MS, why);
     bank_read_statistics(bank, false, &statistics);
@@ -159,6 +177,8 @@ int command_bank(const struct command_environment *environment, int argc, char *
         {"seconds", 's', "N", 0, "how long (default: 10)", 0},
         {"cross", 'x', "PERCENT", 0, "transfers that cross groups (default: 80)", 0},
         {"keep-accounts", 'k', NULL, 0, "go on with the accounts that are there", 0},
+        {"history", 'o', "FILE", 0,
+         "record what every client saw, and all accounts each second, for ostraka-check", 0},
         {0}};
     static const struct argp argp = {
         .options = options,
@@ -178,7 +198,15 @@ int command_bank(const struct command_environment *environment, int argc, char *
     struct ost_client *client = command_connect(environment);
     if (!client)
         return EXIT_FAILURE;
-    int exit_status = run(environment, client, &arguments);
+    char why[HISTORY_WHY_BYTES] = "";
+    int status = OST_OK;
+    int exit_status = EXIT_FAILURE;
+    if (arguments.history_path)
+        status = history_recorder_open(arguments.history_path, &arguments.bank.history, why);
+    if (status == OST_OK) {
+        exit_status = run(environment, client, &arguments);
+        status = history_recorder_close(arguments.bank.history, why);
+    }
     ost_close(client);
-    return exit_status;
+    return status == OST_OK ? exit_status : command_failed(environment, "bank", status, why);
 }

@@ -163,11 +163,9 @@ Test(register_check, reads_of_what_was_never_there)
 Test(register_check, what_is_given_up_is_not_passed)
 {
     struct check_result result = judge_with("0 invoke txn [['w',1,1]]\n"
-                                            "1 invoke txn [['w',1,2]]\n"
                                             "0 ok txn [['w',1,1]]\n"
-                                            "1 ok txn [['w',1,2]]\n"
-                                            "1 invoke txn [['r',1,null]]\n"
-                                            "1 ok txn [['r',1,1]]",
+                                            "0 invoke txn [['cas',1,[1,2]]]\n"
+                                            "0 ok txn [['cas',1,[1,2]]]",
                                             1);
     cr_assert_eq(result.verdict, CHECK_UNDECIDED);
     cr_assert_str_eq(result.name, "step-limit");

@@ -478,7 +478,7 @@ static void hot_record(struct hot *hot, uint32_t client, enum history_type type)
     cr_assert_eq(history_append(hot->history, &event, why), OST_OK, "%s", why);
 }
 
-static void hot_step(struct hot *hot, bool stale)
+static void hot_step(struct hot *hot, uint32_t cas_percent, bool stale)
 {
     uint32_t client = (uint32_t)random_below(&hot->random, HOT_CLIENTS_COUNT);
     struct history_op *op = &hot->ops[client];
@@ -488,35 +488,43 @@ static void hot_step(struct hot *hot, bool stale)
             op->action = HISTORY_OP_WRITE;
             op->value = hot->value_next++;
         }
+        if (random_below(&hot->random, 100) < cas_percent && hot->register_now.found) {
+            op->action = HISTORY_OP_CAS;
+            op->expected = hot->register_now.value;
+            op->value = hot->value_next++;
+        }
         hot_record(hot, client, HISTORY_INVOKE);
         hot->phases[client] = PHASE_INVOKED;
         return;
     }
     bool lost = random_below(&hot->random, 20) == 0;
+    bool refused = false;
     if (hot->phases[client] == PHASE_INVOKED && (!lost || random_below(&hot->random, 2))) {
-        if (op->action == HISTORY_OP_WRITE)
+        refused = op->action == HISTORY_OP_CAS && op->expected != hot->register_now.value;
+        if (op->action != HISTORY_OP_READ && !refused)
             hot->register_now = (struct history_op){.found = HISTORY_NUMBER, .value = op->value};
-        else if (!stale)
+        else if (op->action == HISTORY_OP_READ && !stale)
             *op = hot->register_now;
         hot->phases[client] = PHASE_DONE;
     }
-    if (!lost && hot->phases[client] == PHASE_DONE && random_below(&hot->random, 2))
+    if (!lost && !refused && random_below(&hot->random, 2))
         return;
-    hot_record(hot, client, lost ? HISTORY_INFO : HISTORY_OK);
+    hot_record(hot, client, lost ? HISTORY_INFO : refused ? HISTORY_FAIL : HISTORY_OK);
     if (lost)
         hot->processes[client] = hot->process_next++;
     hot->phases[client] = PHASE_IDLE;
 }
 
-static struct check_result judge_hot(uint64_t seed, uint32_t steps_count, bool stale)
+static struct check_result judge_hot(uint64_t seed, uint32_t cas_percent, bool stale)
 {
+    const uint32_t steps_count = 5000;
     struct hot hot = {.history = history_new(), .value_next = 1};
     struct check_result result;
     random_init(&hot.random, seed);
     for (uint32_t i = 0; i < HOT_CLIENTS_COUNT; i++)
         hot.processes[i] = hot.process_next++;
     for (uint32_t step = 0; step < steps_count; step++)
-        hot_step(&hot, stale && step == steps_count / 2);
+        hot_step(&hot, cas_percent, stale && step == steps_count / 2);
     register_check(hot.history, NULL, &result);
     history_free(hot.history);
     return result;
@@ -526,12 +534,13 @@ Test(check_random, a_hot_register_with_many_unknown_outcomes)
 {
     uint32_t violations_count = 0;
     for (uint64_t seed = 1; seed <= 20; seed++) {
-        struct check_result result = judge_hot(seed, 5000, false);
+        uint32_t cas_percent = seed % 2 ? 0 : 40;
+        struct check_result result = judge_hot(seed, cas_percent, false);
         cr_assert_eq(result.verdict, CHECK_OK, "seed %lu: %s: %s", seed, result.names,
                      result.explanation);
         cr_assert_gt(result.unknown_count, 50);
         /* One read in the middle that shows nothing, where that is not what is there. */
-        violations_count += judge_hot(seed, 5000, true).verdict == CHECK_VIOLATION;
+        violations_count += judge_hot(seed, cas_percent, true).verdict == CHECK_VIOLATION;
     }
     cr_assert_gt(violations_count, 2);
 }

@@ -13,9 +13,19 @@
 #define CANDIDATES_SHOWN 6u
 #define EVENT_TEXT_BYTES 160
 
+#define VALUE_NOTHING 0u
+
 struct register_state {
     int64_t value;
+    uint32_t id; /* of the value; VALUE_NOTHING at first */
     bool present;
+};
+
+/* Who still needs a value, of the operations that are not done. */
+struct value_needs {
+    uint32_t observers_count; /* of known outcome */
+    uint32_t maybe_count;     /* of unknown outcome */
+    uint32_t writers_count;   /* of both */
 };
 
 /* What one transaction did to the key. */
@@ -27,10 +37,9 @@ struct register_op {
     uint64_t end;  /* UINT64_MAX: unknown outcome */
     bool known;    /* what it read, and that it took effect */
     bool read_only;
-    bool observes; /* what it may do depends on the state it finds */
-    bool done;     /* in the order built so far */
-    uint32_t next; /* of the same list: known or unknown */
-    uint32_t previous;
+    uint32_t observed_id; /* the value that it must find, NONE: any */
+    uint32_t left_id;     /* the value that it leaves, NONE: as it was */
+    bool done;            /* in the order built so far */
 };
 
 /* Known operations by call and by end, as one list in the order of time: 2 i is the call of the
@@ -42,6 +51,7 @@ struct event_link {
 
 struct value_record {
     int64_t value;
+    uint32_t id;
     bool written; /* by an operation that did not fail */
     bool read;    /* or it may be: what an unknown write left behind matters */
     uint32_t failed_operation;
@@ -77,8 +87,9 @@ struct search {
     uint32_t known_count;
     uint32_t ops_count;
     struct event_link *links; /* 2 known_count, and the head */
-    uint32_t unknown_first;
     struct register_state state;
+    struct value_needs *needs; /* by value */
+    uint32_t *ready_counts;    /* scratch, by value: reads of it that may be next */
     struct frame *frames;
     uint32_t frames_count;
     uint32_t known_done_count;
@@ -93,6 +104,7 @@ struct search {
     uint32_t best_count;
     struct register_state best_state;
     uint32_t best_blocked;
+    uint32_t best_observer; /* still has to find the value that is there; NONE */
     uint32_t best_candidates[CANDIDATES_SHOWN];
     uint32_t best_candidates_count;
     bool has_best;
@@ -117,7 +129,8 @@ static bool op_apply(const struct register_op *op, struct register_state *state)
             state->value = step->value;
             break;
         case HISTORY_OP_WRITE:
-            *state = (struct register_state){.value = step->value, .present = true};
+            state->value = step->value;
+            state->present = true;
             break;
         case HISTORY_OP_APPEND:
             break;
@@ -127,6 +140,8 @@ static bool op_apply(const struct register_op *op, struct register_state *state)
             return false;
         }
     }
+    if (op->left_id != NONE)
+        state->id = op->left_id;
     return true;
 }
 
@@ -177,9 +192,6 @@ static void collect_op(struct checker *checker, uint32_t index, const struct his
         ops[op.ops_count++] = event->ops[i];
         op.read_only = op.read_only && event->ops[i].action == HISTORY_OP_READ;
     }
-    op.observes = ops[0].action == HISTORY_OP_CAS || (ops[0].action == HISTORY_OP_READ && op.known);
-    for (uint32_t i = 0; i < op.ops_count && !op.known && !op.observes; i++)
-        op.observes = ops[i].action == HISTORY_OP_CAS;
     if (key->ops_count == key->ops_capacity) {
         key->ops_capacity = key->ops_capacity ? 2 * key->ops_capacity : 16;
         key->ops = memory_realloc(key->ops, key->ops_capacity * sizeof *key->ops);
@@ -225,6 +237,7 @@ static struct value_record *value_find(struct value_record **values, struct aren
         return found;
     found = arena_alloc_zeroed(arena, sizeof *found);
     found->value = value;
+    found->id = VALUE_NOTHING + 1 + HASH_COUNT(*values);
     found->failed_operation = NONE;
     HASH_ADD(hh, *values, value, sizeof found->value, found);
     return found;
@@ -358,6 +371,18 @@ static bool is_known(const struct search *search, uint32_t op)
     return op < search->known_count;
 }
 
+/* Counts the operation in among those that are not done, or out. */
+static void needs_count(struct search *search, const struct register_op *op, bool in)
+{
+    uint32_t change = in ? 1 : UINT32_MAX; /* minus one */
+    if (op->observed_id != NONE && op->known)
+        search->needs[op->observed_id].observers_count += change;
+    if (op->observed_id != NONE && !op->known)
+        search->needs[op->observed_id].maybe_count += change;
+    if (op->left_id != NONE)
+        search->needs[op->left_id].writers_count += change;
+}
+
 /* Puts the operation next into the order. */
 static void search_push(struct search *search, uint32_t op, const struct register_state *state,
                         bool forced)
@@ -366,6 +391,7 @@ static void search_push(struct search *search, uint32_t op, const struct registe
         .op = op, .forced = forced, .highest = search->highest, .state = search->state};
     search->state = *state;
     search->ops[op].done = true;
+    needs_count(search, &search->ops[op], false);
     search->done_words[op / 64] |= UINT64_C(1) << op % 64;
     if (!is_known(search, op))
         return;
@@ -383,6 +409,7 @@ static uint32_t search_pop(struct search *search)
     search->state = frame->state;
     search->highest = frame->highest;
     search->ops[op].done = false;
+    needs_count(search, &search->ops[op], true);
     search->done_words[op / 64] &= ~(UINT64_C(1) << op % 64);
     if (is_known(search, op)) {
         link_restore(search, 2 * op + 1);
@@ -436,9 +463,8 @@ static bool search_is_new(struct search *search)
 }
 
 /* A read that agrees with the state changes nothing: taking it at once is never wrong. */
-static bool search_take_reads(struct search *search)
+static void search_take_reads(struct search *search)
 {
-    bool took = false;
     uint32_t link = search->links[head_of(search)].next;
     while (link != head_of(search) && link % 2 == 0) {
         uint32_t op = link / 2;
@@ -447,17 +473,87 @@ static bool search_take_reads(struct search *search)
         if (!search->ops[op].read_only || !op_apply(&search->ops[op], &state))
             continue;
         search_push(search, op, &state, true);
-        took = true;
         link = search->links[head_of(search)].next;
     }
-    return took;
+}
+
+/* All who need the value that this operation writes are reads that may be next as well, and it
+ * alone writes it: then it and they may be taken together, where nobody needs what was there
+ * before. In any order that explains all, they can be moved to here. (The backward zones of Gibbons
+ * and Korach, 1997.) */
+static bool write_is_free(const struct search *search, const struct register_op *op)
+{
+    if (op->done || op->left_id == NONE || op->observed_id != NONE)
+        return false;
+    const struct value_needs *needs = &search->needs[op->left_id];
+    if (needs->observers_count == 0 && needs->maybe_count == 0)
+        return op->known;
+    return needs->writers_count == 1 && needs->maybe_count == 0 &&
+           needs->observers_count == search->ready_counts[op->left_id];
+}
+
+static uint32_t search_find_free_write(struct search *search)
+{
+    const uint32_t head = head_of(search);
+    uint32_t found = NONE;
+    uint32_t link;
+    for (link = search->links[head].next; link % 2 == 0 && link != head;
+         link = search->links[link].next)
+        if (search->ops[link / 2].read_only && search->ops[link / 2].observed_id != NONE)
+            search->ready_counts[search->ops[link / 2].observed_id]++;
+    uint64_t first_end = link == head ? UINT64_MAX : search->ops[link / 2].end;
+    for (link = search->links[head].next; link % 2 == 0 && link != head && found == NONE;
+         link = search->links[link].next)
+        if (write_is_free(search, &search->ops[link / 2]))
+            found = link / 2;
+    for (uint32_t i = search->known_count;
+         i < search->ops_count && found == NONE && search->ops[i].call < first_end; i++)
+        if (write_is_free(search, &search->ops[i]))
+            found = i;
+    for (link = search->links[head].next; link % 2 == 0 && link != head;
+         link = search->links[link].next)
+        if (search->ops[link / 2].observed_id != NONE)
+            search->ready_counts[search->ops[link / 2].observed_id] = 0;
+    return found;
+}
+
+/* Takes all that needs no choice. */
+static void search_settle(struct search *search)
+{
+    search_take_reads(search);
+    while (search->known_done_count < search->known_count && !needs_observer(search)) {
+        const struct value_needs *needs = &search->needs[search->state.id];
+        if (needs->observers_count > 0 || needs->maybe_count > 0)
+            return;
+        uint32_t op = search_find_free_write(search);
+        if (op == NONE)
+            return;
+        struct register_state state = search->state;
+        bool applies = op_apply(&search->ops[op], &state);
+        if (!applies)
+            return; /* it contradicts itself */
+        search_push(search, op, &state, true);
+        search_take_reads(search);
+    }
+}
+
+/* Would the operation overwrite a value that someone still must find, and that nobody else will
+ * write again? */
+static bool destroys_needed(const struct search *search, const struct register_op *op)
+{
+    const struct value_needs *needs = &search->needs[search->state.id];
+    if (op->left_id == NONE || op->left_id == search->state.id || needs->writers_count > 0)
+        return false;
+    return needs->observers_count > (op->known && op->observed_id == search->state.id ? 1u : 0u);
 }
 
 /* Tries the operation as the next one. */
 static bool search_try(struct search *search, uint32_t op)
 {
     struct register_state state = search->state;
-    if (needs_observer(search) && !search->ops[op].observes)
+    if (needs_observer(search) && search->ops[op].observed_id == NONE)
+        return false;
+    if (destroys_needed(search, &search->ops[op]))
         return false;
     if (!op_apply(&search->ops[op], &state))
         return false;
@@ -487,6 +583,10 @@ static void search_note_best(struct search *search)
     search->best_state = search->state;
     search->best_blocked = search_blocked(search);
     search->best_candidates_count = 0;
+    search->best_observer = NONE;
+    for (uint32_t i = 0; i < search->known_count && search->best_observer == NONE; i++)
+        if (!search->ops[i].done && search->ops[i].observed_id == search->state.id)
+            search->best_observer = i;
     uint32_t link = search->links[head_of(search)].next;
     for (; link % 2 == 0 && link != head_of(search); link = search->links[link].next)
         if (link / 2 != search->best_blocked && search->best_candidates_count < CANDIDATES_SHOWN)
@@ -530,12 +630,12 @@ static uint32_t search_back(struct search *search)
 static enum check_verdict search_run(struct search *search)
 {
     uint32_t after = NONE;
-    (void)search_take_reads(search);
+    search_settle(search);
     while (search->known_done_count < search->known_count) {
         if (search->steps_left == 0)
             return CHECK_UNDECIDED;
         if (search_advance(search, after)) {
-            (void)search_take_reads(search);
+            search_settle(search);
             after = NONE;
             continue;
         }
@@ -562,6 +662,10 @@ static void report(struct checker *checker, const struct search *search)
     char text[EVENT_TEXT_BYTES];
     char state[32];
     size_t used = 0;
+    if (search->best_observer != NONE && search->best_observer != search->best_blocked)
+        used += (size_t)snprintf(
+            candidates, sizeof candidates, "\n  that value is still to be found by %s",
+            event_text(search->history, search->ops[search->best_observer].operation, text));
     for (uint32_t i = 0; i < search->best_candidates_count; i++)
         used += (size_t)snprintf(
             candidates + used, sizeof candidates - used, "\n  overlaps %s",
@@ -575,6 +679,27 @@ static void report(struct checker *checker, const struct search *search)
         search->key->key, search->best_count, search->known_count,
         state_text(&search->best_state, state), blocked->call, blocked->end,
         event_text(search->history, blocked->operation, text), candidates);
+}
+
+/* Which value it must find, and which it leaves. What an unknown operation read nobody knows; its
+ * cas must have matched if it did anything. */
+static void op_number(struct checker *checker, struct value_record **values, struct register_op *op)
+{
+    op->observed_id = op->left_id = NONE;
+    for (uint32_t i = 0; i < op->ops_count; i++) {
+        const struct history_op *step = &op->ops[i];
+        bool first = op->left_id == NONE && op->observed_id == NONE;
+        if (step->action != HISTORY_OP_READ)
+            op->left_id = value_find(values, &checker->arena, step->value)->id;
+        if (!first)
+            continue;
+        if (step->action == HISTORY_OP_CAS)
+            op->observed_id = value_find(values, &checker->arena, step->expected)->id;
+        else if (step->action == HISTORY_OP_READ && op->known)
+            op->observed_id = step->found == HISTORY_NOTHING
+                                  ? VALUE_NOTHING
+                                  : value_find(values, &checker->arena, step->value)->id;
+    }
 }
 
 /* Known operations first, then unknown ones that matter; both stay in the order of their calls. */
@@ -591,6 +716,30 @@ static void search_load(struct search *search, struct checker *checker, const st
         if (!op->known && !has_failed(checker, op) && matters(checker, values, op))
             search->ops[search->ops_count++] = *op;
     }
+    for (uint32_t i = 0; i < search->ops_count; i++)
+        op_number(checker, values, &search->ops[i]);
+    size_t ids_count = (size_t)HASH_COUNT(*values) + 1;
+    search->needs = memory_alloc_zeroed(ids_count, sizeof *search->needs);
+    search->ready_counts = memory_alloc_zeroed(ids_count, sizeof *search->ready_counts);
+    for (uint32_t i = 0; i < search->ops_count; i++)
+        needs_count(search, &search->ops[i], true);
+    arena_init(&search->arena);
+    search->links = memory_alloc((2 * (size_t)search->known_count + 1) * sizeof *search->links);
+    search->frames = memory_alloc(((size_t)search->ops_count + 1) * sizeof *search->frames);
+    search->done_words = memory_alloc_zeroed(search->ops_count / 64 + 1, sizeof(uint64_t));
+    links_init(search);
+}
+
+static void search_unload(struct search *search)
+{
+    HASH_CLEAR(hh, search->configurations);
+    arena_fini(&search->arena);
+    free(search->done_words);
+    free(search->frames);
+    free(search->links);
+    free(search->ready_counts);
+    free(search->needs);
+    free(search->ops);
 }
 
 static void judge_key(struct checker *checker, const struct key_ops *key)
@@ -600,17 +749,11 @@ static void judge_key(struct checker *checker, const struct key_ops *key)
         .history = checker->history, .key = key, .steps_left = checker->steps_max};
     values_collect(checker, key, &values);
     bool good = judge_values(checker, key, &values);
-    search_load(&search, checker, key, &values);
+    if (good)
+        search_load(&search, checker, key, &values);
     HASH_CLEAR(hh, values);
-    if (!good) {
-        free(search.ops);
+    if (!good)
         return;
-    }
-    arena_init(&search.arena);
-    search.links = memory_alloc((2 * (size_t)search.known_count + 1) * sizeof *search.links);
-    search.frames = memory_alloc(((size_t)search.ops_count + 1) * sizeof *search.frames);
-    search.done_words = memory_alloc_zeroed(search.ops_count / 64 + 1, sizeof(uint64_t));
-    links_init(&search);
     switch (search_run(&search)) {
     case CHECK_OK:
         break;
@@ -625,12 +768,7 @@ static void judge_key(struct checker *checker, const struct key_ops *key)
                                search.ops_count - search.known_count);
         break;
     }
-    HASH_CLEAR(hh, search.configurations);
-    arena_fini(&search.arena);
-    free(search.done_words);
-    free(search.frames);
-    free(search.links);
-    free(search.ops);
+    search_unload(&search);
 }
 
 void register_check(const struct history *history, const struct register_check_options *options,

@@ -4,8 +4,10 @@
  * set, and sequences of these. A strictly serializable history passes; so does one whose
  * transactions are torn between keys, which is for serializability_check.
  *
- * Wing and Gong (1993) with the memoised configurations of Lowe (2017) and Porcupine's undo list.
- * An operation whose outcome is unknown may take effect at any time after its invocation, or never.
+ * Wing and Gong (1993) with the memoised configurations of Lowe (2017), and with what values that
+ * are written only once allow (Gibbons and Korach, 1997): none is overwritten while someone must
+ * still find it, and a write whose readers may all be next needs no choice. An operation whose
+ * outcome is unknown may take effect at any time after its invocation, or never.
  *
  * Anomalies: "garbage-read" (a value that nobody wrote), "aborted-read" (only a failed operation
  * wrote it), "nonlinearizable"; undecided: "step-limit".

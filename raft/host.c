@@ -550,6 +550,29 @@ int raft_host_propose(struct raft_host *host, group_id_t id, enum raft_entry_typ
     return OST_OK;
 }
 
+int raft_host_configure(struct raft_host *host, group_id_t id,
+                        const struct raft_configuration *target, nanoseconds_t now_ns)
+{
+    host_set_now(host, now_ns);
+    struct host_group *group = host_group_find(host, id);
+    if (!group)
+        return OST_NOT_FOUND;
+    struct raft_event event = {.type = RAFT_EV_CONFIGURATION_PROPOSED, .now_ns = host->now_ns};
+    event.configure.target = target;
+    event.configure.heard_timestamp = host->heard;
+    return host_step(host, group, &event);
+}
+
+bool raft_host_configuration_is_settled(const struct raft_host *host, group_id_t id)
+{
+    const struct host_group *group = host_group_find(host, id);
+    if (!group || raft_configuration_is_joint(raft_get_configuration(group->raft)))
+        return false;
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    return raft_configuration_index(group->raft) <= status.commit_index;
+}
+
 int raft_host_read(struct raft_host *host, group_id_t id, nanoseconds_t now_ns,
                    uint64_t *out_read_id)
 {

@@ -197,7 +197,11 @@ static bool raft_configuration_has_caught_up(struct raft *raft,
         if (member->voter_old || !member->voter_new)
             continue;
         const struct raft_progress *progress = raft_replicate_progress(raft, member->replica);
-        if (!progress || !raft_progress_is_live(raft, progress) ||
+        /* It holds the entry that makes it a learner: so it has a configuration, and votes when it
+         * is asked (raft_may_vote). That says also that this leader has ever heard it. */
+        if (!progress || progress->match_index == 0 ||
+            progress->match_index < raft_configuration_index(raft) ||
+            !raft_progress_is_live(raft, progress) ||
             raft_log_last_index(&raft->log) - progress->match_index >
                 raft->options.learner_lag_entries_max)
             return false;

@@ -192,10 +192,10 @@ void raft_election_persisted(struct raft *raft)
     raft_vote_count(raft);
 }
 
-/* Has it any say? One that was added and has heard nothing yet has no configuration. No
- * configuration can count its vote: to be given one it had to have the log. So whoever asks means
+/* Has it any say? One that was added has no configuration at first, and none can count its vote: it
+ * is given one only once it holds, durably, the entry that makes it a learner. So who asks means
  * one that had its number and lost its disk (R6). A learner does vote when asked: the candidate may
- * know already that it was given a vote. */
+ * know already that it was given a vote, and without it nobody might win. */
 static bool raft_may_vote(const struct raft *raft)
 {
     return raft_get_configuration(raft)->members_count != 0;

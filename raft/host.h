@@ -94,8 +94,9 @@ OST_MUST_CHECK int raft_host_group_add(struct raft_host *host, group_id_t group,
 
 /* Destroys the replica with this number: one that was added, or one that is damaged, or one that
  * the log knows nothing of. From now on nothing answers for it; its log is forgotten durably, and
- * its number never comes back here. One that was added hears of it by its `destroyed`, in a later
- * turn. OST_NOT_FOUND: another replica of the group is here. OST_OK again for one that is gone. */
+ * its number never comes back here. One that was added hears of it by its `destroyed`, when a turn
+ * ends. OST_NOT_FOUND: another replica of the group is here. OST_OK again for one that is gone. Not
+ * from inside a machine's call. */
 OST_MUST_CHECK int raft_host_group_remove(struct raft_host *host, group_id_t group,
                                           replica_id_t replica, nanoseconds_t now_ns);
 

@@ -102,6 +102,18 @@ static void host_leadership_check(struct raft_host *host, struct host_group *gro
         host_leadership_tell(group, is);
 }
 
+void host_leadership_end(struct raft_host *host, struct host_group *group)
+{
+    const struct raft_leadership was = group->leadership;
+    host_reads_answer(group, false);
+    if (was.role == RAFT_LEADER)
+        log_write(LOG_INFO, "leadership lost", "store=%lu group=%lu term=%lu", host->options.store,
+                  group->group, was.term);
+    if (was.role != RAFT_FOLLOWER || was.leader_store != 0)
+        host_leadership_tell(group,
+                             (struct raft_leadership){.role = RAFT_FOLLOWER, .term = was.term});
+}
+
 /* Entries. */
 
 static void host_apply_slice(struct raft_host *host, struct host_group *group)

@@ -140,10 +140,12 @@ static void toy_leadership_changed(void *machine, const struct raft_leadership *
     toy->leadership = *leadership;
 }
 
-static void toy_read_ready(void *machine, uint64_t read_id, int status)
+static void toy_read_ready(void *machine, uint64_t read_id, int status,
+                           nanoseconds_t valid_until_ns)
 {
     struct toy *toy = machine;
     cr_assert_not(toy->in_read_call);
+    cr_assert_eq(valid_until_ns, NS_NEVER);
     for (size_t i = 0; i < toy->reads_count; i++) {
         if (toy->reads[i].read_id != read_id)
             continue;

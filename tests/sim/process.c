@@ -545,3 +545,21 @@ void process_hinder(struct process *process, bool is_stalled, bool is_cold)
     process->is_cold = is_cold;
     store_memory_hinder(process->store, is_stalled, is_cold);
 }
+
+/* When it planned to wake comes at another moment now: a turn too many does no harm. */
+void process_clock_rate(struct process *process, int64_t rate_ppm)
+{
+    sim_clock_set_rate(&process->clock, process->sim->schedule.now_ns, rate_ppm);
+    if (process->state == PROCESS_UP)
+        turn_plan(process, process->sim->schedule.now_ns);
+}
+
+bool process_transfer(struct process *process, group_id_t group)
+{
+    if (process->state != PROCESS_UP)
+        return false;
+    int status =
+        raft_host_transfer(node_raft_host(process->node), group, 0, process_now_ns(process));
+    turn_plan(process, process->sim->schedule.now_ns);
+    return status == OST_OK;
+}

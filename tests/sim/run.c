@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "tests/sim/audit.h"
+#include "tests/sim/faults.h"
 #include "tests/sim/observe.h"
 
 #include <inttypes.h>
@@ -78,6 +79,7 @@ static void sim_init(struct sim *sim, const struct plan *plan, const struct run_
     network_init(&sim->network, &network_options, &sim->schedule, &sim->trace, plan->seed);
     sim->history = history_new();
     sim->observer = observer_new(sim);
+    sim->faults = faults_new(sim);
     sim->audit = memory_alloc_zeroed(1, sizeof *sim->audit);
     sim->stores = memory_alloc_zeroed(plan->stores, sizeof sim->stores[0]);
     for (uint32_t place = 0; place < plan->stores; place++)
@@ -98,6 +100,7 @@ static void sim_fini(struct sim *sim)
     free(sim->clients);
     free(sim->stores);
     free(sim->audit);
+    faults_free(sim->faults);
     observer_free(sim->observer);
     history_free(sim->history);
     network_fini(&sim->network);
@@ -177,13 +180,15 @@ static void run_phases(struct sim *sim)
     for (uint32_t number = 0; number < sim->plan.clients; number++)
         client_process_start(&sim->clients[number]);
     phase_begin(sim, 1);
+    faults_start(sim->faults);
     run_until(sim, sim->schedule.now_ns + sim->plan.run_ms_max * NS_PER_MS, enough_was_done);
 
     phase_begin(sim, 2);
-    network_calm(&sim->network);
+    faults_heal_majority(sim->faults);
     prober->actors_count = 0; /* it writes first */
     client_process_start(prober);
     demand_progress(sim, "no-progress");
+    faults_heal_all(sim->faults);
     sim->is_stopping = true;
     if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, clients_are_idle))
         sim_fail(sim, "client-hangs", "a client's operation never ended");

@@ -6,8 +6,10 @@
  * Counters (how many transfers an account took part in) are bounded in the same way.
  *
  * Anomalies: "wrong-total", "missing-account", "negative-balance", "impossible-balance" (a transfer
- * lost, applied twice, or a stale read), "lost-transfer" and "duplicate-transfer" (by counters).
- * Undecided: "no-total" (nothing says what the total was).
+ * lost, applied twice, or a stale read), "lost-transfer" and "duplicate-transfer" (by counters),
+ * "duplicate-account". Undecided: "no-read" (no read succeeded).
+ *
+ * A transfer from an account to itself changes no balance and counts as two.
  */
 #pragma once
 

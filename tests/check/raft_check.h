@@ -48,7 +48,8 @@ struct raft_check *raft_check_new(void);
 void raft_check_free(struct raft_check *check);
 
 void raft_check_observe(struct raft_check *check, const struct raft_check_observation *observation);
-/* A replica learnt that the entry is committed. In order or not, once or often. */
+/* A replica learnt that the entry is committed. In order or not, once or often. Observe the replica
+ * first: the term it then had says in which term the entry was committed at the latest. */
 void raft_check_committed(struct raft_check *check, group_id_t group_id, replica_id_t replica_id,
                           const struct raft_check_entry *entry);
 /* A replica was elected. `log` looks into its log from `first_index` on, or is NULL: then only the

@@ -167,3 +167,16 @@ uint64_t plan_faults_weight(const struct plan *plan)
             sum += *plan_field_value(&copy, &plan_fields[index]);
     return sum;
 }
+
+bool plan_changes_leaders(const struct plan *plan)
+{
+    return plan->stores > 1 &&
+           plan->fault_crash + plan->fault_power + plan->fault_power_all > plan_faults_weight(plan) / 3;
+}
+
+bool plan_crosses_groups(const struct plan *plan)
+{
+    uint64_t share = plan->weight_bank + (plan->micro_operations_max > 2 ? plan->weight_append : 0);
+    return plan->groups > 1 && plan->ranges_per_kind > 1 && plan->keys >= 8 &&
+           plan->hot_percent < 50 && plan->operations >= 1000 && share > plan->weight_register;
+}

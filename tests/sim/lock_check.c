@@ -76,8 +76,7 @@ static int held_compare(const void *a, const void *b)
 
 static void judge(struct lock_check *check, const struct held *a, const struct held *b)
 {
-    if (txn_id_equal(a->owner, b->owner) ||
-        (a->mode == LOCK_SHARED && b->mode == LOCK_SHARED) ||
+    if (txn_id_equal(a->owner, b->owner) || (a->mode == LOCK_SHARED && b->mode == LOCK_SHARED) ||
         !targets_overlap(&a->target, &b->target))
         return;
     char key[KEY_TEXT_BYTES];

@@ -21,6 +21,7 @@ struct seen {
     raft_term_t term; /* in memory */
     replica_id_t vote;
     uint64_t durable_when; /* the log's unit with which they are durable */
+    bool is_durable;       /* some term was, since the start */
     raft_term_t durable_term;
     replica_id_t durable_vote;
     enum raft_role role;
@@ -118,6 +119,7 @@ static void seen_update_term(struct seen *seen, const struct host_group *group,
         seen->durable_when = group->queued_id;
     }
     if (group->persisted_id >= seen->durable_when) {
+        seen->is_durable = true;
         seen->durable_term = seen->term;
         seen->durable_vote = seen->vote;
     }
@@ -153,11 +155,12 @@ static void group_observe(struct observer *observer, struct process *process,
         return;
     bool was_leader = seen->is_there && seen->role == RAFT_LEADER && seen->term == status.term;
     seen_update_term(seen, group, &status);
+    if (!seen->is_durable)
+        return; /* it stood for election as soon as it was there */
     struct raft_check_observation observation = {
         .group_id = group->group,
         .replica_id = group->replica,
-        .role =
-            seen->durable_term == status.term ? role_of(status.role) : RAFT_CHECK_FOLLOWER,
+        .role = seen->durable_term == status.term ? role_of(status.role) : RAFT_CHECK_FOLLOWER,
         .term = seen->durable_term,
         .vote = seen->durable_vote,
         .commit_index = status.commit_index,
@@ -224,8 +227,7 @@ static void locks_observe(struct observer *observer, struct process *process)
         if (!participant)
             continue;
         char where[48];
-        snprintf(where, sizeof where, "store %" PRIu64 " group %" PRIu64, process->store_id,
-                 group);
+        snprintf(where, sizeof where, "store %" PRIu64 " group %" PRIu64, process->store_id, group);
         lock_check_begin(observer->locks, where);
         participant_each_lock(participant, lock_visited, observer->locks);
         lock_check_end(observer->locks);
@@ -258,8 +260,7 @@ uint64_t observe_locks_left(struct observer *observer, char *text, size_t text_b
                 continue;
             struct participant_counts counts;
             participant_get_counts(participant, &counts);
-            uint64_t left =
-                counts.keys_locked + counts.waiters + counts.entries + counts.prepared;
+            uint64_t left = counts.keys_locked + counts.waiters + counts.entries + counts.prepared;
             sum += left;
             if (left > 0 && at < text_bytes_max)
                 at += (size_t)snprintf(text + at, text_bytes_max - at,
@@ -313,6 +314,9 @@ void observe_end(struct observer *observer)
 void observe_tell(struct observer *observer)
 {
     struct sim *sim = observer->sim;
+    char text[512] = "";
+    observe_locks_left(observer, text, sizeof text);
+    trace_tell(&sim->trace, "locks: %s", text);
     for (uint32_t place = 0; place < sim->plan.stores; place++) {
         struct process *process = &sim->stores[place];
         trace_tell(&sim->trace, "store %u: state %d", place + 1, (int)process->state);

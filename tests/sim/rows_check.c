@@ -70,23 +70,21 @@ static void replica_judge(struct rows_check *check, const struct replica_rows *r
                                "group %" PRIu64 " at index %" PRIu64 ": store %" PRIu64
                                " has %" PRIu64 " versions (hash %016" PRIx64 "), store %" PRIu64
                                " has %" PRIu64 " (hash %016" PRIx64 ")",
-                               rows->group, rows->applied_index, other->store_id,
-                               other->rows_count, other->hash, rows->store_id, rows->rows_count,
-                               rows->hash);
+                               rows->group, rows->applied_index, other->store_id, other->rows_count,
+                               other->hash, rows->store_id, rows->rows_count, rows->hash);
     }
 }
 
 void rows_check_replica(struct rows_check *check, struct store *store, uint64_t store_id,
-                        group_id_t group, raft_index_t applied_index,
-                        struct atomic_check *outcomes)
+                        group_id_t group, raft_index_t applied_index, struct atomic_check *outcomes)
 {
     struct buffer lower, upper;
     buffer_init(&lower);
     buffer_init(&upper);
     kv_key_generation(&lower, group, 0);
     kv_key_generation(&upper, group + 1, 0);
-    struct store_iterator *iterator = store_iterator_new(
-        store, NULL, buffer_bytes(&lower), buffer_bytes(&upper), STORE_MAY_BLOCK);
+    struct store_iterator *iterator = store_iterator_new(store, NULL, buffer_bytes(&lower),
+                                                         buffer_bytes(&upper), STORE_MAY_BLOCK);
     XXH3_state_t *state = XXH3_createState();
     ASSERT(state);
     XXH3_64bits_reset(state);

@@ -1,6 +1,7 @@
 #include "client/client_core.h"
 
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "client/core_internal.h"
 
 #include <stdlib.h>
@@ -77,6 +78,8 @@ nanoseconds_t core_backoff_ns(struct client_core *core, uint32_t tries_count)
     uint64_t most_ms = (uint64_t)core->options.backoff_ms_min
                        << (tries_count < 16 ? tries_count : 16);
     if (most_ms > core->options.backoff_ms_max)
+        most_ms = core->options.backoff_ms_max;
+    if (RARE(CLIENT_BACKOFF_LONG))
         most_ms = core->options.backoff_ms_max;
     uint64_t most_ns = most_ms * NS_PER_MS;
     /* Between half and whole: those who were refused together do not come back together. */

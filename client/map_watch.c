@@ -2,6 +2,8 @@
  * is old. */
 #include "client/core_internal.h"
 
+#include "base/sometimes.h"
+
 #define MAP_ASK_MS_MIN 10u
 #define MAP_KEEP_MS    100u
 
@@ -97,6 +99,9 @@ void map_peer_lost(struct client_core *core, struct peer *peer)
 
 void map_received(struct client_core *core, struct peer *peer, const struct frame *frame)
 {
+    bool was_pushed = frame->request_id == 0;
+    if (was_pushed && RARE(CLIENT_MAP_PUSH_LOST))
+        return;
     timestamp_t heard = 0;
     int status = map_cache_receive(&core->map, frame->message, &heard);
     if (status == OST_PROTOCOL) {

@@ -6,6 +6,7 @@
  * end.
  */
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "client/core_internal.h"
 
 #include <stdlib.h>
@@ -117,6 +118,8 @@ struct blob *scan_encode(struct client_core *core, struct request *request)
     uint32_t rows_count_max = SCAN_ROWS_COUNT_MAX;
     if (operation->rows_count_max && operation->rows_count_max - scan->rows_count < rows_count_max)
         rows_count_max = operation->rows_count_max - scan->rows_count;
+    if (RARE(CLIENT_SCAN_PAGE_ONE_ROW))
+        rows_count_max = 1;
     struct bytes start = buffer_bytes(&scan->piece_start), end = buffer_bytes(&scan->piece_end);
     if (operation->txn) {
         struct coordinator_scan page = {.route_key = start,

@@ -199,6 +199,8 @@ void ost_cluster_info_free(struct ost_cluster_info *info);
 struct ost_group_status {
     uint64_t group, replica, term, leader_store, commit_index, applied_index, last_index,
         first_index, flushed_index;
+    /* Of all that was applied: equal on all replicas of the group at an equal applied_index. */
+    uint64_t chain_hash;
     const char *role; /* static: "leader", "follower", ... */
     bool ready;
     uint64_t keys_locked_count, lock_waiters_count, txns_count, prepared_count;

@@ -4,6 +4,7 @@
  * now, lost, or silent) -> ... ; any -> gone (nobody waits any longer).
  */
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "client/core_internal.h"
 
 #include <stdlib.h>
@@ -101,6 +102,7 @@ static void request_rested(void *context, struct timer *timer)
         return;
     }
     if (request->reroute) {
+        COVER(CLIENT_REROUTED);
         request->reroute = false;
         if (request->owner == OWNER_TXN) {
             core_txn_reroute(core, request);
@@ -156,6 +158,8 @@ static void request_timed_out(void *context, struct timer *timer)
         return;
     }
     request->in_doubt = request->in_doubt || request->state == REQUEST_SENT;
+    if (request->in_doubt)
+        COVER(CLIENT_IN_DOUBT);
     request->waits_count = 0;
     if (is_silent) {
         peer->is_silent = true;
@@ -197,6 +201,8 @@ static struct peer *request_choose_peer(struct client_core *core, struct request
     struct map_group *group = NULL;
     if (!store) {
         group = map_cache_group(&core->map, request->group);
+        if (group && RARE(CLIENT_WRONG_STORE))
+            map_group_turn(group, map_group_candidate(group), 0);
         store = group ? map_group_candidate(group) : 0;
     }
     struct peer *peer = store ? peer_of_store(core, store) : NULL;
@@ -224,7 +230,8 @@ void request_start(struct client_core *core, struct request *request)
     TAILQ_INSERT_TAIL(&peer->requests, request, link);
     if (peer->state == PEER_OPEN)
         request_send(core, request);
-    nanoseconds_t until_ns = core->now_ns + core->options.try_timeout_ms * NS_PER_MS;
+    uint32_t try_ms = RARE(CLIENT_TRY_SHORT) ? 1 : core->options.try_timeout_ms;
+    nanoseconds_t until_ns = core->now_ns + try_ms * NS_PER_MS;
     timer_set(&core->timers, &request->timer,
               until_ns < request->give_up_ns ? until_ns : request->give_up_ns, request_timed_out);
 }

@@ -99,3 +99,6 @@ void node_update_reset(struct node *node);
 /* After `connects` was carried out: which connection id it got (0: failed at once). */
 void node_connect_begun(struct node *node, store_id_t store, enum channel channel,
                         uint64_t connection_id);
+
+/* What each data replica here has applied (kv_server.h): for who compares replicas. */
+size_t node_applied(const struct node *node, struct kv_applied *out_applied, size_t max);

@@ -72,16 +72,16 @@ static void print_stores(const struct picture *picture)
 
 static void print_groups(const struct picture *picture)
 {
-    printf("\n%-6s %-6s %-13s %8s %12s %12s %8s %8s %8s\n", "GROUP", "STORE", "ROLE", "TERM",
-           "COMMIT", "APPLIED", "LOCKS", "WAITING", "PREPARED");
+    printf("\n%-6s %-6s %-13s %8s %12s %12s %8s %8s %8s %16s\n", "GROUP", "STORE", "ROLE", "TERM",
+           "COMMIT", "APPLIED", "LOCKS", "WAITING", "PREPARED", "CHAIN");
     for (size_t i = 0; i < picture->info.stores_count; i++)
         for (size_t g = 0; g < picture->stores[i].groups_count; g++) {
             const struct ost_group_status *group = &picture->stores[i].groups[g];
             printf("%-6" PRIu64 " %-6" PRIu64 " %-13s %8" PRIu64 " %12" PRIu64 " %12" PRIu64
-                   " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 "\n",
+                   " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %016" PRIx64 "\n",
                    group->group, picture->stores[i].store, group->role, group->term,
                    group->commit_index, group->applied_index, group->keys_locked_count,
-                   group->lock_waiters_count, group->prepared_count);
+                   group->lock_waiters_count, group->prepared_count, group->chain_hash);
         }
 }
 
@@ -134,6 +134,10 @@ static cJSON *json_store(const struct picture *picture, size_t i)
         cJSON_AddItemToObject(item, "commit_index", json_number(group->commit_index));
         cJSON_AddItemToObject(item, "applied_index", json_number(group->applied_index));
         cJSON_AddItemToObject(item, "flushed_index", json_number(group->flushed_index));
+        /* As text: it does not fit a double. 0: not kept by this group. */
+        char chain_hash[24];
+        snprintf(chain_hash, sizeof chain_hash, "%016" PRIx64, group->chain_hash);
+        cJSON_AddStringToObject(item, "chain_hash", chain_hash);
         cJSON_AddItemToObject(item, "first_index", json_number(group->first_index));
         cJSON_AddItemToObject(item, "last_index", json_number(group->last_index));
         cJSON_AddItemToObject(item, "keys_locked", json_number(group->keys_locked_count));

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/sometimes.h"
 
 #include <stdlib.h>
 #include <xxhash.h>
@@ -276,6 +277,7 @@ static int host_group_recover(struct raft_host *host, group_id_t group, replica_
         out_start->term = log.term;
         out_start->vote = log.vote;
         if (!host_log_continues(host, group, &log, applied)) {
+            COVER(LOG_RESET_AT_START);
             out_start->log_reset = true;
         } else if (log.last_index > applied->index) {
             size_t count = (size_t)(log.last_index - applied->index);
@@ -415,7 +417,7 @@ static raft_index_t host_cut_index(const struct raft_host *host, const struct ho
     raft_get_status(group->raft, &status);
     if (flushed > group->applied_index)
         flushed = group->applied_index;
-    if (status.log_bytes > host->options.log_retained_bytes_max)
+    if (status.log_bytes > host->options.log_retained_bytes_max || RARE(LOG_CUT_AHEAD_OF_FOLLOWERS))
         return flushed;
     raft_index_t needed = raft_needed_index(group->raft, HOST_FOLLOWER_LIVE_MS, host->now_ns);
     if (needed == 0)
@@ -466,8 +468,11 @@ void raft_host_peer_reset(struct raft_host *host, store_id_t store, nanoseconds_
 void raft_host_timer(struct raft_host *host, nanoseconds_t now_ns)
 {
     host_set_now(host, now_ns);
-    if (host->now_ns >= host_log_hung_ns(host))
+    bool is_writing = host->log_busy_since_ns != 0 && !host->log_slow;
+    if (host->now_ns >= host_log_hung_ns(host) || (is_writing && RARE(LOG_WRITE_HUNG))) {
+        COVER(LOG_WRITE_HANGS);
         host_set_slow(host, true);
+    }
     /* Taken out first: a core that wants to be woken at once is woken in the next turn. */
     struct host_groups due = TAILQ_HEAD_INITIALIZER(due);
     struct host_group *group;
@@ -501,7 +506,8 @@ void raft_host_turn_ended(struct raft_host *host, nanoseconds_t now_ns)
     host_set_now(host, now_ns);
     host->turn++;
     host->update->more_to_apply = false;
-    for (uint32_t round = 0; round < HOST_TURN_ROUNDS_MAX; round++) {
+    uint32_t rounds_max = RARE(TURN_ONE_ROUND) ? 1 : HOST_TURN_ROUNDS_MAX;
+    for (uint32_t round = 0; round < rounds_max; round++) {
         host_snapshot_turn(host);
         host_work(host);
         if (TAILQ_EMPTY(&host->dirty))

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/sometimes.h"
 
 #include <stdlib.h>
 
@@ -87,9 +88,11 @@ static void host_leadership_check(struct raft_host *host, struct host_group *gro
         log_write(LOG_INFO, "leadership lost", "store=%lu group=%lu term=%lu", host->options.store,
                   group->group, was.term);
         /* Lost and won again within a turn: the machine must hear of the fall. */
-        if (leads)
+        if (leads) {
+            COVER(LEADERSHIP_LOST_AND_WON);
             host_leadership_tell(group,
                                  (struct raft_leadership){.role = RAFT_FOLLOWER, .term = is.term});
+        }
     }
     if (leads && !(led && was.term == is.term)) {
         host->metrics->elections_won_count++;
@@ -110,7 +113,10 @@ static void host_apply_slice(struct raft_host *host, struct host_group *group)
         arena_alloc(&host->arena, HOST_SLICE_ENTRIES_MAX * sizeof(*entries));
     size_t count = 0;
     size_t bytes = 0;
-    while (count < HOST_SLICE_ENTRIES_MAX && bytes < HOST_SLICE_BYTES_MAX &&
+    size_t count_max = HOST_SLICE_ENTRIES_MAX;
+    if (!group->apply_stalled && RARE(APPLY_ONE_ENTRY))
+        count_max = 1;
+    while (count < count_max && bytes < HOST_SLICE_BYTES_MAX &&
            group->applied_index + count < group->applicable_index) {
         const struct raft_entry *entry =
             raft_log_entry(group->raft, group->applied_index + count + 1);
@@ -128,7 +134,9 @@ static void host_apply_slice(struct raft_host *host, struct host_group *group)
         blob_unref(entries[i].payload);
     group->applied_index += taken;
     host->metrics->entries_applied_count += taken;
+    group->apply_stalled = taken < count;
     if (taken < count) {
+        COVER(APPLY_STALLED);
         group->apply_retry_ns = host->now_ns + HOST_STALL_RETRY_NS;
         host_group_set_timer(host, group);
     }

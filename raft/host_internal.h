@@ -59,6 +59,7 @@ struct host_group {
     raft_index_t applicable_index;     /* min(committed, durable) */
     uint64_t apply_turn;               /* the turn that has had its slice */
     nanoseconds_t apply_retry_ns;      /* 0, or when a stalled machine is offered entries again */
+    bool apply_stalled;                /* it took fewer than it was offered: it gets those again */
     struct raft_leadership leadership; /* as the machine was told */
     struct host_reads reads;
 

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/sometimes.h"
 
 #include <stdlib.h>
 
@@ -32,6 +33,7 @@ struct host_sender {
     struct raft_snapshot_meta meta;
     void *snapshot;
     struct buffer chunk;
+    size_t chunk_bytes_max; /* of the next one */
     uint64_t sequence;
     bool last;
     int status;
@@ -86,8 +88,7 @@ static void host_sender_run(struct job *job)
     buffer_reset(&sender->chunk);
     sender->last = false;
     sender->status = sender->group->ops->snapshot_read(sender->snapshot, &sender->chunk,
-                                                       sender->host->options.snapshot_chunk_bytes,
-                                                       &sender->last);
+                                                       sender->chunk_bytes_max, &sender->last);
 }
 
 static void host_sender_done(struct job *job)
@@ -99,6 +100,8 @@ static void host_sender_read(struct host_sender *sender)
 {
     sender->state = SENDER_READING;
     sender->job_back = false;
+    sender->chunk_bytes_max =
+        RARE(SNAPSHOT_CHUNK_TINY) ? 1 : sender->host->options.snapshot_chunk_bytes;
     host_job_start(sender->host, &sender->job, host_sender_run, host_sender_done);
 }
 
@@ -265,7 +268,8 @@ static void host_sender_turn(struct host_sender *sender)
     bool leads = status.role == RAFT_LEADER && status.term == sender->term;
     bool stuck = sender->state != SENDER_QUEUED &&
                  host->now_ns >= sender->progress_ns + HOST_SNAPSHOT_GIVE_UP_NS;
-    bool failed = sender->state == SENDER_READING && sender->status != OST_OK;
+    bool failed = sender->state == SENDER_READING &&
+                  (sender->status != OST_OK || RARE(SNAPSHOT_SENDER_GIVES_UP));
     if (!leads || stuck || failed || sender->given_up) {
         host_sender_end(sender, 0);
         return;
@@ -280,7 +284,7 @@ static void host_sender_turn(struct host_sender *sender)
         host_sender_send(sender);
         return;
     case SENDER_SENT:
-        if (host->now_ns >= sender->sent_ns + HOST_SNAPSHOT_RESEND_NS)
+        if (host->now_ns >= sender->sent_ns + HOST_SNAPSHOT_RESEND_NS || RARE(SNAPSHOT_CHUNK_TWICE))
             host_sender_send(sender);
         return;
     }
@@ -402,7 +406,9 @@ static struct host_receiver *host_receiver_new(struct raft_host *host, struct ho
                                                const struct raft_snapshot_meta *meta)
 {
     void *restore = NULL;
-    int status = group->ops->restore_open(group->machine, meta, &restore);
+    int status = OST_BUSY;
+    if (!RARE(SNAPSHOT_NOT_TAKEN))
+        status = group->ops->restore_open(group->machine, meta, &restore);
     if (status != OST_OK) {
         log_write(LOG_WARN, "cannot take a snapshot", "store=%lu group=%lu status=%s",
                   host->options.store, group->group, ost_status_name(status));
@@ -442,6 +448,7 @@ static struct host_receiver *host_receiver_for(struct raft_host *host, struct ho
         bool replaces = chunk->sequence == 0 && chunk->term >= receiver->term;
         if (!replaces || receiver->state >= RECEIVER_WAITING)
             return NULL;
+        COVER(SNAPSHOT_REPLACED);
         host_receiver_give_up(receiver);
         if (group->receiver)
             return NULL;
@@ -462,6 +469,7 @@ static void host_chunk_take(struct raft_host *host, struct host_group *group, st
 {
     if (group->restored_id == chunk->snapshot_id && group->restored_from == chunk->from) {
         /* It came in whole, and the acknowledgement was lost. */
+        COVER(SNAPSHOT_ACKNOWLEDGED_AGAIN);
         host_ack_send(host, group, chunk->from, from_store, chunk->snapshot_id, chunk->sequence,
                       chunk->sequence > group->restored_sequence);
         return;
@@ -531,6 +539,9 @@ static void host_receiver_adopt(struct host_receiver *receiver)
     group->applied_index = receiver->meta.index;
     /* Refused when entries up to there have come meanwhile: they are the same ones, and stay. */
     int status = host_step(host, group, &event);
+    COVER(SNAPSHOT_INSTALLED);
+    if (status != OST_OK)
+        COVER(SNAPSHOT_OUTRUN);
     log_write(LOG_INFO, "snapshot installed", "store=%lu group=%lu index=%lu from=%lu core=%s",
               host->options.store, group->group, receiver->meta.index, receiver->from,
               ost_status_name(status));

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/sometimes.h"
 
 #include <stdlib.h>
 
@@ -48,6 +49,8 @@ static void host_batch_add(struct raft_host *host, struct host_message *message)
     }
     enum channel channel =
         message->payload_bytes > HOST_CONTROL_PAYLOAD_BYTES_MAX ? CHANNEL_BULK : CHANNEL_CONTROL;
+    if (RARE(RAFT_MESSAGE_OTHER_CHANNEL))
+        channel = channel == CHANNEL_BULK ? CHANNEL_CONTROL : CHANNEL_BULK;
     TAILQ_INSERT_TAIL(&peer->batches[channel], message, link);
     if (!peer->queued) {
         peer->queued = true;
@@ -79,6 +82,8 @@ void host_message_send(struct raft_host *host, struct host_group *group,
         host->messages_dropped_count++;
         return;
     }
+    if (RARE(RAFT_MESSAGE_LOST))
+        return;
     size_t entries_bytes = message->entries_count * sizeof(struct raft_entry);
     struct host_message *copy = memory_alloc(sizeof(*copy) + entries_bytes);
     copy->group = group->group;
@@ -165,7 +170,8 @@ static void host_batch_send(struct raft_host *host, struct host_peer *peer, enum
                             message->message.entries_count * (size_t)HOST_ENTRY_PACKED_BYTES;
         if (messages_count > 0 &&
             (payload_bytes + message->payload_bytes > HOST_BATCH_PAYLOAD_BYTES_MAX ||
-             message_bytes + more_bytes > HOST_BATCH_MESSAGE_BYTES_MAX))
+             message_bytes + more_bytes > HOST_BATCH_MESSAGE_BYTES_MAX ||
+             RARE(RAFT_BATCH_ONE_MESSAGE)))
             break;
         messages_count++;
         entries_count += message->message.entries_count;
@@ -253,6 +259,7 @@ static void host_message_take(struct raft_host *host, store_id_t from_store,
 {
     struct host_group *group = host_message_addressee(host, from_store, from);
     if (!group) {
+        COVER(MESSAGE_TO_ANOTHER_REPLICA);
         host->messages_dropped_count++;
         log_write(LOG_DEBUG, "message dropped", "store=%lu group=%lu from=%lu to=%lu",
                   host->options.store, from->group, from->from, from->to);

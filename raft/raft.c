@@ -1,6 +1,7 @@
 /* raft.c: the step: an event is checked, handed to the file that knows it, and what came of it is
  * brought into one update. */
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "raft/raft_internal.h"
 
 #include <stdlib.h>
@@ -105,6 +106,10 @@ void raft_append_entry(struct raft *raft, const struct raft_entry *entry)
         struct raft_configuration configuration;
         if (!raft_configuration_unpack(blob_bytes(entry->payload), &configuration))
             ASSERT(!"a configuration is checked before it is appended");
+        if (raft_configuration_is_joint(&configuration))
+            COVER(JOINT_ENTERED);
+        else if (raft_configuration_is_joint(raft_get_configuration(raft)))
+            COVER(JOINT_LEFT);
         raft_configuration_push(raft, entry->index, &configuration);
         if (raft->role == RAFT_LEADER)
             raft_replicate_configuration_changed(raft);
@@ -119,8 +124,10 @@ void raft_persist_void_from(struct raft *raft, raft_index_t from)
     for (uint32_t i = 0; i < raft->units_count; i++) {
         struct raft_persist_unit *unit =
             &raft->units[(raft->units_first + i) % raft->units_capacity];
-        if (unit->last_index >= from)
+        if (unit->last_index >= from) {
+            COVER(UNIT_VOIDED);
             unit->last_index = from - 1;
+        }
     }
 }
 
@@ -128,11 +135,16 @@ void raft_truncate(struct raft *raft, raft_index_t from)
 {
     ASSERT(from > raft->commit_index);
     ASSERT(raft->role != RAFT_LEADER); /* leader append-only, figure 3 */
+    COVER(LOG_TRUNCATED);
+    if (raft_configuration_index(raft) >= from)
+        COVER(LOG_TRUNCATED_CONFIGURATION);
     raft_log_truncate(&raft->log, from);
     raft_configuration_roll_back(raft, from);
     raft_persist_void_from(raft, from);
-    if (raft->durable_index >= from)
+    if (raft->durable_index >= from) {
+        COVER(LOG_TRUNCATED_DURABLE);
         raft->durable_index = from - 1;
+    }
 }
 
 void raft_set_commit_index(struct raft *raft, raft_index_t commit_index)
@@ -304,8 +316,11 @@ static void raft_timer_fired(struct raft *raft)
 static void raft_storage_slow(struct raft *raft, bool slow)
 {
     raft->storage_slow = slow;
-    if (slow && raft->role != RAFT_FOLLOWER)
-        raft_become_follower(raft, raft->term, 0);
+    if (!slow || raft->role == RAFT_FOLLOWER)
+        return;
+    if (raft->role == RAFT_LEADER)
+        COVER(LEADER_SLOW_DISK);
+    raft_become_follower(raft, raft->term, 0);
 }
 
 static void raft_recv_outdated(struct raft *raft, const struct raft_message *message)
@@ -314,6 +329,7 @@ static void raft_recv_outdated(struct raft *raft, const struct raft_message *mes
     if (message->type == RAFT_MSG_VOTE_REQUEST) {
         raft_send(raft, RAFT_MSG_VOTE_ANSWER, message->from)->rejected = true;
     } else if (message->type == RAFT_MSG_APPEND_REQUEST) {
+        COVER(APPEND_OF_OLD_LEADER);
         struct raft_message *answer = raft_send(raft, RAFT_MSG_APPEND_ANSWER, message->from);
         answer->rejected = true;
         answer->index = message->index;
@@ -366,8 +382,10 @@ static int raft_recv(struct raft *raft, const struct raft_message *message)
     if (message->term > raft->term) {
         /* Dissertation, 4.2.3: who hears a leader disregards requests for its vote, term and all.
          */
-        if (message->type == RAFT_MSG_VOTE_REQUEST && !message->forced && raft_hears_leader(raft))
+        if (message->type == RAFT_MSG_VOTE_REQUEST && !message->forced && raft_hears_leader(raft)) {
+            COVER(VOTE_DISREGARDED);
             return OST_OK;
+        }
         raft_become_follower(raft, message->term,
                              message->type == RAFT_MSG_APPEND_REQUEST ? message->from : 0);
     }

@@ -2,6 +2,8 @@
  * what a snapshot does to its log (section 7). */
 #include "raft/raft_internal.h"
 
+#include "base/sometimes.h"
+
 static bool raft_append_entry_is_valid(const struct raft_message *message, uint32_t i)
 {
     const struct raft_entry *entry = &message->entries[i];
@@ -69,6 +71,7 @@ int raft_append_check(const struct raft *raft, const struct raft_message *messag
  * leader has there. One round trip for each term that differs, instead of one for each entry. */
 static void raft_append_reject(struct raft *raft, const struct raft_message *message)
 {
+    COVER(APPEND_REJECTED);
     struct raft_message *answer = raft_send(raft, RAFT_MSG_APPEND_ANSWER, message->from);
     answer->rejected = true;
     answer->index = message->index;
@@ -108,6 +111,9 @@ void raft_recv_append_request(struct raft *raft, const struct raft_message *mess
         return;
     }
     raft_append_entries(raft, message);
+    if (message->entries_count != 0 &&
+        message->index + message->entries_count < raft_log_last_index(&raft->log))
+        COVER(APPEND_OVERTAKEN);
 
     /* Figure 2, 5: commitIndex = min(leaderCommit, index of last new entry). */
     raft_index_t match_index = message->index + message->entries_count;
@@ -133,8 +139,10 @@ int raft_snapshot_offered(struct raft *raft, const struct raft_event *event)
     raft_term_t term = event->snapshot.term;
     if (term < raft->term || term - raft->term > RAFT_TERM_JUMP_MAX ||
         (term == raft->term && raft->role == RAFT_LEADER) || meta->index <= raft->commit_index ||
-        raft_log_matches(&raft->log, meta->index, meta->term))
+        raft_log_matches(&raft->log, meta->index, meta->term)) {
+        COVER(SNAPSHOT_REFUSED);
         return OST_CONFLICT;
+    }
     if (term > raft->term || raft->role != RAFT_FOLLOWER || raft->leader != event->snapshot.from)
         raft_become_follower(raft, term, event->snapshot.from);
     raft->leader_heard_ns = raft->now_ns;
@@ -147,6 +155,12 @@ int raft_snapshot_offered(struct raft *raft, const struct raft_event *event)
 static void raft_snapshot_restart_log(struct raft *raft, const struct raft_snapshot_meta *meta)
 {
     bool keep = raft_log_matches(&raft->log, meta->index, meta->term);
+    if (raft_log_last_index(&raft->log) > meta->index) {
+        if (keep)
+            COVER(SNAPSHOT_KEPT_ENTRIES);
+        else
+            COVER(SNAPSHOT_OVER_LONGER_LOG);
+    }
     if (keep && raft->durable_index >= meta->index) {
         raft_log_cut(&raft->log, meta->index);
         return;

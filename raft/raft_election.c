@@ -4,11 +4,17 @@
  * can disturb, or a cut-off leader that stays. */
 #include "raft/raft_internal.h"
 
+#include "base/sometimes.h"
+
 void raft_election_timer_reset(struct raft *raft)
 {
     uint32_t min = raft->options.election_timeout_ms_min;
     uint32_t max = raft->options.election_timeout_ms_max;
     nanoseconds_t timeout_ns = raft_ms(min) + random_below(&raft->random, raft_ms(max - min) + 1);
+    if (RARE(ELECTION_TIMEOUT_SHORTEST))
+        timeout_ns = raft_ms(min);
+    else if (RARE(ELECTION_TIMEOUT_LONGEST))
+        timeout_ns = raft_ms(max);
     raft->election_deadline_ns = raft->now_ns + timeout_ns;
 }
 
@@ -152,10 +158,12 @@ static void raft_pre_vote_count(struct raft *raft)
 
 static void raft_vote_count(struct raft *raft)
 {
-    if (raft_configuration_has_quorum(raft_get_configuration(raft), raft->votes_granted))
+    if (raft_configuration_has_quorum(raft_get_configuration(raft), raft->votes_granted)) {
         raft_become_leader(raft);
-    else if (raft_votes_lost(raft))
+    } else if (raft_votes_lost(raft)) {
+        COVER(ELECTION_LOST);
         raft_become_follower(raft, raft->term, 0);
+    }
 }
 
 static void raft_become_pre_candidate(struct raft *raft)
@@ -196,6 +204,8 @@ void raft_recv_pre_vote_request(struct raft *raft, const struct raft_message *me
 {
     bool granted = message->term > raft->term && !raft_hears_leader(raft) &&
                    raft_log_is_up_to_date(&raft->log, message->index, message->index_term);
+    if (!granted)
+        COVER(PRE_VOTE_REFUSED);
     struct raft_message *answer = raft_send(raft, RAFT_MSG_PRE_VOTE_ANSWER, message->from);
     answer->term = granted ? message->term : raft->term;
     answer->rejected = !granted;
@@ -206,6 +216,7 @@ void raft_recv_pre_vote_answer(struct raft *raft, const struct raft_message *mes
     /* A rejection of a later term is the one thing that moves on a replica which was away while the
      * others elected: its own pre-votes cannot, as they are of too low a term to be granted. */
     if (message->rejected && message->term > raft->term) {
+        COVER(PRE_VOTE_LATER_TERM);
         raft_become_follower(raft, message->term, 0);
         return;
     }
@@ -230,6 +241,8 @@ void raft_recv_vote_request(struct raft *raft, const struct raft_message *messag
         if (raft->vote != message->from)
             raft_set_hard_state(raft, raft->term, message->from);
         raft_election_timer_reset(raft);
+    } else if (free_to_vote) {
+        COVER(VOTE_REFUSED_BY_LOG);
     }
     struct raft_message *answer = raft_send(raft, RAFT_MSG_VOTE_ANSWER, message->from);
     answer->rejected = !granted;
@@ -248,6 +261,8 @@ void raft_recv_vote_answer(struct raft *raft, const struct raft_message *message
 void raft_recv_timeout_now(struct raft *raft, const struct raft_message *message)
 {
     (void)message;
-    if (raft->role == RAFT_FOLLOWER && raft_is_electable(raft))
-        raft_become_candidate(raft, true);
+    if (raft->role != RAFT_FOLLOWER || !raft_is_electable(raft))
+        return;
+    COVER(TRANSFER_TAKEN);
+    raft_become_candidate(raft, true);
 }

@@ -7,6 +7,8 @@
  * heartbeat carries the newest round. */
 #include "raft/raft_internal.h"
 
+#include "base/sometimes.h"
+
 int raft_read_request(struct raft *raft)
 {
     if (raft->role != RAFT_LEADER)
@@ -23,8 +25,14 @@ int raft_read_request(struct raft *raft)
 void raft_read_begin_round(struct raft *raft)
 {
     if (raft->role != RAFT_LEADER || raft->read_waiting_id == 0 ||
-        raft->commit_index < raft->term_opening_index ||
         raft->read_rounds_count == RAFT_READ_ROUNDS_MAX)
+        return;
+    if (raft->commit_index < raft->term_opening_index) {
+        COVER(READ_BEFORE_TERM_OPENED);
+        return;
+    }
+    /* Where no other turn comes, those of the heartbeats do. */
+    if (raft->progress_count > 1 && RARE(READ_ROUND_LATE))
         return;
     uint32_t slot = (raft->read_rounds_first + raft->read_rounds_count) % RAFT_READ_ROUNDS_MAX;
     raft->read_rounds_count++;
@@ -80,8 +88,10 @@ void raft_read_confirm(struct raft *raft)
 
 void raft_read_fail_all(struct raft *raft)
 {
-    if (raft->read_rounds_count != 0 || raft->read_waiting_id != 0)
+    if (raft->read_rounds_count != 0 || raft->read_waiting_id != 0) {
+        COVER(READ_FAILED);
         raft->update->reads_failed_id = raft->read_id_last;
+    }
     raft->read_rounds_count = 0;
     raft->read_waiting_id = 0;
 }

@@ -11,6 +11,7 @@
  * Messages may be lost, doubled and overtaken. So match_index never falls, and an answer that
  * speaks of a place where we no longer stand is ignored. */
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "raft/raft_internal.h"
 
 #include <stdlib.h>
@@ -43,7 +44,8 @@ static bool raft_progress_window_is_full(const struct raft *raft,
                                          const struct raft_progress *progress)
 {
     return progress->inflight_count == raft->options.inflight_messages_max ||
-           progress->inflight_bytes >= raft->options.inflight_bytes_max;
+           progress->inflight_bytes >= raft->options.inflight_bytes_max ||
+           (progress->inflight_count != 0 && RARE(APPEND_WINDOW_FULL));
 }
 
 static void raft_progress_window_push(struct raft *raft, struct raft_progress *progress,
@@ -163,7 +165,8 @@ static uint32_t raft_replicate_entries(struct raft *raft, struct raft_progress *
     for (; index <= raft->announced_index; index++) {
         const struct raft_entry *entry = raft_log_get(&raft->log, index);
         uint64_t more = blob_bytes(entry->payload).bytes_count;
-        if (index != progress->next_index && bytes_count + more > raft->options.message_bytes_max)
+        if (index != progress->next_index &&
+            (bytes_count + more > raft->options.message_bytes_max || RARE(APPEND_ONE_ENTRY)))
             break;
         bytes_count += more;
     }
@@ -176,7 +179,10 @@ static uint32_t raft_replicate_entries(struct raft *raft, struct raft_progress *
  * back as the log goes, whether it is. */
 static void raft_replicate_want_snapshot(struct raft *raft, struct raft_progress *progress)
 {
-    raft_progress_probe(progress, raft_log_first_index(&raft->log));
+    raft_index_t next_index = raft_log_first_index(&raft->log);
+    if (next_index <= progress->match_index)
+        next_index = progress->match_index + 1;
+    raft_progress_probe(progress, next_index);
     progress->paused = true;
     if (!raft_progress_is_live(raft, progress))
         return;
@@ -197,6 +203,10 @@ void raft_replicate_to(struct raft *raft, struct raft_progress *progress)
     if (progress->state == RAFT_PROGRESS_PROBE) {
         if (progress->paused || progress->next_index > raft->announced_index)
             return;
+        if (RARE(SNAPSHOT_FOR_ENTRIES)) {
+            raft_replicate_want_snapshot(raft, progress);
+            return;
+        }
         raft_replicate_entries(raft, progress, &bytes_count);
         progress->paused = true;
         return;
@@ -235,6 +245,7 @@ static void raft_replicate_heal(struct raft *raft, struct raft_progress *progres
     if (progress->state == RAFT_PROGRESS_PIPELINE &&
         progress->match_index + 1 < progress->next_index &&
         !raft_is_within(raft, progress->acked_ns, raft_ms(raft->options.election_timeout_ms_max))) {
+        COVER(PIPELINE_HEALED);
         raft_progress_probe(progress, progress->match_index + 1);
         raft_replicate_to(raft, progress);
     }
@@ -246,10 +257,13 @@ void raft_replicate_timer_fired(struct raft *raft)
     /* Dissertation, 6.2: a leader steps down if an election timeout elapses without a successful
      * round of heartbeats to a majority of its cluster. */
     if (!raft_leader_heard_quorum(raft, raft_ms(raft->options.election_timeout_ms_max))) {
+        COVER(LEADER_LOST_QUORUM);
         raft_become_follower(raft, raft->term, 0);
         return;
     }
     raft_transfer_timer_fired(raft);
+    if (raft->transfer_to == 0 && RARE(LEADERSHIP_HANDED_OVER))
+        (void)!raft_transfer_begin(raft, 0); /* nobody may be there to take it */
     for (uint32_t i = 0; i < raft->progress_count; i++) {
         struct raft_progress *progress = &raft->progress[i];
         if (progress->replica == raft->options.replica)
@@ -257,6 +271,10 @@ void raft_replicate_timer_fired(struct raft *raft)
         raft_replicate_heal(raft, progress);
         if (raft_is_within(raft, progress->sent_ns, raft_ms(raft->options.heartbeat_ms)))
             continue;
+        if (RARE(HEARTBEAT_LATE)) {
+            progress->sent_ns = raft->now_ns;
+            continue;
+        }
         raft_replicate_to(raft, progress); /* a probe that is due */
         if (progress->sent_ns != raft->now_ns)
             raft_replicate_heartbeat(raft, progress);
@@ -300,15 +318,21 @@ void raft_replicate_commit(struct raft *raft)
         if (raft_configuration_has_quorum(raft_get_configuration(raft), members))
             commit_index = candidate;
     }
-    if (commit_index == raft->commit_index || commit_index < raft->term_opening_index)
+    if (commit_index == raft->commit_index)
         return;
+    if (commit_index < raft->term_opening_index) {
+        COVER(OLD_TERM_NOT_COUNTED);
+        return;
+    }
     raft->uncommitted_bytes -=
         raft_log_payload_bytes(&raft->log, raft->commit_index + 1, commit_index);
     raft_set_commit_index(raft, commit_index);
     /* Dissertation, 4.2.2: a leader that is not in the new configuration manages the cluster until
      * that is committed, and then steps down. */
-    if (raft_configuration_index(raft) <= commit_index && !raft_configuration_self_votes(raft))
+    if (raft_configuration_index(raft) <= commit_index && !raft_configuration_self_votes(raft)) {
+        COVER(LEADER_REMOVED);
         raft_become_follower(raft, raft->term, 0);
+    }
 }
 
 void raft_replicate_peer_reset(struct raft *raft, store_id_t store)

@@ -3,6 +3,8 @@
  * ended its leadership within an election timeout it goes on as before. */
 #include "raft/raft_internal.h"
 
+#include "base/sometimes.h"
+
 /* The voter that is furthest; 0 when none is alive. */
 static replica_id_t raft_transfer_best(const struct raft *raft)
 {
@@ -52,6 +54,8 @@ void raft_transfer_advance(struct raft *raft)
 
 void raft_transfer_timer_fired(struct raft *raft)
 {
-    if (raft->transfer_to != 0 && raft->now_ns >= raft->transfer_deadline_ns)
-        raft->transfer_to = 0;
+    if (raft->transfer_to == 0 || raft->now_ns < raft->transfer_deadline_ns)
+        return;
+    COVER(TRANSFER_TIMED_OUT);
+    raft->transfer_to = 0;
 }

@@ -2,6 +2,7 @@
 #include "raft/wal_internal.h"
 
 #include "base/memory.h"
+#include "base/sometimes.h"
 
 #include <stdlib.h>
 #include <xxhash.h>
@@ -364,9 +365,12 @@ void wal_maintain(struct wal *wal)
     }
     /* The last one stays: it is current, or tells the next recovery where the log had got to. */
     while (wal->used.count > 1 && wal->used.items[0] < needed &&
-           wal->used.items[0] < wal->previous_segment)
+           wal->used.items[0] < wal->previous_segment) {
+        COVER(LOG_SEGMENT_RETIRED);
         wal_numbers_push(&wal->to_retire, wal_numbers_shift(&wal->used));
-    if (wal->used.count > wal->options.segments_kept)
+    }
+    if (wal->used.count > wal->options.segments_kept ||
+        (wal->used.count > 1 && RARE(LOG_REWRITTEN_EARLY)))
         wal_rewrite_laggards(wal);
 }
 
@@ -398,7 +402,9 @@ bool wal_next_operation(struct wal *wal, struct log_operation *out_operation)
     if (!wal->writing && !TAILQ_EMPTY(&wal->ready)) {
         bool full =
             !wal->current || wal->options.segment_bytes - wal->current_offset < WAL_BLOCK_BYTES;
-        if (full && wal->spares.count > 0) {
+        bool leave = !full && wal->current_offset > 0 && wal->spares.count > 0 &&
+                     RARE(LOG_SEGMENT_LEFT_EARLY);
+        if ((full || leave) && wal->spares.count > 0) {
             wal_segment_begin(wal);
             full = false;
         }

@@ -2,6 +2,7 @@
 #include "raft/wal_internal.h"
 
 #include "base/memory.h"
+#include "base/sometimes.h"
 
 #include <stdlib.h>
 #include <xxhash.h>
@@ -135,8 +136,10 @@ static void wal_unit_measure(struct wal_group *group, struct wal_unit *unit)
 {
     if (unit->bytes_count > 0)
         return;
-    if (unit->rewrite)
+    if (unit->rewrite) {
+        COVER(LOG_REWRITTEN);
         wal_unit_fill_rewrite(group, unit);
+    }
     uint64_t bytes = wal_unit_records_count(unit) * (uint64_t)WAL_RECORD_HEADER_BYTES;
     for (uint32_t i = 0; i < unit->entries_count; i++)
         bytes += blob_bytes(unit->entries[i].payload).bytes_count;
@@ -203,6 +206,8 @@ static void wal_unit_fill(struct wal *wal, struct wal_group *group, struct wal_u
     }
     bool first = unit->bytes_done == 0;
     bool last = unit->bytes_done + bytes == unit->bytes_count;
+    if (unit->first_write != filling->number)
+        COVER(LOG_UNIT_OVER_WRITES);
     enum wal_chunk_kind kind = first ? (last ? WAL_CHUNK_WHOLE : WAL_CHUNK_FIRST)
                                      : (last ? WAL_CHUNK_LAST : WAL_CHUNK_MIDDLE);
     uint8_t *at = wal->data + filling->at;
@@ -221,6 +226,8 @@ static void wal_unit_fill(struct wal *wal, struct wal_group *group, struct wal_u
 /* A write has room for several groups, so that a large unit does not keep the others waiting. */
 static size_t wal_quantum_bytes(const struct wal *wal)
 {
+    if (RARE(LOG_UNIT_TORN))
+        return WAL_CHUNK_BYTES_MIN;
     size_t share = wal->options.write_bytes_max / 4;
     return share < WAL_QUANTUM_BYTES ? share : WAL_QUANTUM_BYTES;
 }
@@ -284,6 +291,8 @@ bool wal_write_build(struct wal *wal, struct log_operation *out_operation)
         .segment = wal->used.items[wal->used.count - 1],
         .number = wal->number_next,
     };
+    if (RARE(LOG_WRITE_SHORT))
+        filling.bytes_max = WAL_BLOCK_BYTES;
     wal->durable_count = 0;
     struct wal_group *group;
     bool more = true;
@@ -298,6 +307,8 @@ bool wal_write_build(struct wal *wal, struct log_operation *out_operation)
         group->queued = !empty;
         if (!empty)
             TAILQ_INSERT_TAIL(&wal->ready, group, ready_link);
+        if (filling.at > WAL_WRITE_HEADER_BYTES && RARE(LOG_WRITE_ONE_GROUP))
+            break;
     }
     if (filling.at == WAL_WRITE_HEADER_BYTES)
         return false;

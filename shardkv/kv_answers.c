@@ -2,6 +2,8 @@
  * answer message begins with its header, so that what is common is written once. */
 #include "shardkv/kv_group.h"
 
+#include "base/sometimes.h"
+
 struct request_type {
     uint16_t type;
     const ProtobufCMessageDescriptor *request;
@@ -104,7 +106,7 @@ static void set_entry(struct answer_parts *parts, const struct kv_request *reque
 static void answer_send(struct answer_parts *parts, struct kv_request *request,
                         struct bytes payload)
 {
-    if (!request->is_orphan) {
+    if (!request->is_orphan && !RARE(ANSWER_LOST)) {
         uint16_t type = (uint16_t)(request->type + 1);
         outbox_to_connection(
             request->shared->environment.outbox, request->connection_id,

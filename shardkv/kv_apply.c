@@ -6,10 +6,10 @@
 #include "shardkv/kv_group.h"
 
 #include "base/log.h"
+#include "base/sometimes.h"
 #include "shardkv/kv_keys.h"
 
 #include <stdlib.h>
-#include <xxhash.h>
 
 void kv_slice_init(struct kv_group *group)
 {
@@ -32,7 +32,7 @@ static void slice_forget_outcomes(struct kv_slice *slice)
 void kv_slice_drop(struct kv_group *group)
 {
     struct kv_slice *slice = &group->slice;
-    slice->is_built = false;
+    slice->is_built = slice->is_refused = false;
     slice->entries_count = 0;
     slice->consequences_count = 0;
     store_batch_reset(slice->batch);
@@ -126,22 +126,24 @@ static bool ranges_hold(const struct kv_group *group, Ostraka__RangeRef **refs, 
     return refs_count > 0;
 }
 
-static void apply_assign_range(struct kv_group *group, const Ostraka__AssignRangeCommand *command)
+/* False: it changed nothing. */
+static bool apply_assign_range(struct kv_group *group, const Ostraka__AssignRangeCommand *command)
 {
     struct bytes start = bytes_of_field(command->start);
     struct bytes end = bytes_of_field(command->end);
     const struct kv_range *owned = kv_ranges_at(&group->ranges, start);
     if (owned && owned->epoch == command->epoch && bytes_equal(blob_bytes(owned->end), end))
-        return; /* said twice */
+        return false; /* said twice */
     bool is_empty = end.bytes_count > 0 && bytes_compare(start, end) >= 0;
     if (is_empty || kv_ranges_overlap(&group->ranges, start, end)) {
         char text[KEY_TEXT_BYTES];
         log_write(LOG_WARN, "a range was not taken, it overlaps one that is owned",
                   "group=%lu epoch=%lu start=\"%s\"", group->id, command->epoch,
                   key_print(start, text, sizeof(text)));
-        return;
+        return false;
     }
     kv_ranges_add(&group->ranges, start, end, command->epoch);
+    return true;
 }
 
 static void apply_prepared(struct kv_group *group, const Ostraka__PreparedCommand *command,
@@ -189,10 +191,11 @@ static void apply_command(struct kv_group *group, const Ostraka__KvCommand *comm
         consequence->has_txn = false;
         break;
     default:
-        apply_assign_range(group, command->assign_range);
+        kv_chain_range(&slice->meta, apply_assign_range(group, command->assign_range));
         consequence->has_txn = false;
         break;
     }
+    kv_chain_update(&slice->meta, update, write_set);
     for (uint32_t index = 0; index < update->effects_count; index++)
         put_effect(group, &update->effects[index]);
     consequence->decision = update->decision;
@@ -202,10 +205,10 @@ static void apply_command(struct kv_group *group, const Ostraka__KvCommand *comm
 }
 
 /* False: the entry does not parse, and no replica can go on. */
-static bool apply_payload(struct kv_group *group, struct bytes payload,
+static bool apply_payload(struct kv_group *group, const struct raft_entry *entry,
                           struct kv_consequence *consequence)
 {
-    struct reader reader = reader_of(payload);
+    struct reader reader = reader_of(blob_bytes(entry->payload));
     uint32_t message_bytes;
     struct bytes message;
     if (!reader_u32_be(&reader, &message_bytes) || !reader_bytes(&reader, message_bytes, &message))
@@ -214,18 +217,9 @@ static bool apply_payload(struct kv_group *group, struct bytes payload,
         &ostraka__kv_command__descriptor, message, &group->slice.arena);
     if (!command || command->command_case == OSTRAKA__KV_COMMAND__COMMAND__NOT_SET)
         return false;
+    kv_chain_entry(&group->slice.meta, entry, message);
     apply_command(group, command, bytes_of(reader.data, reader.bytes_left), consequence);
     return true;
-}
-
-/* Over what the entry says alone, so that it is the same however entries are cut into slices. */
-static uint64_t chain_next(uint64_t chain_hash, const struct raft_entry *entry)
-{
-    struct bytes payload = blob_bytes(entry->payload);
-    uint64_t link[4] = {
-        entry->index, entry->term, (uint64_t)entry->type,
-        XXH3_64bits(payload.data ? (const void *)payload.data : "", payload.bytes_count)};
-    return XXH3_64bits_withSeed(link, sizeof(link), chain_hash);
 }
 
 static struct kv_consequence *consequence_add(struct kv_slice *slice,
@@ -251,15 +245,16 @@ static void apply_entry(struct kv_group *group, const struct raft_entry *entry)
     meta->applied_term = entry->term;
     if (meta->log_timestamp < entry->log_timestamp)
         meta->log_timestamp = entry->log_timestamp;
-    meta->chain_hash = chain_next(meta->chain_hash, entry);
     if (entry->type == RAFT_ENTRY_CONFIGURATION) {
         blob_unref(meta->configuration);
         meta->configuration = blob_ref(entry->payload);
         meta->configuration_index = entry->index;
     }
-    if (entry->type != RAFT_ENTRY_COMMAND)
+    if (entry->type != RAFT_ENTRY_COMMAND) {
+        kv_chain_entry(meta, entry, blob_bytes(entry->payload));
         return;
-    if (!apply_payload(group, blob_bytes(entry->payload), consequence_add(slice, entry)))
+    }
+    if (!apply_payload(group, entry, consequence_add(slice, entry)))
         kv_fatal(group->shared, "entry %lu of group %lu does not parse", entry->index, group->id);
 }
 
@@ -303,8 +298,10 @@ static void consequence_take(struct kv_group *group, const struct kv_consequence
               request);
     if (request && request->index_term == consequence->term)
         kv_request_applied(request, &consequence->decision);
-    else if (request)
+    else if (request) {
+        COVER(ENTRY_REPLACED);
         kv_answer_status(request, OST_NOT_LEADER, "another leader's entry took its place");
+    }
     if (!group->is_leading || !consequence->has_txn)
         return;
     count(group, consequence);
@@ -329,9 +326,15 @@ static bool slice_write(struct kv_group *group)
     struct kv_slice *slice = &group->slice;
     if (shared->fatal_why[0] != '\0')
         return false;
-    int status = kv_group_write(group, slice->batch);
-    if (status == OST_OK)
+    int status = OST_BUSY;
+    if (!RARE(STORE_STALLED))
+        status = kv_group_write(group, slice->batch);
+    if (status == OST_OK) {
+        if (slice->is_refused)
+            COVER(SLICE_WRITTEN_AGAIN);
         return true;
+    }
+    slice->is_refused = true;
     if (status != OST_BUSY)
         kv_fatal(shared, "cannot apply entries up to %lu of group %lu: %s",
                  slice->meta.applied_index, group->id, ost_status_text(status));
@@ -357,7 +360,7 @@ size_t kv_group_apply(void *machine, const struct raft_entry *entries, size_t en
         return 0;
     while (taken < entries_count) {
         if (!slice->is_built)
-            slice_build(group, entries + taken, entries_count - taken);
+            slice_build(group, entries + taken, RARE(SLICE_ONE_ENTRY) ? 1 : entries_count - taken);
         ASSERT(slice->entries_count <= entries_count - taken);
         if (!slice_write(group))
             break;

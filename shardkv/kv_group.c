@@ -1,6 +1,7 @@
 #include "shardkv/kv_group.h"
 
 #include "base/log.h"
+#include "base/sometimes.h"
 #include "shardkv/kv_keys.h"
 
 #include <stdarg.h>
@@ -115,8 +116,10 @@ static int outcome_of_row(const struct kv_group *group, struct bytes row,
     bool is_building = group->slice.meta.applied_index > group->meta.applied_index;
     raft_index_t next =
         is_building ? group->slice.meta.applied_index : group->meta.applied_index + 1;
-    if (index >= next)
+    if (index >= next) {
+        COVER(OUTCOME_HIDDEN);
         return OST_NOT_FOUND;
+    }
     return txn_outcome_unpack(bytes_of(reader.data, reader.bytes_left), out_outcome);
 }
 
@@ -220,6 +223,8 @@ int kv_group_propose(struct kv_group *group, const Ostraka__KvCommand *command,
     size_t message_bytes = ostraka__kv_command__get_packed_size(command);
     if (sizeof(uint32_t) + message_bytes + write_set.bytes_count > KV_ENTRY_BYTES_MAX)
         return OST_TOO_LARGE;
+    if (RARE(PROPOSAL_REFUSED))
+        return OST_LOG_FULL;
     struct blob *payload = blob_new(sizeof(uint32_t) + message_bytes + write_set.bytes_count);
     uint32_t big_endian = __builtin_bswap32((uint32_t)message_bytes);
     memcpy(payload->data, &big_endian, sizeof(big_endian));
@@ -336,6 +341,7 @@ static void recover_locks(void *context, struct txn_open *open)
     struct kv_group *group = context;
     if (!open->is_prepared)
         return;
+    COVER(LOCKS_RECOVERED);
     struct arena arena;
     arena_init(&arena);
     Ostraka__PreparedCommand *command = (Ostraka__PreparedCommand *)message_unpack(

@@ -2,7 +2,7 @@
  * leader, what clients and other groups have asked of it. Internal to the room.
  *
  * Files: kv_group.c life, leadership, the parts' updates; kv_apply.c entries into one batch;
- * kv_checkpoint.c the rows from which it starts;
+ * kv_chain.c a hash of what they did; kv_checkpoint.c the rows from which it starts;
  * kv_requests.c what clients ask; kv_peers.c what other groups ask; kv_scan.c reading rows;
  * kv_answers.c the frames that go back; kv_snapshot.c to and from other replicas.
  *
@@ -88,6 +88,7 @@ struct kv_slice_outcome {
  * is tried again, and nothing is applied twice. */
 struct kv_slice {
     bool is_built;
+    bool is_refused; /* by the store, once or more */
     size_t entries_count;
     struct store_batch *batch;
     struct kv_meta meta;
@@ -241,6 +242,14 @@ OST_MUST_CHECK int kv_checkpoint_write(struct kv_group *group);
 /* The same in two parts, for a batch that holds more: say when it has been written. */
 void kv_checkpoint_put(struct kv_group *group, struct store_batch *batch);
 void kv_checkpoint_written(struct kv_group *group);
+
+/* --- kv_chain.c --- */
+/* What an entry is and asks for: a command's message without its write set, or a configuration. */
+void kv_chain_entry(struct kv_meta *meta, const struct raft_entry *entry, struct bytes asked);
+/* What was decided by it, and every effect; `write_set` came with the entry. */
+void kv_chain_update(struct kv_meta *meta, const struct record_update *update,
+                     struct bytes write_set);
+void kv_chain_range(struct kv_meta *meta, bool is_taken);
 
 /* --- kv_apply.c --- */
 void kv_slice_init(struct kv_group *group);

@@ -5,6 +5,8 @@
  */
 #include "shardkv/kv_group.h"
 
+#include "base/sometimes.h"
+
 static struct kv_request *peer_request_new(struct kv_group *group, const struct frame *frame,
                                            const ProtobufCMessageDescriptor *descriptor)
 {
@@ -28,8 +30,10 @@ static void resolve_answer(struct kv_request *request)
     answer.key = message->key;
     answer.anchor = message->anchor;
     answer.status = OST_OK;
-    outbox_to_key(request->shared->environment.outbox, bytes_of_field(message->anchor),
-                  frame_encode(FRAME_RESOLVE_ANSWER, request->request_id, &answer.base, NULL, 0));
+    if (!RARE(PEER_ANSWER_LOST))
+        outbox_to_key(
+            request->shared->environment.outbox, bytes_of_field(message->anchor),
+            frame_encode(FRAME_RESOLVE_ANSWER, request->request_id, &answer.base, NULL, 0));
     kv_request_free(request);
 }
 
@@ -90,8 +94,10 @@ static void inquire_answer(struct kv_request *request, Ostraka__TxnState state,
     answer.key = message->key;
     answer.state = state;
     answer.commit_timestamp = commit_timestamp;
-    outbox_to_key(request->shared->environment.outbox, bytes_of_field(message->key),
-                  frame_encode(FRAME_INQUIRE_ANSWER, request->request_id, &answer.base, NULL, 0));
+    if (!RARE(PEER_ANSWER_LOST))
+        outbox_to_key(
+            request->shared->environment.outbox, bytes_of_field(message->key),
+            frame_encode(FRAME_INQUIRE_ANSWER, request->request_id, &answer.base, NULL, 0));
     kv_request_free(request);
 }
 

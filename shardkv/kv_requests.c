@@ -15,6 +15,8 @@
  */
 #include "shardkv/kv_group.h"
 
+#include "base/sometimes.h"
+
 #include <stdlib.h>
 
 /* --- Life --------------------------------------------------------------------------------------
@@ -94,6 +96,8 @@ void kv_request_move(struct kv_request *request, enum kv_request_state state)
 void kv_group_requests_drop(struct kv_group *group)
 {
     struct kv_request *request;
+    if (!TAILQ_EMPTY(&group->requests))
+        COVER(REQUESTS_DROPPED);
     while ((request = TAILQ_FIRST(&group->requests)) != NULL)
         kv_answer_status(request, OST_NOT_LEADER, "leadership was lost");
 }
@@ -134,7 +138,8 @@ static bool check_load(struct kv_request *request)
 {
     const struct kv_shared *shared = request->shared;
     bool is_over_count = shared->requests_count > shared->options.requests_count_max;
-    if (!is_over_count && shared->requests_bytes <= shared->options.requests_bytes_max)
+    if (!is_over_count && shared->requests_bytes <= shared->options.requests_bytes_max &&
+        !RARE(REQUEST_REFUSED_BUSY))
         return true;
     kv_answer_status(request, OST_BUSY,
                      is_over_count ? "over the limit requests_count_max"
@@ -209,6 +214,7 @@ static bool check_ahead(struct kv_request *request, timestamp_t timestamp, uint6
         kv_answer_status(request, OST_INVALID_ARGUMENT, text);
         return false;
     }
+    COVER(CLOCK_ASKED);
     kv_request_move(request, KV_REQUEST_CLOCK);
     oracle_client_wait(shared->oracle, &request->oracle_waiter);
     return false;
@@ -457,6 +463,7 @@ static bool prepare_join(struct kv_request *request)
     }
     /* The first one goes on under the new one's address; whoever asked first is told to forget it.
      */
+    COVER(PREPARE_JOINED);
     uint64_t connection_id = first->connection_id;
     uint64_t request_id = first->request_id;
     bool is_orphan = first->is_orphan;

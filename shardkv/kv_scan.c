@@ -7,6 +7,7 @@
 #include "shardkv/kv_group.h"
 
 #include "base/log.h"
+#include "base/sometimes.h"
 #include "shardkv/kv_keys.h"
 
 #include <stdlib.h>
@@ -242,6 +243,7 @@ static void read_job_done(struct job *job)
     struct kv_read *read = (struct kv_read *)job;
     struct kv_request *request = kv_request_find(read->shared, read->token);
     if (!request) {
+        COVER(READ_CAME_BACK_TO_NOBODY);
         kv_read_free(read);
         return;
     }
@@ -326,7 +328,7 @@ void kv_read_value(struct kv_request *request)
     kv_key_data_prefix(&shared->key, group->id, group->meta.generation, bytes_of_field(key));
     int status = store_first_with_prefix(shared->environment.store, buffer_bytes(&shared->key),
                                          STORE_IN_MEMORY, &shared->found_key, &shared->value);
-    if (status != OST_WOULD_BLOCK) {
+    if (status != OST_WOULD_BLOCK && !RARE(CACHE_COLD)) {
         answer_value(request, status, buffer_bytes(&shared->found_key),
                      buffer_bytes(&shared->value));
         return;
@@ -348,6 +350,8 @@ void kv_read_rows(struct kv_request *request)
     scan->rows_count_max = message->rows_count_max;
     if (scan->rows_count_max == 0 || scan->rows_count_max > SCAN_ROWS_COUNT_MAX)
         scan->rows_count_max = SCAN_ROWS_COUNT_MAX;
+    if (RARE(SCAN_PAGE_ONE_ROW))
+        scan->rows_count_max = 1;
     /* An escaped key with its end is at or before every version of that key and of all behind it.
      */
     kv_key_data_prefix(&scan->lower, group->id, group->meta.generation,
@@ -357,7 +361,8 @@ void kv_read_rows(struct kv_request *request)
                            bytes_of_field(message->end));
     else
         kv_key_kind(&scan->upper, group->id, group->meta.generation, KV_ROW_DATA + 1);
-    read->status = scan_run(scan, store, NULL, STORE_IN_MEMORY, SCAN_LOOP_VISITS_MAX);
+    uint32_t visits_max = RARE(SCAN_VISITS_ONE_ROW) ? 1 : SCAN_LOOP_VISITS_MAX;
+    read->status = scan_run(scan, store, NULL, STORE_IN_MEMORY, visits_max);
     if (read->status != OST_WOULD_BLOCK) {
         kv_read_answer(request);
         return;

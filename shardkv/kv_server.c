@@ -1,6 +1,7 @@
 #include "shardkv/kv_server.h"
 
 #include "base/log.h"
+#include "base/sometimes.h"
 #include "shardkv/kv_group.h"
 #include "shardkv/kv_keys.h"
 
@@ -196,8 +197,10 @@ static int delete_leftovers(struct kv_server *server, char *out_why)
             break;
         }
         const struct kv_group *group = server_find(server, parts.group);
-        if (!group || group->meta.generation != parts.generation)
+        if (!group || group->meta.generation != parts.generation) {
+            COVER(LEFTOVERS_DELETED);
             kv_generation_delete(batch, parts.group, parts.generation);
+        }
         kv_key_generation(&behind, parts.group, parts.generation + 1);
         store_iterator_seek(iterator, buffer_bytes(&behind));
     }
@@ -504,7 +507,7 @@ static void checkpoint_groups(struct kv_server *server)
 {
     struct kv_group *group;
     for (group = server->groups; group; group = group->hh.next) {
-        int status = kv_checkpoint_write(group);
+        int status = RARE(CHECKPOINT_SKIPPED) ? OST_BUSY : kv_checkpoint_write(group);
         if (status != OST_OK && status != OST_BUSY)
             log_write(LOG_WARN, "cannot write a checkpoint", "store=%lu group=%lu status=%s",
                       server->shared.environment.store_id, group->id, ost_status_name(status));
@@ -575,7 +578,7 @@ void kv_server_turn_ended(struct kv_server *server, nanoseconds_t now_ns)
     if (shared->unflushed_since_ns == 0 && !server->is_flushing &&
         store_unflushed_bytes(shared->environment.store) > 0)
         shared->unflushed_since_ns = now_ns > 0 ? now_ns : 1;
-    if (flush_deadline_ns(server) <= now_ns)
+    if (flush_deadline_ns(server) <= now_ns || (!server->is_flushing && RARE(FLUSH_EARLY)))
         flush_start(server);
 }
 
@@ -601,6 +604,24 @@ const char *kv_server_fatal(const struct kv_server *server)
 
 /* --- Reports -----------------------------------------------------------------------------------
  */
+
+size_t kv_server_applied(const struct kv_server *server, struct kv_applied *out_applied, size_t max)
+{
+    size_t count = 0;
+    const struct kv_group *group;
+    for (group = server->groups; group; group = group->hh.next, count++) {
+        if (count >= max)
+            continue;
+        out_applied[count] = (struct kv_applied){
+            .group = group->id,
+            .replica = group->replica,
+            .index = group->meta.applied_index,
+            .term = group->meta.applied_term,
+            .chain_hash = group->meta.chain_hash,
+        };
+    }
+    return count;
+}
 
 bool kv_server_owns_group(const struct kv_server *server, group_id_t group)
 {

@@ -73,6 +73,19 @@ const char *kv_server_fatal(const struct kv_server *server);
 void kv_server_flush(struct kv_server *server, void (*done)(void *context, int status),
                      void *context);
 
+/* What each replica here has applied, and the hash of all that this did: equal on every replica of
+ * the group at an equal index (S7). Returns how many replicas there are, and fills at most `max`.
+ */
+struct kv_applied {
+    group_id_t group;
+    replica_id_t replica;
+    raft_index_t index;
+    raft_term_t term;
+    uint64_t chain_hash;
+};
+size_t kv_server_applied(const struct kv_server *server, struct kv_applied *out_applied,
+                         size_t max);
+
 bool kv_server_owns_group(const struct kv_server *server, group_id_t group);
 /* The local group whose log owns `key`, or 0: for frames addressed by key. */
 group_id_t kv_server_group_of_key(const struct kv_server *server, struct bytes key);

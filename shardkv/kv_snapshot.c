@@ -11,6 +11,7 @@
 #include "shardkv/kv_group.h"
 
 #include "base/log.h"
+#include "base/sometimes.h"
 #include "shardkv/kv_keys.h"
 
 #include <stdlib.h>
@@ -201,7 +202,8 @@ int kv_restore_write(void *opaque, struct bytes chunk)
             kv_key_generation(&restore->key, restore->group, restore->generation);
             buffer_append(&restore->key, key.data, key.bytes_count);
             store_batch_put(restore->batch, buffer_bytes(&restore->key), value);
-            if (store_batch_bytes(restore->batch) >= RESTORE_BATCH_BYTES_MAX)
+            if (store_batch_bytes(restore->batch) >= RESTORE_BATCH_BYTES_MAX ||
+                RARE(RESTORE_ONE_ROW))
                 status = restore_batch_write(restore);
         }
         if (status != OST_OK)
@@ -247,8 +249,10 @@ static void generation_drop(struct kv_group *group, uint32_t generation, bool is
 {
     struct store_batch *batch = store_batch_new(group->shared->environment.store);
     kv_generation_delete(batch, group->id, generation);
-    if (is_undone)
+    if (is_undone) {
+        COVER(RESTORE_UNDONE);
         kv_checkpoint_put(group, batch);
+    }
     int status = kv_group_write(group, batch);
     if (status != OST_OK)
         log_write(LOG_WARN, "rows of an old generation stay until the next start",

@@ -2,6 +2,7 @@
 
 #include "base/arena.h"
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "proto/master.pb-c.h"
 
 #include <stdlib.h>
@@ -102,6 +103,8 @@ int oracle_client_answered(struct oracle_client *client, const struct frame *fra
         return OST_PROTOCOL;
     if (!client->is_under_way || frame->request_id != client->request_id)
         return OST_WOULD_BLOCK;
+    if (RARE(ORACLE_ANSWER_LOST))
+        return OST_WOULD_BLOCK;
     if (answer_status != OST_OK) {
         request_refused(client, now_ns);
         return OST_WOULD_BLOCK;
@@ -126,6 +129,7 @@ static bool request_is_needed(const struct oracle_client *client)
 void oracle_client_turn_ended(struct oracle_client *client, nanoseconds_t now_ns)
 {
     if (client->is_under_way && now_ns >= client->sent_ns + ORACLE_RETRY_NS) {
+        COVER(ORACLE_ASKED_AGAIN);
         bool was_for_nobody = TAILQ_EMPTY(&client->asked);
         request_give_up(client);
         /* It was sent to let the log's time go on, and that is still wanted. */
@@ -133,7 +137,13 @@ void oracle_client_turn_ended(struct oracle_client *client, nanoseconds_t now_ns
     }
     if (client->is_under_way || !request_is_needed(client) || now_ns < client->not_before_ns)
         return;
-    TAILQ_CONCAT(&client->asked, &client->next, link);
+    struct oracle_waiter *first = TAILQ_FIRST(&client->next);
+    if (first && RARE(ORACLE_ASKED_FOR_ONE)) {
+        TAILQ_REMOVE(&client->next, first, link);
+        TAILQ_INSERT_TAIL(&client->asked, first, link);
+    } else {
+        TAILQ_CONCAT(&client->asked, &client->next, link);
+    }
     client->is_wanted = false;
     client->is_under_way = true;
     client->sent_ns = now_ns;

@@ -32,6 +32,8 @@ struct store *store_new_memory(void);
 /* What a crash does to one made by store_new_memory: what was not flushed is gone. No snapshot or
  * iterator may be open. */
 void store_memory_crash(struct store *store);
+/* The same as a store of its own, while the crashed process's one is still in use. */
+struct store *store_memory_after_crash(struct store *store);
 /* Makes it behave as a disk may: stalled, every write gets OST_BUSY; cold, every read with
  * STORE_IN_MEMORY gets OST_WOULD_BLOCK. */
 void store_memory_hinder(struct store *store, bool is_stalled, bool is_cold);

@@ -614,3 +614,20 @@ void store_memory_crash(struct store *base)
     store->written_bytes = store->flushed_bytes;
     unlock(store);
 }
+
+struct store *store_memory_after_crash(struct store *base)
+{
+    ASSERT(base->ops == &memory_ops);
+    struct store_memory *store = of_store(base);
+    struct store_memory *left = of_store(store_new_memory());
+    lock(store);
+    left->sequence = left->flushed_sequence = 1;
+    struct memory_row *row;
+    RB_FOREACH (row, memory_rows, &store->rows) {
+        struct blob *value = value_at(row, store->flushed_sequence);
+        if (value)
+            key_write(left, row->key, value);
+    }
+    unlock(store);
+    return &left->store;
+}

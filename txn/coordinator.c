@@ -1,6 +1,7 @@
 #include "txn/coordinator_internal.h"
 
 #include "base/memory.h"
+#include "base/sometimes.h"
 
 #include <stdlib.h>
 
@@ -398,7 +399,7 @@ static void commit_asked(struct coordinator *coordinator, const struct coordinat
         abort_now(coordinator, update);
         return;
     }
-    coordinator->one_group = coordinator->members_count == 1;
+    coordinator->one_group = coordinator->members_count == 1 && !RARE(TWO_PHASES_IN_ONE_GROUP);
     coordinator_move(coordinator, COORDINATOR_PREPARING);
     for (uint32_t slot = 0; slot < coordinator->members_count; slot++)
         slot_send(coordinator, slot, REQUEST_PREPARE, update);

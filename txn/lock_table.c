@@ -1,6 +1,7 @@
 #include "txn/lock_table.h"
 
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "txn/lock_node.h"
 
 #include <stdlib.h>
@@ -504,7 +505,7 @@ int lock_table_acquire(struct lock_table *table, struct lock_owner *owner,
         request_grant(table, owner, target, mode, node);
         return OST_OK;
     }
-    if (node && node->waiters_count >= table->options.queue_count_max)
+    if ((node && node->waiters_count >= table->options.queue_count_max) || RARE(LOCK_QUEUE_FULL))
         return OST_BUSY;
     if (!node)
         node = node_new(table, target);

@@ -1,6 +1,8 @@
 /* Entries: how they come, how they end, and what is remembered of it. */
 #include "txn/participant_internal.h"
 
+#include "base/sometimes.h"
+
 /* ---- What ended ---- */
 
 static struct participant_ended *ended_find(const struct participant *p, struct txn_id txn)
@@ -104,10 +106,11 @@ struct participant_entry *participant_entry_of_request(struct participant *p,
         return NULL;
     }
     if (is_named) {
+        COVER(TXN_LOCKS_LOST);
         participant_refuse(p, event->token, OST_LOCKS_LOST, NULL);
         return NULL;
     }
-    if (HASH_COUNT(p->entries) >= p->options.entries_count_max) {
+    if (HASH_COUNT(p->entries) >= p->options.entries_count_max || RARE(TXN_ENTRY_REFUSED)) {
         participant_refuse(p, event->token, OST_BUSY, NULL);
         return NULL;
     }
@@ -171,10 +174,11 @@ void participant_entry_expired(struct participant *p, struct participant_entry *
         entry->alive_ns = p->now_ns;
     /* The timer is not moved at each sign of life, but looks here when it fires. */
     nanoseconds_t deadline_ns = entry->alive_ns + p->options.entry_expiry_ms * NS_PER_MS;
-    if (deadline_ns > p->now_ns) {
+    if (deadline_ns > p->now_ns && !RARE(TXN_ENTRY_EXPIRES_EARLY)) {
         participant_timer_arm(p, &entry->expiry, deadline_ns);
         return;
     }
+    COVER(TXN_ENTRY_EXPIRED);
     struct participant_end end = {.status = OST_LOCKS_LOST, .status_later = OST_LOCKS_LOST};
     participant_entry_end(p, entry, &end);
 }

@@ -1,6 +1,8 @@
 /* Requests that wait: their timers, whom they wound, and how they end. */
 #include "txn/participant_internal.h"
 
+#include "base/sometimes.h"
+
 /* ---- Timers ---- */
 
 static int timer_compare(const struct participant_timer *a, const struct participant_timer *b)
@@ -90,6 +92,8 @@ struct participant_request *participant_request_new(struct participant *p,
     p->reads_count += kind == REQUEST_READ;
     HASH_ADD(hh, p->requests, token, sizeof(request->token), request);
     uint32_t wait_ms = event->wait_ms_max > 0 ? event->wait_ms_max : p->options.lock_wait_ms_max;
+    if (RARE(LOCK_WAIT_SHORT))
+        wait_ms = 1;
     participant_timer_arm(p, &request->wait, p->now_ns + wait_ms * NS_PER_MS);
     return request;
 }
@@ -167,11 +171,18 @@ void participant_request_queued(struct participant *p, struct participant_reques
     };
     for (uint32_t index = 0; index < p->victims_count; index++) {
         p->update->wounded_count++;
+        COVER(HOLDER_WOUNDED);
+        if (!TAILQ_EMPTY(&p->victims[index]->locks))
+            COVER(WAITER_WOUNDED);
+        if (p->victims[index]->prepare)
+            COVER(PREPARE_WOUNDED);
         participant_entry_end(p, p->victims[index], &end);
     }
     /* Holders that come later are older (K3), so that now is the only time to look. */
-    if (search.is_bound_found)
-        participant_timer_arm(p, &request->ask, p->now_ns + p->options.prepared_ask_ms * NS_PER_MS);
+    if (!search.is_bound_found)
+        return;
+    uint32_t ask_ms = RARE(PREPARED_ASKED_AT_ONCE) ? 0 : p->options.prepared_ask_ms;
+    participant_timer_arm(p, &request->ask, p->now_ns + ask_ms * NS_PER_MS);
 }
 
 static bool ask_visit(void *context, struct lock_owner *other, bool is_holder)
@@ -190,6 +201,7 @@ static bool ask_visit(void *context, struct lock_owner *other, bool is_holder)
     if (entry->asked_ns != 0 && p->now_ns < entry->asked_ns + interval_ns)
         return true;
     entry->asked_ns = p->now_ns;
+    COVER(PREPARED_ASKED_ABOUT);
     participant_inquire(p, entry);
     return true;
 }
@@ -234,6 +246,7 @@ void participant_request_timed_out(struct participant *p, struct participant_req
         /* It has its locks; the oracle does not answer. */
         participant_request_refuse(p, request, OST_DEADLINE_EXCEEDED, NULL);
     } else {
+        COVER(LOCK_TIMED_OUT);
         lock_table_conflicts(p->table, entry->owner, &request->target, request->mode,
                              lock_owner_age(entry->owner), blocker_visit, &reason);
         participant_request_withdraw(p, request);
@@ -273,6 +286,7 @@ void participant_read_test(struct participant *p, struct participant_request *re
         participant_request_free(p, request);
         return;
     }
+    COVER(READ_HELD_BACK);
     TAILQ_REMOVE(&request->entry->reads, request, link);
     request->entry = writer;
     TAILQ_INSERT_TAIL(&writer->reads, request, link);

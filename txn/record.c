@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "proto/frame.h"
 
 #include <stdlib.h>
@@ -393,7 +394,10 @@ static int entry_refusal(timestamp_t deadline, timestamp_t log_timestamp, bool r
 {
     if (!ranges_hold)
         return OST_RANGE_MOVED;
-    return log_timestamp > deadline ? OST_DEADLINE_EXCEEDED : OST_OK;
+    if (log_timestamp <= deadline)
+        return OST_OK;
+    COVER(PREPARE_EXPIRED);
+    return OST_DEADLINE_EXCEEDED;
 }
 
 void txn_records_apply_prepared(struct txn_records *records,
@@ -417,6 +421,7 @@ void txn_records_apply_prepared(struct txn_records *records,
     }
     if (records_answer(records, txn, anchor, log_timestamp, update)) {
         /* What is prepared keeps its locks; what is over must not get any. */
+        COVER(PREPARE_ANSWERED_FROM_STATE);
         update->finished = !known || !known->open.is_prepared;
         return;
     }
@@ -458,8 +463,10 @@ void txn_records_apply_commit_one(struct txn_records *records,
         return;
     }
     update->finished = true;
-    if (records_answer(records, txn, anchor, log_timestamp, update))
+    if (records_answer(records, txn, anchor, log_timestamp, update)) {
+        COVER(COMMIT_ONE_ANSWERED_FROM_STATE);
         return;
+    }
     int status = entry_refusal(command->deadline, log_timestamp, ranges_hold);
     if (status != OST_OK) {
         update_decide(update, status, OSTRAKA__TXN_STATE__UNKNOWN, 0);
@@ -546,17 +553,22 @@ void txn_records_apply_commit(struct txn_records *records, const Ostraka__Commit
     struct record *record = records_find(records, txn);
     if (!record || !record->open.is_home) {
         struct txn_outcome outcome;
-        if (records_find_outcome(records, anchor, txn, log_timestamp, &outcome))
+        if (records_find_outcome(records, anchor, txn, log_timestamp, &outcome)) {
+            COVER(COMMIT_ANSWERED_FROM_STATE);
             update->decision = decision_of_outcome(&outcome);
-        else
+        } else {
+            COVER(COMMIT_UNKNOWN);
             update_decide(update, OST_UNKNOWN_TXN, OSTRAKA__TXN_STATE__UNKNOWN, 0);
+        }
         return;
     }
     if (state_is_decided(record->open.state)) {
+        COVER(COMMIT_ANSWERED_FROM_STATE);
         update->decision = decision_of_open(&record->open);
         return;
     }
     if (log_timestamp > record->open.deadline) {
+        COVER(COMMIT_EXPIRED);
         records_decide(records, record, OSTRAKA__TXN_STATE__ABORTED, 0, update);
         update_decide(update, OST_DEADLINE_EXCEEDED, OSTRAKA__TXN_STATE__ABORTED, 0);
         return;
@@ -575,6 +587,8 @@ static void update_decide_abort(struct record_update *update, Ostraka__TxnState 
                                 timestamp_t commit_timestamp)
 {
     bool committed = state == OSTRAKA__TXN_STATE__COMMITTED;
+    if (committed)
+        COVER(ABORT_TOO_LATE);
     update_decide(update, committed ? OST_EXISTS : OST_OK, state, commit_timestamp);
 }
 
@@ -609,6 +623,7 @@ void txn_records_apply_abort(struct txn_records *records, const Ostraka__AbortCo
     if (command->n_participants > 0 && !record) {
         /* Some of them may have voted: a record, so that they are told and need not hold their
          * locks until the deadline. */
+        COVER(TOMBSTONE_WITH_PARTICIPANTS);
         record = records_add(records, txn, anchor, deadline);
         record->open.is_home = true;
         record->open.state = OSTRAKA__TXN_STATE__ABORTED;
@@ -616,6 +631,7 @@ void txn_records_apply_abort(struct txn_records *records, const Ostraka__AbortCo
         update->decision.changed = true;
         return;
     }
+    COVER(TOMBSTONE_WRITTEN);
     outcome = (struct txn_outcome){.state = OSTRAKA__TXN_STATE__ABORTED, .deadline = deadline};
     update_put_outcome(update, txn, anchor, &outcome);
 }
@@ -640,8 +656,10 @@ void txn_records_apply_resolved(struct txn_records *records,
     bool committed = command->outcome == OSTRAKA__TXN_STATE__COMMITTED;
     timestamp_t commit_timestamp = committed ? command->commit_timestamp : 0;
     update_decide(update, OST_OK, command->outcome, commit_timestamp);
-    if (!record)
+    if (!record) {
+        COVER(RESOLVED_TWICE);
         return;
+    }
 
     struct txn_open *open = &record->open;
     if (committed && commit_timestamp < open->bound)

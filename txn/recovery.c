@@ -1,6 +1,7 @@
 #include "txn/recovery.h"
 
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "proto/write_set.h"
 
 #include <bsd/sys/queue.h>
@@ -248,6 +249,8 @@ static nanoseconds_t item_retry_ns(const struct recovery *recovery, struct recov
     uint64_t delay_ns = recovery->options.retry_ms * NS_PER_MS << item->attempts_count;
     if (item->attempts_count < BACKOFF_DOUBLINGS_MAX)
         item->attempts_count++;
+    if (RARE(RECOVERY_IMPATIENT))
+        delay_ns = NS_PER_MS;
     return now_ns + delay_ns;
 }
 
@@ -280,6 +283,10 @@ static void item_tell(struct recovery_item *item, const struct txn_open *open,
         if (item->keys_acknowledged[index])
             continue;
         frames_count++;
+        if (item->attempts_count > 0)
+            COVER(PARTICIPANT_TOLD_AGAIN);
+        if (RARE(RESOLVE_LOST))
+            continue;
         struct bytes key = blob_bytes(open->participant_keys[index]);
         request.key = message_of_bytes(key);
         outbox_to_key(update->outbox, key, frame_encode(FRAME_RESOLVE, 0, &request.base, NULL, 0));
@@ -316,10 +323,12 @@ static void item_ask(const struct txn_open *open, struct recovery_update *update
     outbox_to_key(update->outbox, blob_bytes(open->anchor),
                   frame_encode(FRAME_INQUIRE, 0, &request.base, NULL, 0));
     update->inquiries_count++;
+    COVER(PARTICIPANT_ASKS_HOME);
 }
 
 static void item_propose_abort(const struct txn_open *open, struct recovery_update *update)
 {
+    COVER(HOME_ABORTS_EXPIRED);
     Ostraka__AbortCommand *abort_command = arena_alloc(&update->arena, sizeof(*abort_command));
     ostraka__abort_command__init(abort_command);
     abort_command->txn = update_id(update, open->txn);
@@ -351,6 +360,8 @@ static void recovery_propose_acknowledged(struct recovery *recovery, nanoseconds
     uint32_t count = recovery->acknowledged_count;
     if (count > recovery->options.acknowledge_count_max)
         count = recovery->options.acknowledge_count_max;
+    if (count > 1 && RARE(ACKNOWLEDGED_ONE))
+        count = 1;
     Ostraka__AcknowledgedCommand *acknowledged = arena_alloc(&update->arena, sizeof(*acknowledged));
     ostraka__acknowledged_command__init(acknowledged);
     acknowledged->n_txns = count;
@@ -460,6 +471,7 @@ struct led_context {
 static void visit_open(void *context, struct txn_open *open)
 {
     struct led_context *led = context;
+    COVER(RECOVERY_AFTER_ELECTION);
     item_classify(led->recovery, open, led->now_ns);
 }
 
@@ -486,6 +498,9 @@ void recovery_changed(struct recovery *recovery, struct txn_id txn, nanoseconds_
         item_classify(recovery, open, now_ns);
     else if (item)
         item_remove(recovery, item);
+    item = open ? recovery_find(recovery, txn) : NULL;
+    if (item && item->state == ITEM_WAITING && !open->is_home && RARE(TXN_INQUIRES_EARLY))
+        item_move(recovery, item, ITEM_ASKING, now_ns);
     recovery_run(recovery, now_ns, update);
 }
 

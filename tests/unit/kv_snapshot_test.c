@@ -253,6 +253,85 @@ Test(kv_snapshot, chain_does_not_depend_on_slices)
     replica_free(sliced);
 }
 
+/* Home decides what is prepared at `index`. */
+static struct raft_entry commit_entry(raft_index_t index, raft_index_t prepared_index)
+{
+    char key[16];
+    snprintf(key, sizeof(key), "key%lu", prepared_index);
+    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
+    txn.client = 7;
+    txn.sequence = prepared_index;
+    Ostraka__CommitCommand commit = OSTRAKA__COMMIT_COMMAND__INIT;
+    commit.txn = &txn;
+    commit.anchor = (ProtobufCBinaryData){strlen(key), (uint8_t *)key};
+    commit.commit_timestamp = timestamp_from_ms(1000 + index);
+    Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
+    command.command_case = OSTRAKA__KV_COMMAND__COMMAND_COMMIT;
+    command.commit = &commit;
+    return entry_of(index, &command, bytes_of(NULL, 0));
+}
+
+static uint64_t chain_of(const struct replica *replica)
+{
+    return replica->group->meta.chain_hash;
+}
+
+/* S7: the same entry, and one replica refuses what the others do. */
+Test(kv_snapshot, chain_tells_of_another_decision)
+{
+    struct replica *replica = replica_new(11);
+    struct replica *liar = replica_new(11);
+    struct raft_entry entries[3] = {assign_entry(1), write_entry(2, false), write_entry(3, false)};
+    cr_assert_eq(kv_group_apply(replica->group, entries, 2), 2);
+    cr_assert_eq(kv_group_apply(liar->group, entries, 2), 2);
+    cr_assert_eq(chain_of(replica), chain_of(liar));
+    ((struct kv_range *)(uintptr_t)kv_ranges_first(&liar->group->ranges))->epoch++;
+    cr_assert_eq(kv_group_apply(replica->group, entries + 2, 1), 1);
+    cr_assert_eq(kv_group_apply(liar->group, entries + 2, 1), 1);
+    cr_assert_neq(chain_of(replica), chain_of(liar));
+    for (size_t index = 0; index < 3; index++)
+        blob_unref(entries[index].payload);
+    replica_free(replica);
+    replica_free(liar);
+}
+
+/* The same decision, and one replica writes another byte. */
+Test(kv_snapshot, chain_tells_of_another_write)
+{
+    struct replica *replica = replica_new(11);
+    struct replica *liar = replica_new(11);
+    struct raft_entry entries[3] = {assign_entry(1), write_entry(2, true), commit_entry(3, 2)};
+    cr_assert_eq(kv_group_apply(replica->group, entries, 2), 2);
+    cr_assert_eq(kv_group_apply(liar->group, entries, 2), 2);
+    cr_assert_eq(chain_of(replica), chain_of(liar));
+    const struct txn_open *open = txn_records_find(liar->group->records, (struct txn_id){7, 2});
+    cr_assert_not_null(open);
+    open->write_set->data[open->write_set->bytes_count - 1] ^= 1;
+    cr_assert_eq(kv_group_apply(replica->group, entries + 2, 1), 1);
+    cr_assert_eq(kv_group_apply(liar->group, entries + 2, 1), 1);
+    cr_assert_null(txn_records_find(replica->group->records, (struct txn_id){7, 2}));
+    cr_assert_neq(chain_of(replica), chain_of(liar));
+    for (size_t index = 0; index < 3; index++)
+        blob_unref(entries[index].payload);
+    replica_free(replica);
+    replica_free(liar);
+}
+
+/* A range that one replica takes and another has already. */
+Test(kv_snapshot, chain_tells_of_another_range)
+{
+    struct replica *replica = replica_new(11);
+    struct replica *liar = replica_new(11);
+    struct raft_entry entry = assign_entry(1);
+    kv_ranges_add(&liar->group->ranges, bytes_of_string("k"), bytes_of_string("l"), 1);
+    cr_assert_eq(kv_group_apply(replica->group, &entry, 1), 1);
+    cr_assert_eq(kv_group_apply(liar->group, &entry, 1), 1);
+    cr_assert_neq(chain_of(replica), chain_of(liar));
+    blob_unref(entry.payload);
+    replica_free(replica);
+    replica_free(liar);
+}
+
 Test(kv_snapshot, stalled_slice_is_kept)
 {
     struct replica *replica = replica_new(11);

@@ -1,0 +1,665 @@
+#include "tests/sim/faults.h"
+
+#include "base/memory.h"
+#include "tests/sim/sim.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define ACTIVE_MAX 8
+#define NOBODY     UINT32_MAX
+
+struct fault;
+struct fault_kind {
+    const char *name;
+    size_t weight_offset;
+    /* False: it cannot be done now, and nothing was. Without an end it is over at once. */
+    bool (*begin)(struct faults *faults, struct fault *fault);
+    void (*end)(struct faults *faults, struct fault *fault);
+};
+
+struct fault {
+    bool is_active;
+    uint64_t number;
+    size_t kind;
+    uint32_t store; /* its place; NOBODY: none */
+    uint32_t client;
+    int64_t argument;
+    bool cuts[NETWORK_HOSTS_MAX][NETWORK_HOSTS_MAX]; /* links that it has cut */
+};
+
+struct faults {
+    struct sim *sim;
+    struct random random;
+    struct fault active[ACTIVE_MAX];
+    uint32_t active_count;
+    uint64_t numbers;
+    bool is_over;
+    uint32_t damaged_count;
+    bool is_left_out[PLAN_STORES_MAX]; /* of the majority that was healed */
+};
+
+static uint64_t below(struct faults *faults, uint64_t bound)
+{
+    return random_below(&faults->random, bound);
+}
+
+static uint32_t hosts_count(const struct sim *sim)
+{
+    return (uint32_t)(sim->plan.stores + sim->plan.clients); /* nobody touches the prober */
+}
+
+/* A store in that state; NOBODY: there is none. */
+static uint32_t store_choose(struct faults *faults, enum process_state state)
+{
+    struct sim *sim = faults->sim;
+    uint32_t found[PLAN_STORES_MAX], count = 0;
+    for (uint32_t place = 0; place < sim->plan.stores; place++)
+        if (sim->stores[place].state == state)
+            found[count++] = place;
+    return count ? found[below(faults, count)] : NOBODY;
+}
+
+static struct process *store_of(struct faults *faults, const struct fault *fault)
+{
+    return &faults->sim->stores[fault->store];
+}
+
+static bool store_take(struct faults *faults, struct fault *fault)
+{
+    fault->store = store_choose(faults, PROCESS_UP);
+    return fault->store != NOBODY;
+}
+
+/* --- Processes
+ * --------------------------------------------------------------------------------------- */
+
+static bool crash_begin(struct faults *faults, struct fault *fault)
+{
+    if (!store_take(faults, fault))
+        return false;
+    process_stop(store_of(faults, fault), STOP_KILLED);
+    return true;
+}
+
+static bool power_begin(struct faults *faults, struct fault *fault)
+{
+    if (!store_take(faults, fault))
+        return false;
+    process_stop(store_of(faults, fault), STOP_POWER);
+    return true;
+}
+
+static void store_end(struct faults *faults, struct fault *fault)
+{
+    struct process *process = store_of(faults, fault);
+    process_resume(process);
+    process_start(process);
+}
+
+static bool power_all_begin(struct faults *faults, struct fault *fault)
+{
+    struct sim *sim = faults->sim;
+    (void)fault;
+    for (uint32_t place = 0; place < sim->plan.stores; place++)
+        process_stop(&sim->stores[place], STOP_POWER);
+    return true;
+}
+
+static void power_all_end(struct faults *faults, struct fault *fault)
+{
+    (void)fault;
+    for (uint32_t place = 0; place < faults->sim->plan.stores; place++)
+        process_start(&faults->sim->stores[place]);
+}
+
+static bool shutdown_begin(struct faults *faults, struct fault *fault)
+{
+    if (!store_take(faults, fault))
+        return false;
+    process_shut_down(store_of(faults, fault));
+    return true;
+}
+
+/* Whoever stops it loses patience. */
+static void shutdown_end(struct faults *faults, struct fault *fault)
+{
+    struct process *process = store_of(faults, fault);
+    if (process->is_shutting_down)
+        process_stop(process, STOP_KILLED);
+    process_start(process);
+}
+
+static bool pause_begin(struct faults *faults, struct fault *fault)
+{
+    if (!store_take(faults, fault))
+        return false;
+    process_pause(store_of(faults, fault));
+    return true;
+}
+
+static void pause_end(struct faults *faults, struct fault *fault)
+{
+    process_resume(store_of(faults, fault));
+}
+
+/* --- The network
+ * ------------------------------------------------------------------------------------- */
+
+static void cut(struct faults *faults, struct fault *fault, uint32_t from, uint32_t to)
+{
+    if (from == to || fault->cuts[from][to])
+        return;
+    fault->cuts[from][to] = true;
+    network_cut(&faults->sim->network, from, to);
+}
+
+static void cuts_end(struct faults *faults, struct fault *fault)
+{
+    for (uint32_t from = 0; from < NETWORK_HOSTS_MAX; from++) {
+        for (uint32_t to = 0; to < NETWORK_HOSTS_MAX; to++) {
+            if (!fault->cuts[from][to])
+                continue;
+            fault->cuts[from][to] = false;
+            network_heal(&faults->sim->network, from, to);
+        }
+    }
+}
+
+static bool partition_of(struct faults *faults, struct fault *fault, uint32_t bridge)
+{
+    uint32_t count = hosts_count(faults->sim);
+    uint64_t side = below(faults, UINT64_C(1) << count);
+    for (uint32_t a = 0; a < count; a++)
+        for (uint32_t b = 0; b < count; b++)
+            if (((side >> a ^ side >> b) & 1) && a != bridge && b != bridge)
+                cut(faults, fault, a, b);
+    return true;
+}
+
+static bool partition_begin(struct faults *faults, struct fault *fault)
+{
+    return partition_of(faults, fault, NOBODY);
+}
+
+static bool bridge_begin(struct faults *faults, struct fault *fault)
+{
+    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    return partition_of(faults, fault, fault->store);
+}
+
+static void isolate(struct faults *faults, struct fault *fault, bool hears, bool is_heard)
+{
+    /* Clients may go on reaching it, or not. */
+    uint32_t count =
+        below(faults, 2) ? hosts_count(faults->sim) : (uint32_t)faults->sim->plan.stores;
+    for (uint32_t other = 0; other < count; other++) {
+        if (!hears)
+            cut(faults, fault, other, fault->store);
+        if (!is_heard)
+            cut(faults, fault, fault->store, other);
+    }
+}
+
+static bool one_way_begin(struct faults *faults, struct fault *fault)
+{
+    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    fault->argument = (int64_t)below(faults, 2);
+    isolate(faults, fault, fault->argument, !fault->argument);
+    return true;
+}
+
+/* A store that leads a group chosen at random; NOBODY: nobody does. */
+static uint32_t leader_choose(struct faults *faults, group_id_t *out_group)
+{
+    struct sim *sim = faults->sim;
+    *out_group = below(faults, sim->plan.groups + 1);
+    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+        struct raft_leadership leadership;
+        if (sim->stores[place].state == PROCESS_UP &&
+            raft_host_leadership(node_raft_host(sim->stores[place].node), *out_group,
+                                 &leadership) == OST_OK &&
+            leadership.role == RAFT_LEADER)
+            return place;
+    }
+    return NOBODY;
+}
+
+static bool isolate_leader_begin(struct faults *faults, struct fault *fault)
+{
+    group_id_t group;
+    fault->store = leader_choose(faults, &group);
+    if (fault->store == NOBODY)
+        return false;
+    fault->argument = (int64_t)group;
+    isolate(faults, fault, false, false);
+    return true;
+}
+
+static bool clog_begin(struct faults *faults, struct fault *fault)
+{
+    uint32_t count = hosts_count(faults->sim);
+    cut(faults, fault, (uint32_t)below(faults, count), (uint32_t)below(faults, count));
+    return true;
+}
+
+static void slow_links(struct faults *faults, const struct fault *fault, uint32_t factor)
+{
+    for (uint32_t other = 0; other < hosts_count(faults->sim); other++) {
+        network_slow(&faults->sim->network, fault->store, other, factor);
+        network_slow(&faults->sim->network, other, fault->store, factor);
+    }
+}
+
+static bool slow_link_begin(struct faults *faults, struct fault *fault)
+{
+    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    fault->argument = (int64_t)random_between(&faults->random, 5, 200);
+    slow_links(faults, fault, (uint32_t)fault->argument);
+    return true;
+}
+
+static void slow_link_end(struct faults *faults, struct fault *fault)
+{
+    slow_links(faults, fault, 1);
+}
+
+static bool reset_begin(struct faults *faults, struct fault *fault)
+{
+    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    fault->client = (uint32_t)below(faults, hosts_count(faults->sim));
+    network_reset(&faults->sim->network, fault->store, fault->client);
+    return fault->store != fault->client;
+}
+
+/* --- Clocks
+ * ------------------------------------------------------------------------------------------ */
+
+static bool clock_jump_begin(struct faults *faults, struct fault *fault)
+{
+    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    const int64_t most_ms[] = {1000, 60000, 86400000};
+    int64_t most = most_ms[below(faults, 3)];
+    fault->argument = (int64_t)below(faults, (uint64_t)(2 * most)) - most;
+    store_of(faults, fault)->clock.wall_offset_ms += fault->argument;
+    return true;
+}
+
+static bool clock_rate_begin(struct faults *faults, struct fault *fault)
+{
+    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    struct process *process = store_of(faults, fault);
+    fault->argument = process->clock.rate_ppm;
+    int64_t most_ppm = below(faults, 2) ? 50000 : 500000;
+    int64_t rate_ppm = (int64_t)below(faults, (uint64_t)(2 * most_ppm)) - most_ppm;
+    process_clock_rate(process, rate_ppm);
+    return true;
+}
+
+static void clock_rate_end(struct faults *faults, struct fault *fault)
+{
+    process_clock_rate(store_of(faults, fault), fault->argument);
+}
+
+/* --- Disks and stores
+ * -------------------------------------------------------------------------------- */
+
+static bool disk_slow_begin(struct faults *faults, struct fault *fault)
+{
+    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    fault->argument = (int64_t)random_between(&faults->random, 10, 300);
+    store_of(faults, fault)->disk.slow_factor = (uint64_t)fault->argument;
+    return true;
+}
+
+static void disk_slow_end(struct faults *faults, struct fault *fault)
+{
+    store_of(faults, fault)->disk.slow_factor = 1;
+}
+
+static bool disk_hung_begin(struct faults *faults, struct fault *fault)
+{
+    if (!store_take(faults, fault))
+        return false;
+    fault->argument =
+        (int64_t)random_between(&faults->random, 100, 100 + faults->sim->plan.fault_ms_max);
+    store_of(faults, fault)->disk.hung_until_ns =
+        faults->sim->schedule.now_ns + (uint64_t)fault->argument * NS_PER_MS;
+    return true;
+}
+
+static bool disk_fails_begin(struct faults *faults, struct fault *fault)
+{
+    if (!store_take(faults, fault))
+        return false;
+    store_of(faults, fault)->disk.writes_to_fail = 1;
+    return true;
+}
+
+static bool disk_full_begin(struct faults *faults, struct fault *fault)
+{
+    if (!store_take(faults, fault))
+        return false;
+    store_of(faults, fault)->disk.is_full = true;
+    return true;
+}
+
+static void disk_end(struct faults *faults, struct fault *fault)
+{
+    struct process *process = store_of(faults, fault);
+    process->disk.writes_to_fail = 0;
+    process->disk.is_full = false;
+    process_start(process);
+}
+
+/* A store that was damaged stays down, so a majority must stay undamaged. It is seen at the start.
+ */
+static bool disk_damage_begin(struct faults *faults, struct fault *fault)
+{
+    struct sim *sim = faults->sim;
+    if (!store_take(faults, fault))
+        return false;
+    struct process *process = store_of(faults, fault);
+    if (!process->is_log_damaged && faults->damaged_count + 1 > (sim->plan.stores - 1) / 2)
+        return false;
+    process_stop(process, below(faults, 2) ? STOP_KILLED : STOP_POWER);
+    fault->argument = (int64_t)below(faults, 3);
+    if (disk_damage(&process->disk, (enum disk_damage)fault->argument) &&
+        !process->is_log_damaged) {
+        process->is_log_damaged = true;
+        faults->damaged_count++;
+    }
+    return true;
+}
+
+static bool stalled_begin(struct faults *faults, struct fault *fault)
+{
+    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    struct process *process = store_of(faults, fault);
+    process_hinder(process, true, process->is_cold);
+    return true;
+}
+
+static void stalled_end(struct faults *faults, struct fault *fault)
+{
+    struct process *process = store_of(faults, fault);
+    process_hinder(process, false, process->is_cold);
+}
+
+static bool cold_begin(struct faults *faults, struct fault *fault)
+{
+    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    struct process *process = store_of(faults, fault);
+    process_hinder(process, process->is_stalled, true);
+    return true;
+}
+
+static void cold_end(struct faults *faults, struct fault *fault)
+{
+    struct process *process = store_of(faults, fault);
+    process_hinder(process, process->is_stalled, false);
+}
+
+static bool flush_begin(struct faults *faults, struct fault *fault)
+{
+    if (!store_take(faults, fault))
+        return false;
+    return store_flush(store_of(faults, fault)->store) == OST_OK;
+}
+
+/* --- Clients and leaders
+ * ----------------------------------------------------------------------------- */
+
+static bool client_kill_begin(struct faults *faults, struct fault *fault)
+{
+    fault->client = (uint32_t)below(faults, faults->sim->plan.clients);
+    struct client_process *client = &faults->sim->clients[fault->client];
+    if (!client->core)
+        return false;
+    client_process_kill(client);
+    return true;
+}
+
+static void client_kill_end(struct faults *faults, struct fault *fault)
+{
+    struct client_process *client = &faults->sim->clients[fault->client];
+    if (!client->core)
+        client_process_start(client);
+}
+
+static bool client_cut_begin(struct faults *faults, struct fault *fault)
+{
+    struct sim *sim = faults->sim;
+    fault->store = (uint32_t)below(faults, sim->plan.stores);
+    fault->client = (uint32_t)below(faults, sim->plan.clients);
+    uint32_t host = sim->clients[fault->client].host;
+    fault->argument = (int64_t)random_between(&faults->random, 1, 3);
+    if (fault->argument & 1)
+        cut(faults, fault, host, fault->store);
+    if (fault->argument & 2)
+        cut(faults, fault, fault->store, host);
+    return true;
+}
+
+static bool transfer_begin(struct faults *faults, struct fault *fault)
+{
+    group_id_t group;
+    fault->store = leader_choose(faults, &group);
+    if (fault->store == NOBODY)
+        return false;
+    fault->argument = (int64_t)group;
+    return process_transfer(store_of(faults, fault), group);
+}
+
+/* --- Which, when
+ * ------------------------------------------------------------------------------------- */
+
+#define KIND(name, begin, end)                                                                     \
+    {                                                                                              \
+#name, offsetof(struct plan, fault_##name), begin, end                                     \
+    }
+static const struct fault_kind kinds[] = {
+    KIND(crash, crash_begin, store_end),
+    KIND(power, power_begin, store_end),
+    KIND(power_all, power_all_begin, power_all_end),
+    KIND(shutdown, shutdown_begin, shutdown_end),
+    KIND(pause, pause_begin, pause_end),
+    KIND(partition, partition_begin, cuts_end),
+    KIND(one_way, one_way_begin, cuts_end),
+    KIND(bridge, bridge_begin, cuts_end),
+    KIND(isolate_leader, isolate_leader_begin, cuts_end),
+    KIND(clog, clog_begin, cuts_end),
+    KIND(slow_link, slow_link_begin, slow_link_end),
+    KIND(reset, reset_begin, NULL),
+    KIND(clock_jump, clock_jump_begin, NULL),
+    KIND(clock_rate, clock_rate_begin, clock_rate_end),
+    KIND(disk_slow, disk_slow_begin, disk_slow_end),
+    KIND(disk_hung, disk_hung_begin, NULL),
+    KIND(disk_fails, disk_fails_begin, disk_end),
+    KIND(disk_full, disk_full_begin, disk_end),
+    KIND(disk_damage, disk_damage_begin, store_end),
+    KIND(store_stalled, stalled_begin, stalled_end),
+    KIND(store_cold, cold_begin, cold_end),
+    KIND(store_flush, flush_begin, NULL),
+    KIND(client_kill, client_kill_begin, client_kill_end),
+    KIND(client_cut, client_cut_begin, cuts_end),
+    KIND(transfer, transfer_begin, NULL),
+};
+#define KINDS_COUNT (sizeof kinds / sizeof kinds[0])
+
+static uint64_t weight_of(const struct sim *sim, size_t kind)
+{
+    uint64_t weight;
+    memcpy(&weight, (const char *)&sim->plan + kinds[kind].weight_offset, sizeof weight);
+    return weight;
+}
+
+static size_t kind_choose(struct faults *faults)
+{
+    uint64_t drawn = below(faults, plan_faults_weight(&faults->sim->plan));
+    size_t kind = 0;
+    while (drawn >= weight_of(faults->sim, kind))
+        drawn -= weight_of(faults->sim, kind++);
+    return kind;
+}
+
+static void fault_trace(struct faults *faults, enum trace_kind trace_kind,
+                        const struct fault *fault)
+{
+    struct trace *trace = &faults->sim->trace;
+    uint32_t target = fault->store != NOBODY ? fault->store + 1 : 100 + fault->client;
+    trace_event(trace, trace_kind, fault->number, fault->kind, target, (uint64_t)fault->argument);
+    trace_tell(trace, "  %s: %s (store %d, client %d, argument %" PRId64 ")",
+               kinds[fault->kind].name, trace_kind == TRACE_FAULT ? "begins" : "ends",
+               fault->store == NOBODY ? 0 : (int)fault->store + 1, (int)fault->client,
+               fault->argument);
+}
+
+static void fault_end(struct faults *faults, struct fault *fault)
+{
+    if (!fault->is_active)
+        return;
+    fault->is_active = false;
+    faults->active_count--;
+    fault_trace(faults, TRACE_HEAL, fault);
+    kinds[fault->kind].end(faults, fault);
+}
+
+static void end_fired(void *target, uint64_t number)
+{
+    struct faults *faults = target;
+    for (size_t place = 0; place < ACTIVE_MAX; place++)
+        if (faults->active[place].is_active && faults->active[place].number == number)
+            fault_end(faults, &faults->active[place]);
+}
+
+static void fault_begin(struct faults *faults)
+{
+    struct sim *sim = faults->sim;
+    if (faults->active_count >= sim->plan.faults_at_once_max || faults->active_count == ACTIVE_MAX)
+        return;
+    struct fault *fault = faults->active;
+    while (fault->is_active)
+        fault++;
+    *fault = (struct fault){.store = NOBODY, .kind = kind_choose(faults)};
+    const struct fault_kind *kind = &kinds[fault->kind];
+    if (!kind->begin(faults, fault))
+        return;
+    fault->number = ++faults->numbers;
+    sim->counts.faults++;
+    fault_trace(faults, TRACE_FAULT, fault);
+    if (!kind->end)
+        return;
+    fault->is_active = true;
+    faults->active_count++;
+    uint64_t lasts_ns = 1 + below(faults, sim->plan.fault_ms_max * NS_PER_MS);
+    schedule_add(&sim->schedule, sim->schedule.now_ns + lasts_ns, end_fired, faults, fault->number);
+}
+
+static void tick_fired(void *target, uint64_t number)
+{
+    struct faults *faults = target;
+    struct sim *sim = faults->sim;
+    (void)number;
+    if (faults->is_over)
+        return;
+    fault_begin(faults);
+    schedule_add(&sim->schedule,
+                 sim->schedule.now_ns + 1 + below(faults, 2 * sim->plan.fault_every_ms * NS_PER_MS),
+                 tick_fired, faults, 0);
+}
+
+struct faults *faults_new(struct sim *sim)
+{
+    struct faults *faults = memory_alloc_zeroed(1, sizeof *faults);
+    faults->sim = sim;
+    faults->random = schedule_random(sim->plan.seed, "faults");
+    return faults;
+}
+
+void faults_free(struct faults *faults)
+{
+    free(faults);
+}
+
+void faults_start(struct faults *faults)
+{
+    struct sim *sim = faults->sim;
+    if (plan_faults_weight(&sim->plan) == 0)
+        return;
+    /* Most runs let the cluster come up; some do not. */
+    uint64_t after_ms = below(faults, 4) == 0 ? 1 : 2 * sim->plan.election_ms_max;
+    schedule_add(&sim->schedule, sim->schedule.now_ns + after_ms * NS_PER_MS, tick_fired, faults,
+                 0);
+}
+
+/* --- Healing
+ * ----------------------------------------------------------------------------------------- */
+
+static void store_heal(struct process *process)
+{
+    process->disk.slow_factor = 1;
+    process->disk.hung_until_ns = 0;
+    process->disk.writes_to_fail = 0;
+    process->disk.is_full = false;
+    process_hinder(process, false, false);
+    process_resume(process);
+    if (process->is_shutting_down)
+        process_stop(process, STOP_KILLED);
+    process_start(process);
+}
+
+static void store_leave_out(struct faults *faults, uint32_t place)
+{
+    struct sim *sim = faults->sim;
+    struct process *process = &sim->stores[place];
+    uint64_t how = below(faults, 4);
+    faults->is_left_out[place] = true;
+    trace_tell(&sim->trace, "store %u is left out: %s", place + 1,
+               how == 0   ? "down"
+               : how == 1 ? "stands still"
+               : how == 2 ? "hears nobody"
+                          : "is heard by nobody");
+    if (how == 0)
+        process_stop(process, STOP_KILLED);
+    else if (how == 1)
+        process_pause(process);
+    for (uint32_t other = 0; other < sim->plan.stores && how >= 2; other++)
+        network_cut(&sim->network, how == 2 ? other : place, how == 2 ? place : other);
+}
+
+void faults_heal_majority(struct faults *faults)
+{
+    struct sim *sim = faults->sim;
+    faults->is_over = true;
+    for (size_t place = 0; place < ACTIVE_MAX; place++)
+        fault_end(faults, &faults->active[place]);
+    network_calm(&sim->network);
+    uint32_t can_run = 0, healthy = (uint32_t)sim->plan.stores / 2 + 1;
+    for (uint32_t place = 0; place < sim->plan.stores; place++)
+        can_run += sim->stores[place].state != PROCESS_DAMAGED;
+    uint32_t left_out = can_run > healthy ? can_run - healthy : 0;
+    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+        struct process *process = &sim->stores[place];
+        if (process->state == PROCESS_DAMAGED)
+            continue;
+        if (left_out > 0 && below(faults, can_run) < left_out) {
+            store_leave_out(faults, place);
+            left_out--;
+        } else {
+            store_heal(process);
+        }
+        can_run--;
+    }
+    for (uint32_t number = 0; number < sim->plan.clients; number++)
+        if (!sim->clients[number].core)
+            client_process_start(&sim->clients[number]);
+}
+
+void faults_heal_all(struct faults *faults)
+{
+    network_calm(&faults->sim->network);
+    for (uint32_t place = 0; place < faults->sim->plan.stores; place++)
+        if (faults->sim->stores[place].state != PROCESS_DAMAGED)
+            store_heal(&faults->sim->stores[place]);
+}

@@ -1,0 +1,169 @@
+#include "tests/sim/plan.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct plan_field plan_fields[] = {
+#define PLAN_FIELD(name, least, text) {#name, offsetof(struct plan, name), least, text},
+    PLAN_FIELDS(PLAN_FIELD)
+#undef PLAN_FIELD
+};
+const size_t plan_fields_count = sizeof plan_fields / sizeof plan_fields[0];
+
+uint64_t *plan_field_value(struct plan *plan, const struct plan_field *field)
+{
+    return (uint64_t *)(void *)((char *)plan + field->offset);
+}
+
+/* --- Drawing
+ * ----------------------------------------------------------------------------------------- */
+
+static uint64_t one_of(struct random *random, const uint64_t *values, size_t count)
+{
+    return values[random_below(random, count)];
+}
+#define ONE_OF(random, ...)                                                                        \
+    one_of(random, (const uint64_t[]){__VA_ARGS__},                                                \
+           sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
+static void draw_cluster(struct plan *plan, struct random *random)
+{
+    plan->stores = ONE_OF(random, 3, 3, 3, 3, 5, 5, 4, 2, 1, 6);
+    plan->groups = ONE_OF(random, 2, 2, 3, 3, 4, 1, 6);
+    plan->ranges_per_kind = random_between(random, 1, 4);
+    if (plan->groups > 1 && plan->ranges_per_kind * 3 < plan->groups)
+        plan->ranges_per_kind = 2;
+}
+
+static void draw_clients(struct plan *plan, struct random *random)
+{
+    plan->clients = random_between(random, 2, 8);
+    plan->actors = random_between(random, 1, 3);
+    plan->operations = random_between(random, 1100, 1500);
+    plan->keys = ONE_OF(random, 4, 8, 16, 16, 32, 64);
+    plan->hot_percent = ONE_OF(random, 0, 0, 50, 80);
+    plan->micro_operations_max = random_between(random, 2, 6);
+    plan->think_ms_max = random_between(random, 60, 400);
+    plan->weight_append = ONE_OF(random, 0, 2, 4, 4);
+    plan->weight_register = ONE_OF(random, 0, 2, 4);
+    plan->weight_bank = ONE_OF(random, 0, 2, 4);
+    if (plan->weight_append + plan->weight_register + plan->weight_bank == 0)
+        plan->weight_append = 1;
+    plan->client_timeout_ms = ONE_OF(random, 5000, 5000, 2000, 500);
+    plan->client_try_ms = ONE_OF(random, 1000, 1000, 300, 100);
+}
+
+static void draw_settings(struct plan *plan, struct random *random)
+{
+    plan->heartbeat_ms = ONE_OF(random, 50, 50, 50, 100, 20);
+    plan->election_ms_min = plan->heartbeat_ms * random_between(random, 4, 10);
+    plan->election_ms_max = plan->election_ms_min * ONE_OF(random, 2, 2, 2, 3);
+    plan->inflight_messages_max = ONE_OF(random, 64, 64, 4, 1, 2);
+    plan->inflight_bytes_max = ONE_OF(random, 4 << 20, 4 << 20, 16384, 512);
+    plan->message_bytes_max = ONE_OF(random, 512 << 10, 512 << 10, 4096, 256);
+    plan->log_segment_kib = ONE_OF(random, 64, 128, 256, 1024);
+    plan->log_write_kib = ONE_OF(random, 64, 64, 16, 8);
+    plan->log_retained_kib = ONE_OF(random, 0, 1, 4, 64, 65536);
+    plan->snapshot_chunk_bytes = ONE_OF(random, 128, 1024, 16384, 512 << 10);
+    plan->flush_kib = ONE_OF(random, 2, 16, 64, 32768);
+    plan->flush_interval_ms = ONE_OF(random, 200, 1000, 5000, 30000);
+    plan->lock_expiry_ms = ONE_OF(random, 5000, 5000, 2000, 1500);
+}
+
+static void draw_surroundings(struct plan *plan, struct random *random)
+{
+    plan->latency_us_min = ONE_OF(random, 20, 50, 200, 1000);
+    plan->latency_us_max = plan->latency_us_min * random_between(random, 2, 6);
+    plan->tail_ppm = ONE_OF(random, 0, 1000, 10000, 30000);
+    plan->tail_ms_max = ONE_OF(random, 5, 20, 100);
+    bool beyond_tcp = random_below(random, 4) == 0;
+    plan->frame_lost_ppm = beyond_tcp ? ONE_OF(random, 0, 100, 2000) : 0;
+    plan->frame_doubled_ppm = beyond_tcp ? ONE_OF(random, 0, 100, 2000) : 0;
+    plan->frame_swapped_ppm = beyond_tcp ? ONE_OF(random, 0, 1000, 10000) : 0;
+    plan->reset_ppm = ONE_OF(random, 0, 0, 50, 500);
+    plan->disk_us_min = ONE_OF(random, 30, 60, 500);
+    plan->disk_us_max = plan->disk_us_min * random_between(random, 2, 10);
+    plan->disk_tail_ppm = ONE_OF(random, 0, 2000, 20000);
+    plan->disk_tail_ms_max = ONE_OF(random, 10, 50, 200);
+    plan->turn_us_max = ONE_OF(random, 20, 100, 500);
+    plan->job_us_max = ONE_OF(random, 100, 1000, 20000);
+    plan->drift_ppm_max = ONE_OF(random, 0, 100, 1000, 20000);
+}
+
+static void draw_faults(struct plan *plan, struct random *random)
+{
+    plan->faults_min = random_between(random, 6, 16);
+    plan->fault_every_ms = ONE_OF(random, 300, 600, 1200);
+    plan->fault_ms_max = ONE_OF(random, 300, 1000, 3000);
+    plan->faults_at_once_max = random_between(random, 1, 3);
+    plan->run_ms_max = 60000;
+    for (size_t index = 0; index < plan_fields_count; index++) {
+        const struct plan_field *field = &plan_fields[index];
+        if (strncmp(field->name, "fault_", 6) == 0 && strstr(field->text, "weight:"))
+            *plan_field_value(plan, field) =
+                random_below(random, 2) == 0 ? 0 : random_between(random, 1, 4);
+    }
+    /* What costs much of a run when it happens often. */
+    if (random_below(random, 3) != 0)
+        plan->fault_disk_damage = 0;
+    if (random_below(random, 2) != 0)
+        plan->fault_disk_full = 0;
+    if (plan_faults_weight(plan) == 0)
+        plan->fault_crash = 1;
+    if (plan->stores == 1)
+        plan->fault_disk_damage = 0; /* there is no minority to damage */
+}
+
+void plan_draw(struct plan *plan, uint64_t seed)
+{
+    *plan = (struct plan){.seed = seed};
+    struct random random = schedule_random(seed, "plan");
+    draw_cluster(plan, &random);
+    draw_clients(plan, &random);
+    draw_settings(plan, &random);
+    draw_surroundings(plan, &random);
+    draw_faults(plan, &random);
+}
+
+/* --- By hand
+ * ----------------------------------------------------------------------------------------- */
+
+bool plan_set(struct plan *plan, const char *assignment)
+{
+    const char *equals = strchr(assignment, '=');
+    if (!equals)
+        return false;
+    size_t name_bytes = (size_t)(equals - assignment);
+    for (size_t index = 0; index < plan_fields_count; index++) {
+        const struct plan_field *field = &plan_fields[index];
+        if (strlen(field->name) != name_bytes || strncmp(field->name, assignment, name_bytes) != 0)
+            continue;
+        char *end;
+        uint64_t value = strtoull(equals + 1, &end, 10);
+        if (*end != '\0' || end == equals + 1 || value < field->least)
+            return false;
+        *plan_field_value(plan, field) = value;
+        return plan->stores <= PLAN_STORES_MAX && plan->clients <= PLAN_CLIENTS_MAX;
+    }
+    return false;
+}
+
+void plan_print(const struct plan *plan, FILE *file)
+{
+    struct plan copy = *plan;
+    for (size_t index = 0; index < plan_fields_count; index++)
+        fprintf(file, "  %-24s %10" PRIu64 "  %s\n", plan_fields[index].name,
+                *plan_field_value(&copy, &plan_fields[index]), plan_fields[index].text);
+}
+
+uint64_t plan_faults_weight(const struct plan *plan)
+{
+    struct plan copy = *plan;
+    uint64_t sum = 0;
+    for (size_t index = 0; index < plan_fields_count; index++)
+        if (strstr(plan_fields[index].text, "weight:"))
+            sum += *plan_field_value(&copy, &plan_fields[index]);
+    return sum;
+}

@@ -1,0 +1,114 @@
+/* plan.h: what one seed does: how large the cluster is, how it is set, what clients do, and what
+ * goes wrong. Drawn from the seed ("swarm testing", Groce et al. 2012: each seed turns some
+ * features off, so that the others get further); any field can be set by name, which is how a
+ * failing seed is cut down. All fields are whole numbers.
+ */
+#pragma once
+
+#include "tests/sim/schedule.h"
+
+#include <stdio.h>
+
+#define PLAN_STORES_MAX  6u
+#define PLAN_CLIENTS_MAX 12u
+
+/* name, the smallest value that makes sense, what it is */
+#define PLAN_FIELDS(X)                                                                             \
+    X(stores, 1, "stores, each with a replica of every group")                                     \
+    X(groups, 1, "data groups")                                                                    \
+    X(ranges_per_kind, 1, "ranges of each kind of key")                                            \
+    X(clients, 1, "client processes")                                                              \
+    X(actors, 1, "transactions that a client runs at a time")                                      \
+    X(operations, 0, "calls of clients before the run may end")                                    \
+    X(faults_min, 0, "faults before the run may end")                                              \
+    X(run_ms_max, 1000, "virtual time of the phase with faults, at most")                          \
+    X(keys, 1, "keys of each kind")                                                                \
+    X(hot_percent, 0, "of the accesses go to a tenth of the keys")                                 \
+    X(micro_operations_max, 1, "reads and appends in a transaction")                               \
+    X(think_ms_max, 0, "pause of a client between transactions")                                   \
+    X(weight_append, 0, "share of list-append transactions")                                       \
+    X(weight_register, 0, "share of register operations")                                          \
+    X(weight_bank, 0, "share of transfers and whole reads of the bank")                            \
+    X(heartbeat_ms, 1, "raft")                                                                     \
+    X(election_ms_min, 20, "raft")                                                                 \
+    X(election_ms_max, 20, "raft")                                                                 \
+    X(inflight_messages_max, 1, "raft")                                                            \
+    X(inflight_bytes_max, 1, "raft")                                                               \
+    X(message_bytes_max, 1, "raft")                                                                \
+    X(log_segment_kib, 16, "size of a log segment")                                                \
+    X(log_write_kib, 8, "largest log write")                                                       \
+    X(log_retained_kib, 0, "log kept for a lagging follower")                                      \
+    X(snapshot_chunk_bytes, 64, "raft")                                                            \
+    X(flush_kib, 1, "unflushed rows before a flush")                                               \
+    X(flush_interval_ms, 10, "before a flush")                                                     \
+    X(lock_expiry_ms, 100, "unprepared locks without a heartbeat")                                 \
+    X(client_timeout_ms, 100, "of an operation")                                                   \
+    X(client_try_ms, 20, "before another store is tried")                                          \
+    X(latency_us_min, 1, "network")                                                                \
+    X(latency_us_max, 1, "network")                                                                \
+    X(tail_ppm, 0, "frames that come late, of a million")                                          \
+    X(tail_ms_max, 0, "how late")                                                                  \
+    X(frame_lost_ppm, 0, "beyond TCP")                                                             \
+    X(frame_doubled_ppm, 0, "beyond TCP")                                                          \
+    X(frame_swapped_ppm, 0, "beyond TCP")                                                          \
+    X(reset_ppm, 0, "connections reset, of a million frames")                                      \
+    X(disk_us_min, 1, "a log write")                                                               \
+    X(disk_us_max, 1, "a log write")                                                               \
+    X(disk_tail_ppm, 0, "log writes that take long, of a million")                                 \
+    X(disk_tail_ms_max, 0, "how long")                                                             \
+    X(turn_us_max, 0, "a turn of a store's loop")                                                  \
+    X(job_us_max, 1, "a job of the pool")                                                          \
+    X(drift_ppm_max, 0, "a store's clocks")                                                        \
+    X(fault_every_ms, 1, "mean time from one fault to the next")                                   \
+    X(fault_ms_max, 1, "how long a fault lasts")                                                   \
+    X(faults_at_once_max, 1, "faults under way at a time")                                         \
+    X(fault_crash, 0, "weight: a store's process is killed")                                       \
+    X(fault_power, 0, "weight: a store loses its power")                                           \
+    X(fault_power_all, 0, "weight: all stores lose their power at once")                           \
+    X(fault_shutdown, 0, "weight: a store is stopped properly")                                    \
+    X(fault_pause, 0, "weight: a store's process is stopped and goes on (SIGSTOP)")                \
+    X(fault_partition, 0, "weight: two sides that do not hear each other")                         \
+    X(fault_one_way, 0, "weight: one store hears, and is not heard, or the other way")             \
+    X(fault_bridge, 0, "weight: two sides with one store in both")                                 \
+    X(fault_isolate_leader, 0, "weight: a leader is cut off")                                      \
+    X(fault_clog, 0, "weight: one link after another stands still")                                \
+    X(fault_slow_link, 0, "weight: links to one store are slow")                                   \
+    X(fault_reset, 0, "weight: connections between two hosts break")                               \
+    X(fault_clock_jump, 0, "weight: a wall clock jumps")                                           \
+    X(fault_clock_rate, 0, "weight: a store's clocks run at another rate")                         \
+    X(fault_disk_slow, 0, "weight: a slow disk")                                                   \
+    X(fault_disk_hung, 0, "weight: a disk that does not answer for a while")                       \
+    X(fault_disk_fails, 0, "weight: a log write fails (R9)")                                       \
+    X(fault_disk_full, 0, "weight: no log segment can be made")                                    \
+    X(fault_disk_damage, 0, "weight: sectors of a log are flipped, stale or misdirected")          \
+    X(fault_store_stalled, 0, "weight: the rows' store takes no writes")                           \
+    X(fault_store_cold, 0, "weight: every read of rows goes to the pool")                          \
+    X(fault_store_flush, 0, "weight: the rows' store flushes by itself")                           \
+    X(fault_client_kill, 0, "weight: a client's process is killed and replaced")                   \
+    X(fault_client_cut, 0, "weight: a client is cut off from a store")                             \
+    X(fault_transfer, 0, "weight: leadership is handed over")
+
+struct plan {
+    uint64_t seed;
+#define PLAN_FIELD(name, least, text) uint64_t name;
+    PLAN_FIELDS(PLAN_FIELD)
+#undef PLAN_FIELD
+};
+
+void plan_draw(struct plan *plan, uint64_t seed);
+/* "name=value"; false: there is no such field, or the value is out of bounds. */
+bool plan_set(struct plan *plan, const char *assignment);
+void plan_print(const struct plan *plan, FILE *file);
+
+/* For who walks all fields. */
+struct plan_field {
+    const char *name;
+    size_t offset;
+    uint64_t least;
+    const char *text;
+};
+extern const struct plan_field plan_fields[];
+extern const size_t plan_fields_count;
+uint64_t *plan_field_value(struct plan *plan, const struct plan_field *field);
+/* Sum of the weights of faults; 0: nothing goes wrong. */
+uint64_t plan_faults_weight(const struct plan *plan);

@@ -1,0 +1,227 @@
+#include "tests/sim/run.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "tests/sim/audit.h"
+#include "tests/sim/faults.h"
+#include "tests/sim/observe.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PROGRESS_NS_MAX (30 * NS_PER_S)
+#define AUDIT_NS_MAX    (60 * NS_PER_S)
+#define POLL_NS         (50 * NS_PER_MS)
+
+void sim_fail(struct sim *sim, const char *name, const char *format, ...)
+{
+    if (sim->is_failed)
+        return;
+    sim->is_failed = true;
+    snprintf(sim->failure, sizeof sim->failure, "%s", name);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sim->why, sizeof sim->why, format, arguments);
+    va_end(arguments);
+    trace_tell(&sim->trace, "FAILED %s: %s", name, sim->why);
+}
+
+void sim_address(uint32_t host, char *text, size_t text_bytes_max)
+{
+    snprintf(text, text_bytes_max, "store%u:7100", host + 1);
+}
+
+uint32_t sim_host_of_address(const char *address)
+{
+    unsigned number = 0;
+    int found = sscanf(address, "store%u:", &number);
+    ASSERT(found == 1 && number > 0);
+    return number - 1;
+}
+
+static void log_sink(enum log_level level, const char *line, void *context)
+{
+    struct sim *sim = context;
+    if (sim->is_tearing_down)
+        return;
+    trace_log(&sim->trace, line);
+    if (level == LOG_ERROR)
+        sim_fail(sim, "error-line", "%s", line);
+}
+
+/* --- Beginning and end
+ * ------------------------------------------------------------------------------- */
+
+static void network_options_fill(const struct plan *plan, struct network_options *options)
+{
+    *options = (struct network_options){
+        .latency_ns_min = plan->latency_us_min * 1000,
+        .latency_ns_max = plan->latency_us_max * 1000,
+        .tail_per_million = plan->tail_ppm,
+        .tail_ns_max = plan->tail_ms_max * NS_PER_MS,
+        .lost_per_million = plan->frame_lost_ppm,
+        .doubled_per_million = plan->frame_doubled_ppm,
+        .swapped_per_million = plan->frame_swapped_ppm,
+        .reset_per_million = plan->reset_ppm,
+    };
+}
+
+static void sim_init(struct sim *sim, const struct plan *plan, const struct run_options *options)
+{
+    *sim = (struct sim){.plan = *plan};
+    schedule_init(&sim->schedule, SIM_START_NS);
+    trace_init(&sim->trace, &sim->schedule.now_ns, options->story, options->is_story_full);
+    log_set_sink(log_sink, sim);
+    struct network_options network_options;
+    network_options_fill(plan, &network_options);
+    network_init(&sim->network, &network_options, &sim->schedule, &sim->trace, plan->seed);
+    sim->history = history_new();
+    sim->observer = observer_new(sim);
+    sim->faults = faults_new(sim);
+    sim->audit = memory_alloc_zeroed(1, sizeof *sim->audit);
+    sim->stores = memory_alloc_zeroed(plan->stores, sizeof sim->stores[0]);
+    for (uint32_t place = 0; place < plan->stores; place++)
+        process_init(&sim->stores[place], sim, place + 1);
+    sim->clients_count = (uint32_t)plan->clients + 1;
+    sim->clients = memory_alloc_zeroed(sim->clients_count, sizeof sim->clients[0]);
+    for (uint32_t number = 0; number < sim->clients_count; number++)
+        client_process_init(&sim->clients[number], sim, number,
+                            number < plan->clients ? (uint32_t)plan->actors : 1);
+}
+
+static void sim_fini(struct sim *sim)
+{
+    for (uint32_t number = 0; number < sim->clients_count; number++)
+        client_process_fini(&sim->clients[number]);
+    for (uint32_t place = 0; place < sim->plan.stores; place++)
+        process_fini(&sim->stores[place]);
+    free(sim->clients);
+    free(sim->stores);
+    free(sim->audit);
+    faults_free(sim->faults);
+    observer_free(sim->observer);
+    history_free(sim->history);
+    network_fini(&sim->network);
+    log_set_sink(NULL, NULL);
+    trace_fini(&sim->trace);
+    schedule_fini(&sim->schedule);
+}
+
+/* --- Phases
+ * ------------------------------------------------------------------------------------------ */
+
+/* Goes on until `is_done`, a failure, or the time is over; false: it is over. */
+static bool run_until(struct sim *sim, nanoseconds_t until_ns, bool (*is_done)(struct sim *sim))
+{
+    nanoseconds_t poll_ns = sim->schedule.now_ns;
+    while (!sim->is_failed) {
+        if (sim->schedule.now_ns >= poll_ns) {
+            if (is_done(sim))
+                return true;
+            if (sim->schedule.now_ns >= until_ns)
+                return false;
+            poll_ns = sim->schedule.now_ns + POLL_NS;
+        }
+        schedule_step(&sim->schedule, poll_ns < until_ns ? poll_ns : until_ns);
+    }
+    return true;
+}
+
+static void phase_begin(struct sim *sim, uint64_t phase)
+{
+    trace_event(&sim->trace, TRACE_PHASE, phase, sim->counts.operations, sim->counts.faults, 0);
+}
+
+static bool enough_was_done(struct sim *sim)
+{
+    return sim->counts.operations >= sim->plan.operations &&
+           sim->counts.faults >= sim->plan.faults_min;
+}
+
+static bool every_range_takes_writes(struct sim *sim)
+{
+    return audit_probe_is_done(sim->audit);
+}
+
+static bool clients_are_idle(struct sim *sim)
+{
+    for (uint32_t number = 0; number < sim->plan.clients; number++) {
+        const struct client_process *client = &sim->clients[number];
+        for (uint32_t index = 0; client->core && index < client->actors_count; index++)
+            if (!actor_is_idle(&client->actors[index]))
+                return false;
+    }
+    return true;
+}
+
+static bool everything_was_read(struct sim *sim)
+{
+    return actor_is_idle(&sim->clients[sim->plan.clients].actors[0]);
+}
+
+static void demand_progress(struct sim *sim, const char *name)
+{
+    audit_probe_begin(sim->audit, sim);
+    if (run_until(sim, sim->schedule.now_ns + PROGRESS_NS_MAX, every_range_takes_writes))
+        return;
+    char text[256] = "";
+    audit_probe_print(sim->audit, text, sizeof text);
+    sim_fail(sim, name, "after %" PRIu64 " s these ranges took no write: %s",
+             PROGRESS_NS_MAX / NS_PER_S, text);
+}
+
+static void run_phases(struct sim *sim)
+{
+    struct client_process *prober = &sim->clients[sim->plan.clients];
+    for (uint32_t place = 0; place < sim->plan.stores; place++)
+        process_start(&sim->stores[place]);
+    for (uint32_t number = 0; number < sim->plan.clients; number++)
+        client_process_start(&sim->clients[number]);
+    phase_begin(sim, 1);
+    faults_start(sim->faults);
+    run_until(sim, sim->schedule.now_ns + sim->plan.run_ms_max * NS_PER_MS, enough_was_done);
+
+    phase_begin(sim, 2);
+    faults_heal_majority(sim->faults);
+    prober->actors_count = 0; /* it writes first */
+    client_process_start(prober);
+    demand_progress(sim, "no-progress");
+    faults_heal_all(sim->faults);
+    sim->is_stopping = true;
+    if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, clients_are_idle))
+        sim_fail(sim, "client-hangs", "a client's operation never ended");
+
+    phase_begin(sim, 3);
+    client_process_kill(prober);
+    prober->actors_count = 1;
+    client_process_start(prober);
+    if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, everything_was_read))
+        sim_fail(sim, "no-audit", "not everything could be read at the end");
+}
+
+static void history_print(const struct sim *sim, FILE *file)
+{
+    for (size_t index = 0; index < history_events_count(sim->history); index++)
+        if (history_write_event(file, index, history_event(sim->history, index)) != OST_OK)
+            return;
+}
+
+void run(const struct plan *plan, const struct run_options *options, struct run_result *out_result)
+{
+    struct sim sim;
+    sim_init(&sim, plan, options);
+    run_phases(&sim);
+    if (options->history)
+        history_print(&sim, options->history);
+    out_result->took_ns = sim.schedule.now_ns - SIM_START_NS;
+    out_result->hash = trace_hash(&sim.trace);
+    out_result->is_failed = sim.is_failed;
+    memcpy(out_result->failure, sim.failure, sizeof out_result->failure);
+    memcpy(out_result->why, sim.why, sizeof out_result->why);
+    for (uint32_t place = 0; place < plan->stores; place++)
+        process_stop(&sim.stores[place], STOP_POWER); /* its counts are added */
+    out_result->counts = sim.counts;
+    sim_fini(&sim);
+}

@@ -125,6 +125,8 @@ static size_t toy_apply(void *machine, const struct raft_entry *entries, size_t 
             live->meta.configuration_index = entry->index;
         }
         toy_check(toy, entry->index, live->hash);
+        if (toy->cluster->on_apply)
+            toy->cluster->on_apply(toy->cluster, toy->store->id, toy->group, entry);
     }
     return entries_count;
 }
@@ -260,6 +262,9 @@ static void toy_restore_close(void *machine, void *opened, bool adopt)
         cr_assert_gt(restore->state.meta.index, toy->live.meta.index);
         toy_state_copy(&toy->live, &restore->state);
         toy_check(toy, toy->live.meta.index, toy->live.hash);
+        if (toy->cluster->on_restore)
+            toy->cluster->on_restore(toy->cluster, toy->store->id, toy->group,
+                                     toy->live.meta.index);
     }
     buffer_fini(&restore->state.list);
     buffer_fini(&restore->bytes);
@@ -284,6 +289,10 @@ static const struct raft_state_machine_ops toy_ops = {
 raft_index_t toy_applied(const struct toy *toy)
 {
     return toy->live.meta.index;
+}
+raft_index_t toy_flushed(const struct toy *toy)
+{
+    return toy->flushed.meta.index;
 }
 uint64_t toy_reads_ok(const struct toy *toy)
 {
@@ -399,6 +408,7 @@ static void store_drain(struct cluster_store *store)
         cr_assert(to >= 1 && to <= cluster->stores_count && to != store->id);
         struct frame frame = frame_of_blob(item->frame);
         cluster->frames_count++;
+        cluster->frames_bytes_count += item->frame->bytes_count;
         cluster->chunks_count += frame.type == FRAME_RAFT_SNAPSHOT_CHUNK;
         if (cluster->on_frame)
             cluster->on_frame(cluster, store->id, to, &frame);
@@ -409,7 +419,9 @@ static void store_drain(struct cluster_store *store)
         *packet = (struct cluster_packet){.from = store->id,
                                           .to = to,
                                           .frame = blob_ref(item->frame),
-                                          .due_ns = cluster_soon(cluster, 3)};
+                                          .due_ns = cluster_soon(cluster, cluster->delay_ms_max)};
+        if (cluster->extra_delay_ms)
+            packet->due_ns += cluster->extra_delay_ms(cluster, &frame) * NS_PER_MS;
         struct cluster_packet **end = &cluster->packets;
         while (*end && (*end)->due_ns <= packet->due_ns)
             end = &(*end)->next;
@@ -510,6 +522,7 @@ struct host_cluster *host_cluster_new(uint64_t seed, uint32_t stores_count, uint
     cluster->stores_count = stores_count;
     cluster->groups_count = groups_count;
     cluster->options = *options;
+    cluster->delay_ms_max = 3;
     for (store_id_t id = 1; id <= stores_count; id++) {
         struct cluster_store *store = memory_alloc_zeroed(1, sizeof(*store));
         cluster->stores[id] = store;
@@ -635,6 +648,18 @@ bool host_cluster_propose(struct host_cluster *cluster, group_id_t group, size_t
                                    payload, cluster->now_ns, &index, &term);
     blob_unref(payload);
     return status == OST_OK;
+}
+
+int host_cluster_propose_at(struct host_cluster *cluster, store_id_t store, group_id_t group,
+                            struct blob *payload, raft_index_t *out_index, raft_term_t *out_term)
+{
+    return raft_host_propose(cluster->stores[store]->host, group, RAFT_ENTRY_COMMAND, payload,
+                             cluster->now_ns, out_index, out_term);
+}
+
+bool host_cluster_is_up(const struct host_cluster *cluster, store_id_t store)
+{
+    return cluster->stores[store]->up;
 }
 
 static bool cluster_is_settled(struct host_cluster *cluster)

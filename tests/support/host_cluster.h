@@ -10,7 +10,7 @@
 #include "base/random.h"
 #include "raft/host.h"
 
-#define CLUSTER_STORES_MAX 5u
+#define CLUSTER_STORES_MAX 7u
 #define CLUSTER_GROUPS_MAX 512u
 
 struct cluster_store;
@@ -25,12 +25,21 @@ struct host_cluster {
     struct cluster_store *stores[CLUSTER_STORES_MAX + 1]; /* by id, from 1 */
     bool cut[CLUSTER_STORES_MAX + 1][CLUSTER_STORES_MAX + 1];
     uint32_t loss_percent;
+    uint32_t delay_ms_max; /* of a frame: 1 to this, 3 by default */
+    /* How much later than that this frame comes; may be NULL. */
+    uint32_t (*extra_delay_ms)(struct host_cluster *cluster, const struct frame *frame);
     uint64_t *applied_hashes[CLUSTER_GROUPS_MAX + 1]; /* by index: what the first replica found */
     size_t applied_capacity[CLUSTER_GROUPS_MAX + 1];
     void (*on_frame)(struct host_cluster *cluster, store_id_t from, store_id_t to,
                      const struct frame *frame);
+    /* An entry was applied; a restored state, up to `index`, was taken over. */
+    void (*on_apply)(struct host_cluster *cluster, store_id_t store, group_id_t group,
+                     const struct raft_entry *entry);
+    void (*on_restore)(struct host_cluster *cluster, store_id_t store, group_id_t group,
+                       raft_index_t index);
     void *context;
     uint64_t frames_count;
+    uint64_t frames_bytes_count;
     uint64_t chunks_count;
     uint64_t restores_finished_count;
     struct cluster_packet *packets; /* by time */
@@ -48,6 +57,10 @@ void host_cluster_elect(struct host_cluster *cluster);
 /* 0: none is ready. */
 store_id_t host_cluster_leader(struct host_cluster *cluster, group_id_t group);
 bool host_cluster_propose(struct host_cluster *cluster, group_id_t group, size_t bytes_count);
+/* At this store, whoever leads; takes a reference of its own. */
+int host_cluster_propose_at(struct host_cluster *cluster, store_id_t store, group_id_t group,
+                            struct blob *payload, raft_index_t *out_index, raft_term_t *out_term);
+bool host_cluster_is_up(const struct host_cluster *cluster, store_id_t store);
 /* Runs until what was proposed is applied at every store that is up. */
 void host_cluster_settle(struct host_cluster *cluster);
 void host_cluster_crash(struct host_cluster *cluster, store_id_t store);
@@ -70,6 +83,7 @@ struct toy_read {
 };
 struct toy *host_cluster_toy(struct host_cluster *cluster, store_id_t store, group_id_t group);
 raft_index_t toy_applied(const struct toy *toy);
+raft_index_t toy_flushed(const struct toy *toy);
 uint64_t toy_reads_ok(const struct toy *toy);
 uint64_t toy_reads_failed(const struct toy *toy);
 /* At most so many entries are taken at a time; 0: none, UINT32_MAX: all. */

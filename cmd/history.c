@@ -128,6 +128,8 @@ static int check_event(const struct history *history, const struct history_proce
         event->time_ns < history->events[history->events_count - 1]->time_ns)
         return refuse(out_why, "time falls to %" PRIu64 ": events are to be in the order of time",
                       event->time_ns);
+    if (event->function == HISTORY_TXN && event->ops_count > HISTORY_TXN_OPS_MAX)
+        return refuse(out_why, "a txn has more than %u micro-operations", HISTORY_TXN_OPS_MAX);
     if (event->type == HISTORY_INVOKE) {
         if (process && process->busy)
             return refuse(out_why, "process %" PRIu64 " invokes while an operation is under way",

@@ -8,7 +8,7 @@
  *
  * Invariants, refused with one line by history_append: a completion has an invocation of the same
  * process and the same operation; time never falls; what a completion says it wrote is what was
- * invoked.
+ * invoked; a transaction has at most HISTORY_TXN_OPS_MAX micro-operations.
  */
 #pragma once
 
@@ -21,6 +21,7 @@
 
 #define HISTORY_WHY_BYTES      256
 #define HISTORY_LINE_BYTES_MAX (16u << 20)
+#define HISTORY_TXN_OPS_MAX    4096u /* checkers compare those of a transaction with each other */
 /* Keys, values and amounts are whole numbers that a double holds exactly, for JSON's sake. */
 #define HISTORY_NUMBER_MAX (INT64_C(1) << 53)
 

@@ -477,10 +477,9 @@ static void search_take_reads(struct search *search)
     }
 }
 
-/* All who need the value that this operation writes are reads that may be next as well, and it
- * alone writes it: then it and they may be taken together, where nobody needs what was there
- * before. In any order that explains all, they can be moved to here. (The backward zones of Gibbons
- * and Korach, 1997.) */
+/* All who need the value that this operation writes are reads that may be next as well: then it and
+ * they may be taken together, where nobody needs what was there before. In any order that explains
+ * all, they can be moved to here. (The backward zones of Gibbons and Korach, 1997.) */
 static bool write_is_free(const struct search *search, const struct register_op *op)
 {
     if (op->done || op->left_id == NONE || op->observed_id != NONE)
@@ -488,8 +487,7 @@ static bool write_is_free(const struct search *search, const struct register_op 
     const struct value_needs *needs = &search->needs[op->left_id];
     if (needs->observers_count == 0 && needs->maybe_count == 0)
         return op->known;
-    return needs->writers_count == 1 && needs->maybe_count == 0 &&
-           needs->observers_count == search->ready_counts[op->left_id];
+    return needs->maybe_count == 0 && needs->observers_count == search->ready_counts[op->left_id];
 }
 
 static uint32_t search_find_free_write(struct search *search)

@@ -126,6 +126,20 @@ Test(history, broken_lines_are_refused)
     cr_assert_str_eq(refusal(zero, sizeof zero - 1), "file:1: not a JSON object: a zero byte");
 }
 
+Test(history, a_transaction_is_bounded)
+{
+    struct history_op ops[HISTORY_TXN_OPS_MAX + 1] = {0};
+    struct history_event event = {.ops = ops, .ops_count = HISTORY_TXN_OPS_MAX + 1};
+    char why[HISTORY_WHY_BYTES];
+    struct history *history = history_new();
+    cr_assert_eq(history_append(history, &event, why), OST_INVALID_ARGUMENT);
+    cr_assert_str_eq(why, "a txn has more than 4096 micro-operations");
+    cr_assert_eq(history_events_count(history), 0);
+    event.ops_count--;
+    cr_assert_eq(history_append(history, &event, why), OST_OK, "%s", why);
+    history_free(history);
+}
+
 Test(history, deep_and_huge_lines_are_refused)
 {
     size_t bytes_count = HISTORY_LINE_BYTES_MAX + 100;

@@ -277,13 +277,15 @@ static void host_sender_turn(struct host_sender *sender)
         return;
     struct raft_status status;
     raft_get_status(sender->group->raft, &status);
-    bool leads =
-        status.role == RAFT_LEADER && status.term == sender->term && !sender->group->removed;
+    bool leads = status.role == RAFT_LEADER && status.term == sender->term;
+    bool wanted = leads && !sender->group->removed &&
+                  raft_configuration_find(raft_get_configuration(sender->group->raft),
+                                          sender->replica) != NULL;
     bool stuck = sender->state != SENDER_QUEUED &&
                  host->now_ns >= sender->progress_ns + HOST_SNAPSHOT_GIVE_UP_NS;
     bool failed = sender->state == SENDER_READING &&
                   (sender->status != OST_OK || RARE(SNAPSHOT_SENDER_GIVES_UP));
-    if (!leads || stuck || failed || sender->given_up) {
+    if (!wanted || stuck || failed || sender->given_up) {
         host_sender_end(sender, 0);
         return;
     }

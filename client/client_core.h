@@ -55,6 +55,7 @@ enum operation_type {
     OPERATION_MAP,
     OPERATION_ROUTE, /* key: which group has it; result_group */
     OPERATION_STATUS,
+    OPERATION_CHANGE_REPLICAS,
 };
 
 struct scan;
@@ -74,6 +75,9 @@ struct operation {
     bool reverse;
     uint32_t delay_ms;
     store_id_t store;
+    group_id_t group; /* CHANGE_REPLICAS, as are the next three */
+    uint64_t group_epoch;
+    store_id_t add_store, remove_store;
     /* Brought; borrowed until the next step. */
     int status;
     struct bytes result_value;
@@ -84,6 +88,7 @@ struct operation {
     group_id_t result_group;
     const Ostraka__Map *result_map;
     const Ostraka__StatusAnswer *result_status;
+    const Ostraka__ChangeReplicasAnswer *result_change;
     const char *why; /* static or the core's; may be NULL */
     /* The submitter's. */
     void (*done)(struct operation *operation);

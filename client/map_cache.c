@@ -40,9 +40,11 @@ static bool map_is_whole(const Ostraka__Map *map)
             return false;
     }
     for (size_t index = 0; index < map->n_groups; index++) {
-        if (map->groups[index]->n_replicas > REPLICAS_PER_GROUP_MAX)
+        if (map->groups[index]->n_replicas > 2 * REPLICAS_PER_GROUP_MAX)
             return false;
     }
+    if (map->master && map->master->n_replicas > 2 * REPLICAS_PER_GROUP_MAX)
+        return false;
     return end.bytes_count == 0;
 }
 
@@ -67,26 +69,31 @@ static bool group_has_store(const struct map_group *group, store_id_t store)
     return false;
 }
 
+static void group_learn(struct map_cache *cache, const Ostraka__GroupInfo *info, bool is_newer)
+{
+    struct map_group *group = group_find_or_add(cache, info->id);
+    if (is_newer) {
+        group->stores_count = (uint32_t)info->n_replicas;
+        for (size_t replica = 0; replica < info->n_replicas; replica++)
+            group->stores[replica] = info->replicas[replica]->store;
+        if (!group_has_store(group, group->leader_store))
+            group->leader_store = 0;
+    }
+    /* A hint of the same term was tried already, if it is not believed any more. */
+    bool hint_is_news =
+        info->leader_term > group->leader_term || (is_newer && group->leader_store == 0);
+    if (info->leader_store && hint_is_news && group_has_store(group, info->leader_store)) {
+        group->leader_store = info->leader_store;
+        group->leader_term = info->leader_term;
+    }
+}
+
 static void groups_learn(struct map_cache *cache, const Ostraka__Map *map, bool is_newer)
 {
-    for (size_t index = 0; index < map->n_groups; index++) {
-        const Ostraka__GroupInfo *info = map->groups[index];
-        struct map_group *group = group_find_or_add(cache, info->id);
-        if (is_newer) {
-            group->stores_count = (uint32_t)info->n_replicas;
-            for (size_t replica = 0; replica < info->n_replicas; replica++)
-                group->stores[replica] = info->replicas[replica]->store;
-            if (!group_has_store(group, group->leader_store))
-                group->leader_store = 0;
-        }
-        /* A hint of the same term was tried already, if it is not believed any more. */
-        bool hint_is_news =
-            info->leader_term > group->leader_term || (is_newer && group->leader_store == 0);
-        if (info->leader_store && hint_is_news && group_has_store(group, info->leader_store)) {
-            group->leader_store = info->leader_store;
-            group->leader_term = info->leader_term;
-        }
-    }
+    for (size_t index = 0; index < map->n_groups; index++)
+        group_learn(cache, map->groups[index], is_newer);
+    if (map->master)
+        group_learn(cache, map->master, is_newer);
     struct map_group *master = group_find_or_add(cache, SHARD_MASTER_GROUP);
     if (master->stores_count == 0) {
         for (size_t index = 0;

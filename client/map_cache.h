@@ -15,7 +15,7 @@
 
 struct map_group {
     group_id_t id;
-    store_id_t stores[REPLICAS_PER_GROUP_MAX];
+    store_id_t stores[2 * REPLICAS_PER_GROUP_MAX]; /* with those that come and go */
     uint32_t stores_count;
     store_id_t leader_store; /* 0: not known, ask in turn */
     uint64_t leader_term;    /* of the newest hint that came with the map */

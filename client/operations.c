@@ -188,6 +188,9 @@ void operation_submitted(struct client_core *core, struct operation *operation)
     case OPERATION_STATUS:
         request_for(core, operation, FRAME_STATUS, OWNER_OPERATION);
         break;
+    case OPERATION_CHANGE_REPLICAS:
+        request_for(core, operation, FRAME_CHANGE_REPLICAS, OWNER_OPERATION);
+        break;
     case OPERATION_WRITE:
         write_start(core, operation);
         break;
@@ -223,6 +226,15 @@ struct blob *operation_encode(struct client_core *core, struct request *request)
     if (operation->type == OPERATION_STATUS) {
         Ostraka__StatusRequest message = OSTRAKA__STATUS_REQUEST__INIT;
         return frame_encode(FRAME_STATUS, request->id, &message.base, NULL, 0);
+    }
+    if (operation->type == OPERATION_CHANGE_REPLICAS) {
+        Ostraka__ChangeReplicas message = OSTRAKA__CHANGE_REPLICAS__INIT;
+        message.group = operation->group;
+        message.group_epoch = operation->group_epoch;
+        message.add_store = operation->add_store;
+        message.remove_store = operation->remove_store;
+        request->group = SHARD_MASTER_GROUP;
+        return frame_encode(FRAME_CHANGE_REPLICAS, request->id, &message.base, NULL, 0);
     }
     if (operation->type == OPERATION_TXN_GET)
         return coordinator_encode_lock(operation->txn->coordinator, request->id, operation->key,
@@ -274,6 +286,10 @@ void operation_answered(struct client_core *core, struct request *request,
     }
     case OPERATION_STATUS:
         operation->result_status = (const Ostraka__StatusAnswer *)answer->message;
+        core_complete(core, operation, answer->status);
+        break;
+    case OPERATION_CHANGE_REPLICAS:
+        operation->result_change = (const Ostraka__ChangeReplicasAnswer *)answer->message;
         core_complete(core, operation, answer->status);
         break;
     default:

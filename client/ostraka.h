@@ -166,11 +166,19 @@ int ost_after_async(struct ost_client *client, uint32_t delay_ms, ost_done_fn do
 /* The group that serves a key, as the client's map has it. */
 int ost_group_of_key(struct ost_client *client, struct ost_bytes key, uint64_t *out_group);
 
+struct ost_replica_info {
+    uint64_t replica; /* its number */
+    uint64_t store;
+    const char *role; /* static: "voter", "joining", "leaving" */
+    bool lost;        /* it has forgotten what it promised, and is being replaced */
+};
 struct ost_group_info {
     uint64_t group;
+    uint64_t epoch;        /* names the replicas that are wanted */
     uint64_t leader_store; /* 0: not known */
+    bool changing;         /* the replicas are not yet those that are wanted */
+    const struct ost_replica_info *replicas;
     uint32_t replicas_count;
-    uint64_t replica_stores[7];
 };
 struct ost_range_info {
     struct ost_bytes start, end;
@@ -186,6 +194,7 @@ struct ost_cluster_info {
     uint64_t map_epoch;
     const struct ost_store_info *stores;
     size_t stores_count;
+    struct ost_group_info master; /* group 0 */
     const struct ost_group_info *groups;
     size_t groups_count;
     const struct ost_range_info *ranges;
@@ -195,6 +204,15 @@ struct ost_cluster_info {
 /* Asks a store for the newest map. ost_cluster_info_free when done. */
 int ost_cluster_info(struct ost_client *client, struct ost_cluster_info *out_info);
 void ost_cluster_info_free(struct ost_cluster_info *info);
+
+/* Begins to change the replicas of a group (0: the shard master): a new one on `add_store`, none
+ * any more on `remove_store`; 0 is none, both together replace one by the other. `epoch` is the
+ * group's, as seen in the map: when it is another one by now, OST_CONFLICT; asking again what was
+ * done before is harmless. It is done when the group's `changing` is false again; removing one that
+ * joins calls the change off. `out_why` (256 bytes, may be NULL) says why not. OST_NOT_FOUND: no
+ * such store, group or replica; OST_TOO_LARGE: over 7 replicas. */
+int ost_change_replicas(struct ost_client *client, uint64_t group, uint64_t epoch,
+                        uint64_t add_store, uint64_t remove_store, char *out_why);
 
 struct ost_group_status {
     uint64_t group, replica, term, leader_store, commit_index, applied_index, last_index,

@@ -4,9 +4,10 @@
 #include "base/arena.h"
 #include "base/memory.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-static void copy_group(struct operation *operation, void *context)
+static void copy_group_id(struct operation *operation, void *context)
 {
     *(uint64_t *)context = operation->result_group;
 }
@@ -19,7 +20,7 @@ OST_API int ost_group_of_key(struct ost_client *client, struct ost_bytes key, ui
         return status;
     return runtime_call(client,
                         operation_new(OPERATION_ROUTE, bytes_of_ost(key), bytes_of(NULL, 0)),
-                        copy_group, out_group);
+                        copy_group_id, out_group);
 }
 
 /* What an info points to lives in an arena of its own. */
@@ -48,17 +49,39 @@ static const char *copy_text(struct arena *arena, const char *text)
     return arena_printf(arena, "%s", text ? text : "");
 }
 
+/* enum master_replica_role, which is on the wire as a number. */
+static const char *replica_role_name(uint32_t role)
+{
+    static const char *const NAMES[] = {"voter", "joining", "leaving"};
+    return role < sizeof(NAMES) / sizeof(NAMES[0]) ? NAMES[role] : "unknown";
+}
+
+static void copy_group(struct arena *arena, const Ostraka__GroupInfo *from,
+                       struct ost_group_info *out)
+{
+    struct ost_replica_info *replicas = arena_alloc(arena, from->n_replicas * sizeof(*replicas));
+    *out = (struct ost_group_info){.group = from->id,
+                                   .epoch = from->epoch,
+                                   .leader_store = from->leader_store,
+                                   .replicas = replicas,
+                                   .replicas_count = (uint32_t)from->n_replicas};
+    for (size_t place = 0; place < from->n_replicas; place++) {
+        const Ostraka__ReplicaInfo *replica = from->replicas[place];
+        out->changing = out->changing || replica->role != 0;
+        replicas[place] = (struct ost_replica_info){.replica = replica->replica,
+                                                    .store = replica->store,
+                                                    .role = replica_role_name(replica->role),
+                                                    .lost = replica->lost};
+    }
+}
+
 static void copy_groups(struct arena *arena, const Ostraka__Map *map, struct ost_cluster_info *info)
 {
     struct ost_group_info *groups = arena_alloc_zeroed(arena, map->n_groups * sizeof(*groups));
-    for (size_t index = 0; index < map->n_groups; index++) {
-        const Ostraka__GroupInfo *from = map->groups[index];
-        groups[index].group = from->id;
-        groups[index].leader_store = from->leader_store;
-        groups[index].replicas_count = (uint32_t)from->n_replicas;
-        for (size_t replica = 0; replica < from->n_replicas; replica++)
-            groups[index].replica_stores[replica] = from->replicas[replica]->store;
-    }
+    for (size_t index = 0; index < map->n_groups; index++)
+        copy_group(arena, map->groups[index], &groups[index]);
+    if (map->master)
+        copy_group(arena, map->master, &info->master);
     info->groups = groups;
     info->groups_count = map->n_groups;
 }
@@ -172,6 +195,25 @@ OST_API int ost_store_status(struct ost_client *client, uint64_t store,
         operation_new(OPERATION_STATUS, bytes_of(NULL, 0), bytes_of(NULL, 0));
     operation->store = store;
     return runtime_call(client, operation, copy_status, out_status);
+}
+
+static void copy_change_why(struct operation *operation, void *context)
+{
+    const Ostraka__ChangeReplicasAnswer *answer = operation->result_change;
+    if (context)
+        snprintf(context, 256, "%s", answer && answer->text ? answer->text : "");
+}
+
+OST_API int ost_change_replicas(struct ost_client *client, uint64_t group, uint64_t epoch,
+                                uint64_t add_store, uint64_t remove_store, char *out_why)
+{
+    struct operation *operation =
+        operation_new(OPERATION_CHANGE_REPLICAS, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    operation->group = group;
+    operation->group_epoch = epoch;
+    operation->add_store = add_store;
+    operation->remove_store = remove_store;
+    return runtime_call(client, operation, copy_change_why, out_why);
 }
 
 OST_API void ost_store_status_free(struct ost_store_status *status)

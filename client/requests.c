@@ -314,6 +314,20 @@ static bool answer_parse(const struct frame *frame, struct arena *arena, struct 
         out->header = header;
         break;
     }
+    case FRAME_CHANGE_REPLICAS_ANSWER: {
+        const Ostraka__ChangeReplicasAnswer *message =
+            (const Ostraka__ChangeReplicasAnswer *)message_unpack(
+                &ostraka__change_replicas_answer__descriptor, frame->message, arena);
+        if (!message)
+            return false;
+        Ostraka__AnswerHeader *header = arena_alloc(arena, sizeof(*header));
+        ostraka__answer_header__init(header);
+        header->status = message->status;
+        header->leader_store = message->leader_store;
+        out->message = &message->base;
+        out->header = header;
+        break;
+    }
     case FRAME_STATUS_ANSWER: {
         const Ostraka__StatusAnswer *message = (const Ostraka__StatusAnswer *)message_unpack(
             &ostraka__status_answer__descriptor, frame->message, arena);

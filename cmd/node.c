@@ -18,15 +18,7 @@ void node_options_default(struct node_options *out_options)
     out_options->master.ceiling_ahead_ms = 1000;
     out_options->master.reconcile_ms = 500;
     out_options->master.initial_groups_count = 2;
-}
-
-/* Group 0 lives on the initial stores. */
-static bool hosts_master(const struct node_options *options)
-{
-    for (size_t i = 0; i < options->master.initial_stores_count; i++)
-        if (options->master.initial_stores[i].id == options->raft.store)
-            return true;
-    return false;
+    out_options->master.initial_replicas_count = 3;
 }
 
 struct node *node_new(const struct node_options *options, struct store *store,
@@ -57,9 +49,6 @@ struct node *node_new(const struct node_options *options, struct store *store,
                                          .metrics = metrics};
     node->kv = kv_server_new(&node->options.kv, &environment);
     node_rows_init(node);
-    if (hosts_master(options))
-        node->master =
-            master_new(&node->options.master, &node->master_rows, node->raft, &node->outbox);
     node_peers_init(node);
     return node;
 }
@@ -74,9 +63,13 @@ int node_load(struct node *node, nanoseconds_t now_ns, char *out_why)
     node->now_ns = now_ns;
     node->started_ns = now_ns;
     node->report_ns = now_ns;
-    int status = kv_server_load(node->kv, now_ns, out_why);
-    if (status == OST_OK && node->master)
-        status = master_load(node->master, now_ns, out_why);
+    int status = master_options_check(&node->options.master, out_why);
+    if (status == OST_OK)
+        status = node_identity_load(node, out_why);
+    if (status == OST_OK)
+        status = kv_server_load(node->kv, now_ns, out_why);
+    if (status == OST_OK && node->master_replica != 0)
+        status = node_master_start(node, out_why);
     return status;
 }
 
@@ -87,8 +80,8 @@ void node_free(struct node *node)
     node_peers_fini(node);
     raft_host_stop(node->raft);
     kv_server_free(node->kv); /* it answers what is open, with what the host has heard */
-    if (node->master)
-        master_free(node->master);
+    master_free(node->master);
+    master_free(node->master_doomed);
     raft_host_free(node->raft);
     outbox_fini(&node->outbox);
     outbox_fini(&node->update.frames);
@@ -128,6 +121,10 @@ static void timers(struct node *node)
     if (node->master)
         master_timer(node->master, node->now_ns, node->wall_ms);
     node_peers_timer(node);
+    node_founding_timer(node);
+    if (node->elections_reported != node->metrics->elections_won_count)
+        node->replicas_ns = node->now_ns;
+    node_replicas_timer(node);
     if (node->now_ns >= node->report_ns ||
         node->elections_reported != node->metrics->elections_won_count)
         node_report_send(node);
@@ -166,6 +163,8 @@ static void turn_ended(struct node *node)
     if (node->master)
         deadline_ns = earlier(deadline_ns, master_deadline_ns(node->master));
     deadline_ns = earlier(deadline_ns, node_peers_deadline_ns(node));
+    deadline_ns = earlier(deadline_ns, node_founding_deadline_ns(node));
+    deadline_ns = earlier(deadline_ns, node->replicas_ns);
     deadline_ns = earlier(deadline_ns, node->report_ns);
     if (node->shutting_down)
         deadline_ns = earlier(deadline_ns, node->handover_ns);

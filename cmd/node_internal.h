@@ -3,6 +3,7 @@
 
 #include "base/random.h"
 #include "cmd/node.h"
+#include "proto/command.pb-c.h"
 #include "proto/session.pb-c.h"
 
 #include <uthash.h>
@@ -39,6 +40,20 @@ struct node_peer {
     UT_hash_handle hh;
 };
 
+/* A founder of group 0, as this store first heard of it. */
+struct node_founder {
+    store_id_t store;
+    uint64_t incarnation;
+    bool is_durable;
+};
+
+enum node_founding {
+    FOUNDING_OVER,    /* or none of this store's business */
+    FOUNDING_ASKING,  /* do the others know this disk, and no other? */
+    FOUNDING_WRITING, /* they do: the row is on its way to the disk */
+    FOUNDING_REFUSED, /* they knew another disk: this store has lost what it promised */
+};
+
 struct node {
     struct node_options options;
     struct metrics *metrics;
@@ -53,7 +68,26 @@ struct node {
 
     struct raft_host *raft;
     struct kv_server *kv;
-    struct master *master; /* NULL: no replica of group 0 here */
+    struct master *master;        /* NULL: no replica of group 0 here, or none that takes part */
+    struct master *master_doomed; /* it is being destroyed */
+
+    /* What the identity row says (node_identity.c). */
+    uint64_t incarnation;
+    struct node_founder founders[REPLICAS_PER_GROUP_MAX];
+    uint32_t founders_count;
+    bool has_founded;
+    replica_id_t master_replica; /* of group 0; lost when it does not take part */
+    bool master_lost;
+    enum node_founding founding;
+    bool founding_confirmed[REPLICAS_PER_GROUP_MAX]; /* by the founder in this place */
+    nanoseconds_t founding_ns;                       /* when to ask again */
+    bool master_is_made; /* by a command; its row is on its way to the disk */
+
+    nanoseconds_t replicas_ns; /* when to look at the replicas again (node_replicas.c) */
+    bool replicas_pending;
+    uint64_t replicas_changed_seen;
+    store_id_t master_hint; /* who leads group 0, where there is no replica of it; 0: not known */
+    nanoseconds_t map_received_ns;
     struct master_rows master_rows;
     struct flushed_job *master_flushed_job; /* under way */
     uint64_t master_flushes_seen;
@@ -109,6 +143,24 @@ const Ostraka__RangeInfo *node_map_range_of_key(const struct node *node, struct 
 const Ostraka__GroupInfo *node_map_group(const struct node *node, group_id_t group);
 void node_report_send(struct node *node);
 void node_status_requested(struct node *node, uint64_t connection_id, const struct frame *frame);
+
+/* node_identity.c: whose disk this is, and whether it may found group 0 (R6). */
+OST_MUST_CHECK int node_identity_load(struct node *node, char *out_why);
+/* Writes the row; `done` follows when it is durable, or cannot be. */
+OST_MUST_CHECK int node_identity_write(struct node *node, void (*done)(void *context, int status),
+                                       void *context);
+void node_founding_timer(struct node *node);
+nanoseconds_t node_founding_deadline_ns(const struct node *node);
+void node_found_received(struct node *node, store_id_t from, const Ostraka__Found *found);
+void node_found_answered(struct node *node, store_id_t from, const Ostraka__FoundAnswer *answer);
+
+/* node_replicas.c: the replicas that the map wants here, and of the groups that are led here. */
+/* Starts the replica of group 0 that the identity row names. */
+OST_MUST_CHECK int node_master_start(struct node *node, char *out_why);
+int node_replica_create(struct node *node, const Ostraka__CreateReplica *command);
+void node_replicas_timer(struct node *node);
+/* In the arena: one report a replica, group 0's as well. */
+void node_replicas_report(struct node *node, Ostraka__StoreReport *report);
 
 /* node_route.c: from an address to a connection, or back into this process. */
 /* Was anything delivered to a part of this process? */

@@ -16,8 +16,10 @@ static void map_push(struct node *node)
 static bool map_is_sound(const Ostraka__Map *map)
 {
     for (size_t i = 0; i < map->n_groups; i++)
-        if (map->groups[i]->n_replicas > REPLICAS_PER_GROUP_MAX)
+        if (map->groups[i]->n_replicas > RAFT_MEMBERS_MAX)
             return false;
+    if (!map->master || map->master->n_replicas > RAFT_MEMBERS_MAX)
+        return false;
     for (size_t i = 0; i < map->n_stores; i++)
         if (map->stores[i]->address[0] == '\0' || map->stores[i]->id == 0)
             return false;
@@ -44,6 +46,12 @@ void node_map_received(struct node *node, const struct frame *frame)
     node->map_frame = frame_encode(FRAME_MAP_ANSWER, 0, &map->base, NULL, 0);
     for (size_t i = 0; i < map->n_stores; i++)
         node_peer_learn(node, map->stores[i]->id, map->stores[i]->address);
+    node->replicas_ns = node->now_ns;
+    node->map_received_ns = node->now_ns;
+    if (map->master->leader_store != 0 && map->master->leader_store != node->master_hint) {
+        node->master_hint = map->master->leader_store;
+        node->report_ns = node->now_ns;
+    }
     map_push(node);
 }
 
@@ -87,6 +95,8 @@ const Ostraka__RangeInfo *node_map_range_of_key(const struct node *node, struct 
 
 const Ostraka__GroupInfo *node_map_group(const struct node *node, group_id_t group)
 {
+    if (node->map && group == SHARD_MASTER_GROUP)
+        return node->map->master;
     for (size_t i = 0; node->map && i < node->map->n_groups; i++)
         if (node->map->groups[i]->id == group)
             return node->map->groups[i];
@@ -101,7 +111,8 @@ void node_report_send(struct node *node)
     report.store = node->options.raft.store;
     report.address = (char *)(uintptr_t)node->options.advertise_address;
     report.map_epoch = node->map ? node->map->epoch : 0;
-    kv_server_report(node->kv, &node->arena, &report.replicas, &report.n_replicas);
+    report.incarnation = node->incarnation;
+    node_replicas_report(node, &report);
     outbox_to_group(&node->outbox, SHARD_MASTER_GROUP,
                     frame_encode(FRAME_STORE_REPORT, 0, &report.base, NULL, 0));
 }

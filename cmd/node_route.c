@@ -6,22 +6,45 @@
 /* --- Where does it go?
  * -------------------------------------------------------------------------------- */
 
-/* The store that leads a group, as far as is known here: a replica of our own knows best. 0:
- * nobody. */
+/* Somebody may believe in a leader that is gone, and nobody say so: then all are asked in turn. */
+#define MASTER_HINT_NS_MAX (6 * NS_PER_S)
+
+static store_id_t any_replica(struct node *node, const Ostraka__GroupInfo *group)
+{
+    return group && group->n_replicas > 0
+               ? group->replicas[random_below(&node->random, group->n_replicas)]->store
+               : 0;
+}
+
+/* Group 0's leader, as a store knows it that has no replica of it. */
+static store_id_t master_leader(struct node *node)
+{
+    const struct node_peer *peer = node_peer_find(node, node->master_hint);
+    bool is_fresh = node->now_ns - node->map_received_ns < MASTER_HINT_NS_MAX;
+    if (peer && peer->connection_ids[CHANNEL_CONTROL] != 0 && is_fresh)
+        return node->master_hint;
+    if (node->map)
+        return any_replica(node, node->map->master);
+    const struct master_options *master = &node->options.master;
+    return master
+        ->initial_stores[random_below(&node->random, master_initial_replicas_count(master))]
+        .id;
+}
+
+/* The store that leads a group, as far as is known here: a replica of our own knows best, once it
+ * knows anything. 0: nobody. */
 static store_id_t leader_of_group(struct node *node, group_id_t group)
 {
     struct raft_leadership leadership;
-    if (raft_host_leadership(node->raft, group, &leadership) == OST_OK)
+    if (raft_host_leadership(node->raft, group, &leadership) == OST_OK &&
+        (leadership.leader_store != 0 || leadership.term != 0))
         return leadership.leader_store;
+    if (group == SHARD_MASTER_GROUP)
+        return master_leader(node);
     const Ostraka__GroupInfo *info = node_map_group(node, group);
     if (info && info->leader_store)
         return info->leader_store;
-    if (info && info->n_replicas > 0)
-        return info->replicas[random_below(&node->random, info->n_replicas)]->store;
-    const struct master_options *master = &node->options.master;
-    if (group == SHARD_MASTER_GROUP && master->initial_stores_count > 0)
-        return master->initial_stores[random_below(&node->random, master->initial_stores_count)].id;
-    return 0;
+    return any_replica(node, info);
 }
 
 static store_id_t leader_of_key(struct node *node, struct bytes key)
@@ -101,6 +124,7 @@ static int timestamp_refuse(struct node *node, uint64_t connection_id, const str
 {
     Ostraka__TimestampAnswer answer = OSTRAKA__TIMESTAMP_ANSWER__INIT;
     answer.status = OST_NOT_LEADER;
+    answer.leader_store = node->master_hint;
     outbox_to_connection(
         &node->outbox, connection_id,
         frame_encode(FRAME_TIMESTAMP_ANSWER, frame->request_id, &answer.base, NULL, 0));
@@ -115,13 +139,55 @@ static int create_replica(struct node *node, const struct frame *frame)
         return OST_PROTOCOL;
     if (command->store != node->options.raft.store)
         return OST_OK;
-    int status = kv_server_create_replica(node->kv, command, node->now_ns);
-    if (status == OST_OK)
-        node->report_ns = node->now_ns;
-    else
-        log_write(LOG_WARN, "cannot create a replica", "store=%lu group=%lu why=\"%s\"",
+    int status = node_replica_create(node, command);
+    if (status != OST_OK) /* it is said again */
+        log_write(LOG_INFO, "cannot make a replica now",
+                  "store=%lu group=%lu replica=%lu status=%s",
                   (unsigned long)node->options.raft.store, (unsigned long)command->group,
-                  ost_status_text(status));
+                  (unsigned long)command->replica, ost_status_name(status));
+    return OST_OK;
+}
+
+static int found(struct node *node, store_id_t store, const struct frame *frame)
+{
+    const Ostraka__Found *message =
+        (void *)message_unpack(&ostraka__found__descriptor, frame->message, &node->arena);
+    if (!message)
+        return OST_PROTOCOL;
+    node_found_received(node, store, message);
+    return OST_OK;
+}
+
+static int found_answer(struct node *node, store_id_t store, const struct frame *frame)
+{
+    const Ostraka__FoundAnswer *message =
+        (void *)message_unpack(&ostraka__found_answer__descriptor, frame->message, &node->arena);
+    if (!message)
+        return OST_PROTOCOL;
+    node_found_answered(node, store, message);
+    return OST_OK;
+}
+
+/* A store without a replica of group 0 learns here who leads it. */
+static void master_hint_learn(struct node *node, const struct frame *frame)
+{
+    if (node->master)
+        return;
+    const Ostraka__TimestampAnswer *answer = (void *)message_unpack(
+        &ostraka__timestamp_answer__descriptor, frame->message, &node->arena);
+    if (answer && answer->status == OST_NOT_LEADER)
+        node->master_hint = answer->leader_store;
+}
+
+/* People may ask any store; whoever does not lead group 0 says who does. */
+static int change_refuse(struct node *node, uint64_t connection_id, const struct frame *frame)
+{
+    Ostraka__ChangeReplicasAnswer answer = OSTRAKA__CHANGE_REPLICAS_ANSWER__INIT;
+    answer.status = OST_NOT_LEADER;
+    answer.leader_store = node->master_hint;
+    outbox_to_connection(
+        &node->outbox, connection_id,
+        frame_encode(FRAME_CHANGE_REPLICAS_ANSWER, frame->request_id, &answer.base, NULL, 0));
     return OST_OK;
 }
 
@@ -142,7 +208,12 @@ static int dispatch_from_store(struct node *node, store_id_t store, uint64_t con
     case FRAME_MAP_ANSWER:
         node_map_received(node, frame);
         return OST_OK;
+    case FRAME_FOUND:
+        return found(node, store, frame);
+    case FRAME_FOUND_ANSWER:
+        return found_answer(node, store, frame);
     case FRAME_TIMESTAMP_ANSWER:
+        master_hint_learn(node, frame);
         return kv_server_timestamp_answered(node->kv, frame, node->now_ns);
     case FRAME_ASSIGN_RANGE:
     case FRAME_RESOLVE:
@@ -163,6 +234,10 @@ static int dispatch_from_anyone(struct node *node, struct node_connection *conne
         return node->master
                    ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
                    : timestamp_refuse(node, connection_id, frame);
+    case FRAME_CHANGE_REPLICAS:
+        return node->master
+                   ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
+                   : change_refuse(node, connection_id, frame);
     case FRAME_MAP:
         if (connection)
             node_map_requested(node, connection, frame);

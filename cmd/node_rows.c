@@ -50,6 +50,7 @@ void node_rows_init(struct node *node)
 struct flushed_job {
     struct job job;
     struct node *node;
+    const struct master *master; /* whose rows they were */
     raft_index_t index;
     int status;
 };
@@ -65,7 +66,9 @@ static void flushed_job_done(struct job *job)
     struct flushed_job *flushed = (struct flushed_job *)job;
     struct node *node = flushed->node;
     node->master_flushed_job = NULL;
-    if (flushed->status == OST_OK) {
+    if (flushed->master != node->master) {
+        ; /* it was destroyed meanwhile */
+    } else if (flushed->status == OST_OK) {
         master_set_flushed_index(node->master, flushed->index);
         raft_host_flushed(node->raft, node->now_ns);
     } else {
@@ -84,6 +87,7 @@ void node_rows_turn_ended(struct node *node)
     struct flushed_job *flushed = memory_alloc_zeroed(1, sizeof *flushed);
     flushed->job = (struct job){.run = flushed_job_run, .done = flushed_job_done};
     flushed->node = node;
+    flushed->master = node->master;
     flushed->job.next = node->update.jobs;
     node->update.jobs = &flushed->job;
     node->master_flushed_job = flushed;

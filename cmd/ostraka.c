@@ -15,6 +15,9 @@ static const struct command commands[] = {
     {"scan", "[START [END]]", "print keys and values of an interval, in key order", command_scan},
     {"txn", "", "run one transaction: commands line by line from standard input", command_txn},
     {"status", "", "who leads what, and how the stores are", command_status},
+    {"add-replica", "...", "give a group a replica on one more store", command_add_replica},
+    {"remove-replica", "...", "take a group's replica from a store", command_remove_replica},
+    {"move-replica", "...", "move a group's replica to another store", command_move_replica},
     {"bank", "", "move money between accounts and check that none is lost", command_bank},
 };
 #define COMMANDS_COUNT (sizeof commands / sizeof commands[0])

@@ -28,6 +28,9 @@ int command_delete(const struct command_environment *environment, int argc, char
 int command_scan(const struct command_environment *environment, int argc, char **argv);
 int command_txn(const struct command_environment *environment, int argc, char **argv);
 int command_status(const struct command_environment *environment, int argc, char **argv);
+int command_add_replica(const struct command_environment *environment, int argc, char **argv);
+int command_remove_replica(const struct command_environment *environment, int argc, char **argv);
+int command_move_replica(const struct command_environment *environment, int argc, char **argv);
 int command_bank(const struct command_environment *environment, int argc, char **argv);
 
 /* Connects, or prints why not and returns NULL. */

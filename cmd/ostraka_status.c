@@ -85,6 +85,28 @@ static void print_groups(const struct picture *picture)
         }
 }
 
+static void print_placement(const struct ost_group_info *group)
+{
+    printf("%-6" PRIu64 " %6" PRIu64 " %-10s ", group->group, group->epoch,
+           group->changing ? "changing" : "as wanted");
+    for (uint32_t r = 0; r < group->replicas_count; r++) {
+        const struct ost_replica_info *replica = &group->replicas[r];
+        printf(" store %" PRIu64 ": %s%s%s (%" PRIu64 ")%s", replica->store, replica->role,
+               replica->lost ? ", lost" : "",
+               replica->store == group->leader_store ? ", leads" : "", replica->replica,
+               r + 1 < group->replicas_count ? ";" : "");
+    }
+    putchar('\n');
+}
+
+static void print_placements(const struct picture *picture)
+{
+    printf("\n%-6s %6s %-10s  %s\n", "GROUP", "EPOCH", "STATE", "REPLICAS (NUMBER)");
+    print_placement(&picture->info.master);
+    for (size_t i = 0; i < picture->info.groups_count; i++)
+        print_placement(&picture->info.groups[i]);
+}
+
 static void print_ranges(const struct picture *picture)
 {
     printf("\n%-30s %-30s %6s %6s\n", "RANGE FROM", "TO", "GROUP", "EPOCH");
@@ -148,6 +170,25 @@ static cJSON *json_store(const struct picture *picture, size_t i)
     return object;
 }
 
+static cJSON *json_group(const struct ost_group_info *group)
+{
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddItemToObject(object, "group", json_number(group->group));
+    cJSON_AddItemToObject(object, "epoch", json_number(group->epoch));
+    cJSON_AddItemToObject(object, "leader_store", json_number(group->leader_store));
+    cJSON_AddBoolToObject(object, "changing", group->changing);
+    cJSON *replicas = cJSON_AddArrayToObject(object, "replicas");
+    for (uint32_t r = 0; r < group->replicas_count; r++) {
+        cJSON *item = cJSON_CreateObject();
+        cJSON_AddItemToObject(item, "replica", json_number(group->replicas[r].replica));
+        cJSON_AddItemToObject(item, "store", json_number(group->replicas[r].store));
+        cJSON_AddStringToObject(item, "role", group->replicas[r].role);
+        cJSON_AddBoolToObject(item, "lost", group->replicas[r].lost);
+        cJSON_AddItemToArray(replicas, item);
+    }
+    return object;
+}
+
 static void print_json(const struct picture *picture)
 {
     cJSON *object = cJSON_CreateObject();
@@ -158,6 +199,10 @@ static void print_json(const struct picture *picture)
     cJSON *stores = cJSON_AddArrayToObject(object, "stores");
     for (size_t i = 0; i < picture->info.stores_count; i++)
         cJSON_AddItemToArray(stores, json_store(picture, i));
+    cJSON *groups = cJSON_AddArrayToObject(object, "groups");
+    cJSON_AddItemToArray(groups, json_group(&picture->info.master));
+    for (size_t i = 0; i < picture->info.groups_count; i++)
+        cJSON_AddItemToArray(groups, json_group(&picture->info.groups[i]));
     cJSON *ranges = cJSON_AddArrayToObject(object, "ranges");
     for (size_t i = 0; i < picture->info.ranges_count; i++) {
         const struct ost_range_info *range = &picture->info.ranges[i];
@@ -199,6 +244,7 @@ int command_status(const struct command_environment *environment, int argc, char
                picture.info.map_epoch);
         print_stores(&picture);
         print_groups(&picture);
+        print_placements(&picture);
         print_ranges(&picture);
     }
     for (size_t i = 0; status == OST_OK && i < picture.info.stores_count; i++)

@@ -34,6 +34,7 @@ enum option_key {
     KEY_CLUSTER,
     KEY_INITIAL_STORES,
     KEY_INITIAL_GROUPS,
+    KEY_INITIAL_REPLICAS,
     KEY_INITIAL_SPLITS,
     KEY_HEARTBEAT_MS,
     KEY_ELECTION_MS_MIN,
@@ -64,8 +65,12 @@ static const struct argp_option option_table[] = {
     {"cluster", KEY_CLUSTER, "NAME", 0, "name of the cluster (default: ostraka)", 2},
     {"initial-stores", KEY_INITIAL_STORES, "ID=HOST:PORT,...", 0,
      "the stores that it begins with; required", 2},
-    {"initial-groups", KEY_INITIAL_GROUPS, "N", 0,
-     "data groups, each on every initial store (default: 2)", 2},
+    {"initial-groups", KEY_INITIAL_GROUPS, "N", 0, "data groups (default: 2)", 2},
+    {"initial-replicas", KEY_INITIAL_REPLICAS, "N", 0,
+     "replicas of each group, spread over the initial stores, and of the shard master, on the "
+     "first "
+     "of them; at most one a store (default: 3)",
+     2},
     {"initial-splits", KEY_INITIAL_SPLITS, "KEY,...", 0,
      "keys at which the key space is cut; the ranges are dealt to the groups in turn; \\xNN writes "
      "any "
@@ -196,14 +201,14 @@ static size_t argument_stores(struct argp_state *state, const char *flag, const 
                               Ostraka__StoreInfo **out_stores)
 {
     char *copy = memory_copy_string(text); /* the addresses stay in it */
-    Ostraka__StoreInfo *stores = memory_alloc(REPLICAS_PER_GROUP_MAX * sizeof *stores);
+    Ostraka__StoreInfo *stores = memory_alloc(STORES_COUNT_MAX * sizeof *stores);
     size_t count = 0;
     for (char *word; (word = strsep(&copy, ",")) != NULL;) {
         char *equals = strchr(word, '=');
         if (!equals || !strchr(equals, ':'))
             argp_error(state, "--%s: '%s' is not ID=HOST:PORT", flag, word);
-        if (count == REPLICAS_PER_GROUP_MAX)
-            argp_error(state, "--%s: at most %u stores", flag, REPLICAS_PER_GROUP_MAX);
+        if (count == STORES_COUNT_MAX)
+            argp_error(state, "--%s: at most %u stores", flag, STORES_COUNT_MAX);
         *equals = '\0';
         ostraka__store_info__init(&stores[count]);
         stores[count].id = argument_number(state, flag, word, 1, STORES_COUNT_MAX);
@@ -271,6 +276,10 @@ static error_t parse(int key, char *text, struct argp_state *state)
         server->node.master.initial_groups_count =
             number_u32(state, "initial-groups", text, 1, 256);
         return 0;
+    case KEY_INITIAL_REPLICAS:
+        server->node.master.initial_replicas_count =
+            number_u32(state, "initial-replicas", text, 1, REPLICAS_PER_GROUP_MAX);
+        return 0;
     case KEY_INITIAL_SPLITS:
         parse_splits(state, arguments, text);
         return 0;
@@ -303,7 +312,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     }
 }
 
-/* The same flags give the same cluster, on every store and at every start: name and members. */
+/* The same flags give the same cluster, on every store and at every start: name, members, and who
+ * of them founds it. */
 static cluster_id_t cluster_id_of(const struct arguments *arguments)
 {
     XXH3_state_t *state = XXH3_createState();
@@ -314,6 +324,8 @@ static cluster_id_t cluster_id_of(const struct arguments *arguments)
         XXH3_64bits_update(state, &store->id, sizeof store->id);
         XXH3_64bits_update(state, store->address, strlen(store->address) + 1);
     }
+    XXH3_64bits_update(state, &arguments->server.node.master.initial_replicas_count,
+                       sizeof arguments->server.node.master.initial_replicas_count);
     cluster_id_t id = XXH3_64bits_digest(state);
     XXH3_freeState(state);
     return id ? id : 1;

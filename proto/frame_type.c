@@ -29,6 +29,14 @@ const char *frame_type_name(unsigned type)
         return "status";
     case FRAME_STATUS_ANSWER:
         return "status_answer";
+    case FRAME_CHANGE_REPLICAS:
+        return "change_replicas";
+    case FRAME_CHANGE_REPLICAS_ANSWER:
+        return "change_replicas_answer";
+    case FRAME_FOUND:
+        return "found";
+    case FRAME_FOUND_ANSWER:
+        return "found_answer";
     case FRAME_GET:
         return "get";
     case FRAME_GET_ANSWER:

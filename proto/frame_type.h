@@ -25,6 +25,10 @@ enum frame_type {
     FRAME_ASSIGN_RANGE = 28, /* AssignRange, group 0's leader to a group's leader; no answer */
     FRAME_STATUS = 30,       /* StatusRequest, to any store */
     FRAME_STATUS_ANSWER = 31,
+    FRAME_CHANGE_REPLICAS = 32, /* ChangeReplicas, client to group 0's leader */
+    FRAME_CHANGE_REPLICAS_ANSWER = 33,
+    FRAME_FOUND = 34, /* Found, a store with a new disk to each other founder of group 0 */
+    FRAME_FOUND_ANSWER = 35,
 
     /* kv.proto: client to the leader of a group */
     FRAME_GET = 40,         /* GetRequest: one linearizable read */

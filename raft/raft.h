@@ -50,6 +50,7 @@ struct raft_member {
 struct raft_configuration {
     struct raft_member members[RAFT_MEMBERS_MAX];
     uint32_t members_count;
+    uint64_t epoch; /* of the shard master's wish that it comes from; never falls (R7) */
 };
 bool raft_configuration_is_joint(const struct raft_configuration *configuration);
 const struct raft_member *raft_configuration_find(const struct raft_configuration *configuration,
@@ -130,7 +131,8 @@ enum raft_event_type {
      * the leader of the day appends the target by itself (dissertation, 4.3).
      *   OST_NOT_LEADER
      *   OST_NOT_READY         nothing of the own term is committed yet, or leadership is handed
-     * over OST_CONFLICT          a change is under way OST_EXISTS            the target is in force
+     * over OST_CONFLICT          a change is under way, or the
+     * target's epoch is below the one in force OST_EXISTS            the target is in force
      *   OST_INVALID_ARGUMENT  no voter, a limit broken, a member with another store than it has, a
      *                         voter made a learner, a vote to one that is no learner yet
      *   OST_LEARNER_BEHIND    a learner that would get a vote lags, or was not heard lately */

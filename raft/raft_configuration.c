@@ -64,6 +64,7 @@ struct blob *raft_configuration_pack(const struct raft_configuration *configurat
     }
     message.members = pointers;
     message.n_members = configuration->members_count;
+    message.epoch = configuration->epoch;
     struct blob *blob = blob_new(ostraka__raft_configuration__get_packed_size(&message));
     ostraka__raft_configuration__pack(&message, blob->data);
     return blob;
@@ -73,7 +74,7 @@ static bool raft_configuration_take(const Ostraka__RaftConfiguration *message,
                                     struct raft_configuration *out)
 {
     uint32_t old_voters = 0, new_voters = 0;
-    *out = (struct raft_configuration){0};
+    *out = (struct raft_configuration){.epoch = message->epoch};
     if (message->n_members > RAFT_MEMBERS_MAX)
         return false;
     for (size_t i = 0; i < message->n_members; i++) {
@@ -138,7 +139,7 @@ static bool raft_configuration_is_target(const struct raft_configuration *target
 static bool raft_configuration_is_same(const struct raft_configuration *a,
                                        const struct raft_configuration *b)
 {
-    if (a->members_count != b->members_count)
+    if (a->members_count != b->members_count || a->epoch != b->epoch)
         return false;
     for (uint32_t i = 0; i < a->members_count; i++) {
         const struct raft_member *member = raft_configuration_find(b, a->members[i].replica);
@@ -165,7 +166,7 @@ static bool raft_configuration_join(const struct raft_configuration *from,
                                     const struct raft_configuration *target,
                                     struct raft_configuration *out)
 {
-    *out = (struct raft_configuration){0};
+    *out = (struct raft_configuration){.epoch = target->epoch};
     for (uint32_t i = 0; i < from->members_count; i++) {
         struct raft_member member = from->members[i];
         const struct raft_member *stays = raft_configuration_find(target, member.replica);
@@ -242,6 +243,8 @@ int raft_configuration_propose(struct raft *raft, const struct raft_event *event
     const struct raft_configuration *from = raft_get_configuration(raft);
     if (raft_configuration_index(raft) > raft->commit_index || raft_configuration_is_joint(from))
         return OST_CONFLICT;
+    if (target->epoch < from->epoch)
+        return OST_CONFLICT; /* R7: a wish that a newer one has replaced */
     if (raft_configuration_is_same(from, target))
         return OST_EXISTS;
     if (!raft_configuration_join(from, target, &joint))
@@ -257,7 +260,7 @@ int raft_configuration_propose(struct raft *raft, const struct raft_event *event
 void raft_configuration_advance(struct raft *raft)
 {
     const struct raft_configuration *joint = raft_get_configuration(raft);
-    struct raft_configuration next = {0};
+    struct raft_configuration next = {.epoch = joint->epoch};
     if (raft_configuration_index(raft) > raft->commit_index)
         return;
     if (!raft_configuration_is_joint(joint)) {

@@ -203,6 +203,7 @@ int kv_group_create_rows(struct kv_group *group, uint64_t group_epoch, struct bl
         .configuration = configuration,
     };
     struct store_batch *batch = store_batch_new(shared->environment.store);
+    kv_group_rows_delete(batch, group->id);
     kv_meta_pack(&meta, group->replica, &shared->value);
     kv_key_group_meta(&shared->key, group->id);
     store_batch_put(batch, buffer_bytes(&shared->key), buffer_bytes(&shared->value));
@@ -391,9 +392,19 @@ static void leadership_end(struct kv_group *group)
     group->recovery_deadline_ns = NS_NEVER;
 }
 
+void kv_group_doom(struct kv_group *group)
+{
+    group->is_doomed = true;
+    group->leadership = (struct raft_leadership){.role = RAFT_FOLLOWER};
+    if (group->is_leading)
+        leadership_end(group);
+}
+
 static void kv_group_leadership_changed(void *machine, const struct raft_leadership *leadership)
 {
     struct kv_group *group = machine;
+    if (group->is_doomed)
+        return;
     group->leadership = *leadership;
     bool leads = leadership->role == RAFT_LEADER && leadership->ready;
     if (group->is_leading && (!leads || leadership->term != group->term))
@@ -439,5 +450,6 @@ const struct raft_state_machine_ops kv_group_ops = {
     .restore_open = kv_restore_open,
     .restore_write = kv_restore_write,
     .restore_finish = kv_restore_finish,
+    .destroyed = kv_server_group_destroyed,
     .restore_close = kv_restore_close,
 };

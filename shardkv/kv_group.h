@@ -128,6 +128,7 @@ struct kv_group {
     struct kv_slice slice;
     struct kv_checkpoint checkpoint;
     uint32_t generation_last; /* the highest that was ever used */
+    bool is_doomed;           /* it is being destroyed, and is there for nobody */
     bool is_restoring;        /* a snapshot comes in: nothing is applied */
     raft_index_t flushed_index;
 
@@ -199,13 +200,19 @@ static inline ProtobufCBinaryData field_of_bytes(struct bytes bytes)
 /* --- kv_group.c --- */
 extern const struct raft_state_machine_ops kv_group_ops;
 
+/* kv_server.c: the last that the raft host says to a replica (raft_host_group_remove). */
+void kv_server_group_destroyed(void *machine);
+/* Answers everybody who waits, as on a fall from leadership. */
+void kv_group_doom(struct kv_group *group);
+
 /* Logs it, and asks the process to end; the first reason stays. */
 __attribute__((format(printf, 2, 3))) void kv_fatal(struct kv_shared *shared, const char *format,
                                                     ...);
 
 struct kv_group *kv_group_new(struct kv_shared *shared, group_id_t id, replica_id_t replica);
 void kv_group_free(struct kv_group *group);
-/* The rows of a new replica that has seen nothing yet. */
+/* The rows of a new replica that has seen nothing yet, in place of all that is left of a former
+ * one. */
 OST_MUST_CHECK int kv_group_create_rows(struct kv_group *group, uint64_t group_epoch,
                                         struct blob *configuration);
 OST_MUST_CHECK int kv_meta_unpack(struct bytes row, struct kv_meta *out_meta,
@@ -311,5 +318,7 @@ int kv_restore_open(void *machine, const struct raft_snapshot_meta *meta, void *
 int kv_restore_write(void *restore, struct bytes chunk);
 int kv_restore_finish(void *restore);
 void kv_restore_close(void *machine, void *restore, bool adopt);
+/* Appends the deletion of all rows of a group, of its meta row as well. */
+void kv_group_rows_delete(struct store_batch *batch, group_id_t group);
 /* Appends the deletion of all rows of a generation. */
 void kv_generation_delete(struct store_batch *batch, group_id_t group, uint32_t generation);

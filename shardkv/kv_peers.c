@@ -140,7 +140,7 @@ void kv_peer_applied(struct kv_request *request, const struct record_decision *d
 void kv_group_assign_range(struct kv_group *group, const Ostraka__AssignRange *message)
 {
     const Ostraka__RangeInfo *range = message->range;
-    if (!group->is_leading || !range || message->group_epoch != group->meta.group_epoch)
+    if (!group->is_leading || !range || message->group_epoch < group->meta.group_epoch)
         return;
     const struct kv_range *owned = kv_ranges_at(&group->ranges, bytes_of_field(range->start));
     if (owned && owned->epoch == range->epoch)

@@ -19,6 +19,7 @@ TAILQ_HEAD(flush_waiters, flush_waiter);
 /* What a flush found flushed of a group. */
 struct flushed_group {
     group_id_t group;
+    replica_id_t replica;
     uint32_t generation; /* 0: nothing */
     raft_index_t index;
 };
@@ -32,8 +33,26 @@ struct flush_job {
     size_t groups_count;
 };
 
+/* A replica that has forgotten what it promised: not run, only reported. */
+struct lost_replica {
+    group_id_t group;
+    replica_id_t replica;
+    UT_hash_handle hh;
+};
+
+/* A new replica, whose row is on its way to the disk. */
+struct creation {
+    struct kv_server *server;
+    group_id_t group;
+    replica_id_t replica;
+    UT_hash_handle hh;
+};
+
 struct kv_server {
-    struct kv_shared shared;
+    struct kv_shared shared; /* first: a group finds the server by it */
+    struct lost_replica *lost;
+    struct creation *creations; /* by group */
+    uint64_t replicas_changed;
     struct kv_group *groups;           /* by id */
     struct oracle_waiters timestamped; /* scratch */
     struct arena arena;                /* of the frame that is being received */
@@ -92,7 +111,12 @@ void kv_server_free(struct kv_server *server)
         HASH_DEL(server->groups, group);
         kv_group_free(group);
     }
-    ASSERT(!shared->requests_by_token);
+    struct lost_replica *lost, *lost_next;
+    HASH_ITER (hh, server->lost, lost, lost_next) {
+        HASH_DEL(server->lost, lost);
+        free(lost);
+    }
+    ASSERT(!shared->requests_by_token && !server->creations);
     oracle_client_free(shared->oracle);
     arena_fini(&server->arena);
     buffer_fini(&shared->key);
@@ -112,7 +136,40 @@ static struct kv_group *server_find(const struct kv_server *server, group_id_t i
 {
     struct kv_group *group;
     HASH_FIND(hh, server->groups, &id, sizeof(id), group);
-    return group;
+    return group && !group->is_doomed ? group : NULL;
+}
+
+static struct lost_replica *lost_find(const struct kv_server *server, group_id_t group)
+{
+    struct lost_replica *lost;
+    HASH_FIND(hh, server->lost, &group, sizeof(group), lost);
+    return lost;
+}
+
+static void lost_add(struct kv_server *server, group_id_t group, replica_id_t replica)
+{
+    if (lost_find(server, group))
+        return;
+    struct lost_replica *lost = memory_alloc_zeroed(1, sizeof(*lost));
+    lost->group = group;
+    lost->replica = replica;
+    HASH_ADD(hh, server->lost, group, sizeof(lost->group), lost);
+    server->replicas_changed++;
+    log_write(LOG_ERROR, "a replica is lost: its log is damaged", "store=%lu group=%lu replica=%lu",
+              server->shared.environment.store_id, group, replica);
+}
+
+/* Not tried twice: what stays is deleted at the next start, or by the next replica's creation. */
+static void rows_wipe(struct kv_server *server, group_id_t group)
+{
+    struct store_batch *batch = store_batch_new(server->shared.environment.store);
+    kv_group_rows_delete(batch, group);
+    int status = store_write(server->shared.environment.store, batch);
+    if (status != OST_OK)
+        log_write(LOG_WARN, "the rows of a destroyed replica stay for now",
+                  "store=%lu group=%lu status=%s", server->shared.environment.store_id, group,
+                  ost_status_name(status));
+    store_batch_free(batch);
 }
 
 /* --- Start-up ----------------------------------------------------------------------------------
@@ -142,10 +199,22 @@ static int load_group(struct kv_server *server, struct bytes meta_key, char *out
         snprintf(out_why, KV_WHY_BYTES, "a meta row has a malformed key");
         return OST_CORRUPT;
     }
+    if (lost_find(server, id))
+        return OST_OK;
     struct kv_group *group = kv_group_new(&server->shared, id, 0);
     int status = kv_group_load(group);
     if (status == OST_OK)
         status = server_add_group(server, group);
+    if (status == OST_NOT_FOUND) { /* R6: destroyed, and stopped before its rows were gone */
+        kv_group_free(group);
+        rows_wipe(server, id);
+        return OST_OK;
+    }
+    if (status == OST_CORRUPT && raft_host_group_damaged(server->shared.environment.host, id)) {
+        lost_add(server, id, group->replica);
+        kv_group_free(group);
+        return OST_OK;
+    }
     if (status != OST_OK) {
         snprintf(out_why, KV_WHY_BYTES, "cannot load group %lu: %s", id, ost_status_text(status));
         kv_group_free(group);
@@ -196,7 +265,9 @@ static int delete_leftovers(struct kv_server *server, char *out_why)
             break;
         }
         const struct kv_group *group = server_find(server, parts.group);
-        if (!group || group->meta.generation != parts.generation)
+        if (lost_find(server, parts.group))
+            ; /* they go when it is destroyed */
+        else if (!group || group->meta.generation != parts.generation)
             kv_generation_delete(batch, parts.group, parts.generation);
         kv_key_generation(&behind, parts.group, parts.generation + 1);
         store_iterator_seek(iterator, buffer_bytes(&behind));
@@ -217,28 +288,76 @@ static int delete_leftovers(struct kv_server *server, char *out_why)
 int kv_server_load(struct kv_server *server, nanoseconds_t now_ns, char *out_why)
 {
     server_now(server, now_ns);
+    const struct raft_host *host = server->shared.environment.host;
+    struct raft_host_recovered known, next;
+    for (bool more = raft_host_recovered_next(host, NULL, &known); more; known = next) {
+        if (known.damaged && !known.destroyed && known.group != SHARD_MASTER_GROUP)
+            lost_add(server, known.group, known.replica);
+        more = raft_host_recovered_next(host, &known, &next);
+    }
     int status = load_groups(server, out_why);
     return status == OST_OK ? delete_leftovers(server, out_why) : status;
 }
 
-/* A failed flush has been dealt with by then; this one is only wanted soon, so that after a crash
- * of all stores the groups need not wait for the master. */
-static void replica_flushed(void *context, int status)
+/* The row is durable: it may take part. Whatever is in the way here, the master says it again. */
+static void creation_flushed(void *context, int status)
 {
-    (void)context;
-    (void)status;
+    struct creation *creation = context;
+    struct kv_server *server = creation->server;
+    struct kv_shared *shared = &server->shared;
+    struct kv_group *group = NULL;
+    if (status == OST_OK) {
+        group = kv_group_new(shared, creation->group, creation->replica);
+        status = kv_group_load(group);
+    }
+    if (status == OST_OK)
+        status = server_add_group(server, group);
+    if (status == OST_OK) {
+        server->replicas_changed++;
+        log_write(LOG_INFO, "made a replica", "store=%lu group=%lu replica=%lu",
+                  shared->environment.store_id, creation->group, creation->replica);
+    } else {
+        log_write(LOG_WARN, "cannot make a replica", "store=%lu group=%lu replica=%lu why=\"%s\"",
+                  shared->environment.store_id, creation->group, creation->replica,
+                  ost_status_text(status));
+        if (group)
+            kv_group_free(group);
+        if (status == OST_NOT_FOUND)
+            rows_wipe(server, creation->group);
+    }
+    HASH_DEL(server->creations, creation);
+    free(creation);
+}
+
+/* Is there room for it? OST_EXISTS: it is here, or on its way. */
+static int creation_check(struct kv_server *server, const Ostraka__CreateReplica *command)
+{
+    if (command->store != server->shared.environment.store_id ||
+        command->group == SHARD_MASTER_GROUP || command->replica == 0 || !command->configuration)
+        return OST_INVALID_ARGUMENT;
+    struct creation *creation;
+    HASH_FIND(hh, server->creations, &command->group, sizeof(command->group), creation);
+    if (creation)
+        return creation->replica == command->replica ? OST_EXISTS : OST_BUSY;
+    struct kv_group *group;
+    HASH_FIND(hh, server->groups, &command->group, sizeof(command->group), group);
+    if (group && group->replica == command->replica)
+        return group->is_doomed ? OST_NOT_FOUND : OST_EXISTS;
+    if (group)
+        return group->replica > command->replica ? OST_NOT_FOUND : OST_BUSY;
+    const struct lost_replica *lost = lost_find(server, command->group);
+    if (lost && lost->replica >= command->replica)
+        return OST_NOT_FOUND;
+    return OST_OK;
 }
 
 int kv_server_create_replica(struct kv_server *server, const Ostraka__CreateReplica *command,
                              nanoseconds_t now_ns)
 {
     server_now(server, now_ns);
-    struct kv_shared *shared = &server->shared;
-    if (command->store != shared->environment.store_id || command->group == SHARD_MASTER_GROUP ||
-        command->replica == 0 || !command->configuration)
-        return OST_INVALID_ARGUMENT;
-    if (server_find(server, command->group))
-        return OST_OK;
+    int status = creation_check(server, command);
+    if (status != OST_OK)
+        return status == OST_EXISTS ? OST_OK : status;
     struct blob *configuration =
         blob_new(ostraka__raft_configuration__get_packed_size(command->configuration));
     ostraka__raft_configuration__pack(command->configuration, configuration->data);
@@ -247,20 +366,65 @@ int kv_server_create_replica(struct kv_server *server, const Ostraka__CreateRepl
         blob_unref(configuration);
         return OST_INVALID_ARGUMENT;
     }
-    /* R6: only this makes a replica. Should its row be lost before the flush below, the log still
-     * knows what the replica has promised, and the master says it again until it is here. */
-    struct kv_group *group = kv_group_new(shared, command->group, command->replica);
-    int status = kv_group_create_rows(group, command->group_epoch, configuration);
-    if (status == OST_OK)
-        status = kv_group_load(group);
-    if (status == OST_OK)
-        status = server_add_group(server, group);
-    if (status == OST_OK)
-        kv_server_flush(server, replica_flushed, NULL);
-    else
-        kv_group_free(group);
+    /* A lost one makes room for a newer number. */
+    const struct lost_replica *lost = lost_find(server, command->group);
+    if (lost)
+        kv_server_destroy_replica(server, lost->group, lost->replica, now_ns);
+    struct kv_group *group = kv_group_new(&server->shared, command->group, command->replica);
+    status = kv_group_create_rows(group, command->group_epoch, configuration);
+    kv_group_free(group);
     blob_unref(configuration);
-    return status;
+    if (status != OST_OK)
+        return status;
+    struct creation *creation = memory_alloc_zeroed(1, sizeof(*creation));
+    creation->server = server;
+    creation->group = command->group;
+    creation->replica = command->replica;
+    HASH_ADD(hh, server->creations, group, sizeof(creation->group), creation);
+    kv_server_flush(server, creation_flushed, creation);
+    return OST_OK;
+}
+
+void kv_server_destroy_replica(struct kv_server *server, group_id_t id, replica_id_t replica,
+                               nanoseconds_t now_ns)
+{
+    server_now(server, now_ns);
+    struct raft_host *host = server->shared.environment.host;
+    struct kv_group *group = server_find(server, id);
+    struct lost_replica *lost = lost_find(server, id);
+    bool is_running = group && group->replica == replica;
+    bool is_lost = lost && lost->replica == replica;
+    if (!is_running && !is_lost)
+        return;
+    log_write(LOG_INFO, "destroying a replica", "store=%lu group=%lu replica=%lu",
+              server->shared.environment.store_id, id, replica);
+    if (is_running)
+        kv_group_doom(group);
+    int status = raft_host_group_remove(host, id, replica, now_ns);
+    ASSERT(status == OST_OK); /* by this number it is here */
+    server->replicas_changed++;
+    if (!is_lost)
+        return;
+    HASH_DEL(server->lost, lost);
+    free(lost);
+    rows_wipe(server, id);
+}
+
+void kv_server_group_destroyed(void *machine)
+{
+    struct kv_group *group = machine;
+    struct kv_server *server = (struct kv_server *)group->shared;
+    log_write(LOG_INFO, "destroyed a replica", "store=%lu group=%lu replica=%lu",
+              server->shared.environment.store_id, group->id, group->replica);
+    rows_wipe(server, group->id);
+    HASH_DEL(server->groups, group);
+    kv_group_free(group);
+    server->replicas_changed++;
+}
+
+uint64_t kv_server_replicas_changed(const struct kv_server *server)
+{
+    return server->replicas_changed;
 }
 
 /* --- Frames ------------------------------------------------------------------------------------
@@ -270,7 +434,7 @@ group_id_t kv_server_group_of_key(const struct kv_server *server, struct bytes k
 {
     const struct kv_group *group;
     for (group = server->groups; group; group = group->hh.next) {
-        if (kv_ranges_find(&group->ranges, key))
+        if (!group->is_doomed && kv_ranges_find(&group->ranges, key))
             return group->id;
     }
     return 0;
@@ -454,9 +618,8 @@ static void flush_job_run(struct job *job)
         if (status == OST_NOT_FOUND)
             continue;
         struct kv_meta meta = {0};
-        replica_id_t replica;
         if (status == OST_OK)
-            status = kv_meta_unpack(buffer_bytes(&row), &meta, &replica);
+            status = kv_meta_unpack(buffer_bytes(&row), &meta, &found->replica);
         flush->status = status;
         found->generation = meta.generation;
         found->index = meta.applied_index;
@@ -476,9 +639,10 @@ static void flush_job_done(struct job *job)
     for (size_t index = 0; status == OST_OK && index < flush->groups_count; index++) {
         const struct flushed_group *found = &flush->groups[index];
         struct kv_group *group = server_find(server, found->group);
-        /* Another generation's row is a restore's, which says itself what it has flushed. */
-        if (group && group->meta.generation == found->generation &&
-            group->flushed_index < found->index)
+        /* Another generation's row is a restore's, which says itself what it has flushed; another
+         * replica's is that of one that was destroyed meanwhile. */
+        if (group && group->replica == found->replica &&
+            group->meta.generation == found->generation && group->flushed_index < found->index)
             group->flushed_index = found->index;
     }
     free(flush->groups);
@@ -628,10 +792,21 @@ void kv_server_report(const struct kv_server *server, struct arena *arena,
                       Ostraka__ReplicaReport ***out_reports, size_t *out_count)
 {
     size_t count = 0;
-    Ostraka__ReplicaReport **reports =
-        arena_alloc(arena, (HASH_COUNT(server->groups) + 1) * sizeof(reports[0]));
+    Ostraka__ReplicaReport **reports = arena_alloc(
+        arena, (HASH_COUNT(server->groups) + HASH_COUNT(server->lost) + 1) * sizeof(reports[0]));
+    const struct lost_replica *lost;
+    for (lost = server->lost; lost; lost = lost->hh.next) {
+        Ostraka__ReplicaReport *report = arena_alloc(arena, sizeof(*report));
+        ostraka__replica_report__init(report);
+        report->group = lost->group;
+        report->replica = lost->replica;
+        report->lost = true;
+        reports[count++] = report;
+    }
     const struct kv_group *group;
     for (group = server->groups; group; group = group->hh.next) {
+        if (group->is_doomed)
+            continue;
         Ostraka__ReplicaReport *report = arena_alloc(arena, sizeof(*report));
         ostraka__replica_report__init(report);
         report->group = group->id;
@@ -669,6 +844,8 @@ void kv_server_status(const struct kv_server *server, struct arena *arena,
         arena_alloc(arena, (HASH_COUNT(server->groups) + 1) * sizeof(statuses[0]));
     const struct kv_group *group;
     for (group = server->groups; group; group = group->hh.next) {
+        if (group->is_doomed)
+            continue;
         struct raft_status raft = {0};
         int found = raft_host_group_status(server->shared.environment.host, group->id, &raft);
         ASSERT(found == OST_OK);

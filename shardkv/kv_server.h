@@ -43,12 +43,22 @@ struct kv_server *kv_server_new(const struct kv_options *options,
                                 const struct kv_environment *environment);
 void kv_server_free(struct kv_server *server);
 
-/* Start-up: every replica that the store's rows know is loaded and added to the raft host. */
+/* Start-up: every replica that the store's rows know is loaded and added to the raft host. One
+ * whose log is damaged is lost: it is reported, and waits to be destroyed. */
 OST_MUST_CHECK int kv_server_load(struct kv_server *server, nanoseconds_t now_ns, char *out_why);
-/* A command of the shard master (R6, R7). Harmless when the replica is there already. */
+/* A command of the shard master (R6, R7). Harmless when the replica is there already. It takes part
+ * once its row is durable: so what has no row has never promised anything. OST_BUSY: the former
+ * replica of the group is still here; OST_NOT_FOUND: the number is used up; OST_INVALID_ARGUMENT.
+ */
 OST_MUST_CHECK int kv_server_create_replica(struct kv_server *server,
                                             const Ostraka__CreateReplica *command,
                                             nanoseconds_t now_ns);
+/* The shard master's map has struck out this number for ever: the replica answers nobody from now
+ * on, and its rows go once its end is durable in the log. Harmless when it is not here. */
+void kv_server_destroy_replica(struct kv_server *server, group_id_t group, replica_id_t replica,
+                               nanoseconds_t now_ns);
+/* Grows when a replica has come or gone: the shard master waits to hear of it. */
+uint64_t kv_server_replicas_changed(const struct kv_server *server);
 
 /* A frame of kv.proto, or ASSIGN_RANGE. `connection_id` is where the answer goes. OST_PROTOCOL: it
  * does not parse, close that connection. Every other error is answered. */

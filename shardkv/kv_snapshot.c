@@ -31,6 +31,19 @@ static bool read_counted(struct reader *reader, struct bytes *out_bytes)
     return reader_varint(reader, &bytes_count) && reader_bytes(reader, bytes_count, out_bytes);
 }
 
+void kv_group_rows_delete(struct store_batch *batch, group_id_t group)
+{
+    struct buffer lower = BUFFER_INIT;
+    struct buffer upper = BUFFER_INIT;
+    kv_key_group_meta(&lower, group);
+    store_batch_delete(batch, buffer_bytes(&lower));
+    kv_key_generation(&lower, group, 0);
+    kv_key_generation(&upper, group + 1, 0);
+    store_batch_delete_range(batch, buffer_bytes(&lower), buffer_bytes(&upper));
+    buffer_fini(&lower);
+    buffer_fini(&upper);
+}
+
 void kv_generation_delete(struct store_batch *batch, group_id_t group, uint32_t generation)
 {
     struct buffer lower = BUFFER_INIT;

@@ -26,6 +26,7 @@ struct master *master_new(const struct master_options *options, const struct mas
     ostraka__map__init(master->map);
     oracle_init(&master->oracle, options->ceiling_ahead_ms);
     TAILQ_INIT(&master->requests);
+    TAILQ_INIT(&master->changes);
     return master;
 }
 
@@ -43,18 +44,21 @@ void master_free(struct master *master)
     struct master_request *request;
     while ((request = TAILQ_FIRST(&master->requests)))
         request_free(master, request);
+    master_changes_drop(master);
     master_leader_ended(master);
     arena_fini(&master->map_arena);
     free(master);
 }
 
-/* The options must make a sound map, or the first leader could never begin. */
-static int options_check(const struct master_options *options, char *out_why)
+int master_options_check(const struct master_options *options, char *out_why)
 {
     const char *why = NULL;
     if (options->initial_stores_count == 0 || options->initial_groups_count == 0 ||
-        options->ceiling_ahead_ms < 2 || options->cluster_id == 0) {
-        why = "a cluster needs an id, stores, groups, and timestamps ahead of time";
+        options->initial_replicas_count == 0 ||
+        options->initial_replicas_count > REPLICAS_PER_GROUP_MAX || options->ceiling_ahead_ms < 2 ||
+        options->cluster_id == 0) {
+        why =
+            "a cluster needs an id, stores, groups, 1 to 7 replicas, and timestamps ahead of time";
     } else {
         struct arena arena;
         arena_init(&arena);
@@ -67,32 +71,35 @@ static int options_check(const struct master_options *options, char *out_why)
     return OST_INVALID_ARGUMENT;
 }
 
-/* Group 0 before its first entry: a replica on each initial store. */
-static void initial_meta(const struct master_options *options, struct raft_snapshot_meta *out_meta)
+replica_id_t master_founder_replica(const struct master_options *options, store_id_t store)
 {
-    *out_meta = (struct raft_snapshot_meta){0};
-    for (size_t place = 0; place < options->initial_stores_count; place++)
-        out_meta->configuration.members[out_meta->configuration.members_count++] =
-            (struct raft_member){
-                .replica = place + 1,
-                .store = options->initial_stores[place].id,
-                .voter_old = true,
-                .voter_new = true,
-            };
+    for (size_t place = 0; place < master_initial_replicas_count(options); place++)
+        if (options->initial_stores[place].id == store)
+            return place + 1;
+    return 0;
 }
 
-int master_load(struct master *master, nanoseconds_t now_ns, char *out_why)
+void master_founding_configuration(const struct master_options *options,
+                                   struct raft_configuration *out_configuration)
 {
+    *out_configuration = (struct raft_configuration){.epoch = 1};
+    for (size_t place = 0; place < master_initial_replicas_count(options); place++)
+        out_configuration->members[out_configuration->members_count++] = (struct raft_member){
+            .replica = place + 1,
+            .store = options->initial_stores[place].id,
+            .voter_old = true,
+            .voter_new = true,
+        };
+}
+
+int master_load(struct master *master, replica_id_t replica,
+                const struct raft_configuration *founding, nanoseconds_t now_ns, char *out_why)
+{
+    ASSERT(replica != 0);
     master->now_ns = now_ns;
-    int status = options_check(&master->options, out_why);
-    if (status != OST_OK)
-        return status;
-    for (size_t place = 0; place < master->options.initial_stores_count; place++)
-        if (master->options.initial_stores[place].id == master->options.store_id)
-            master->replica = place + 1;
-    ASSERT(master->replica != 0);
-    initial_meta(&master->options, &master->meta);
-    status = master_rows_load(master, out_why);
+    master->replica = replica;
+    master->meta = (struct raft_snapshot_meta){.configuration = *founding};
+    int status = master_rows_load(master, out_why);
     if (status != OST_OK)
         return status;
     status = raft_host_group_add(master->host, SHARD_MASTER_GROUP, master->replica, &master->meta,
@@ -177,6 +184,8 @@ int master_receive(struct master *master, uint64_t connection_id, const struct f
         return timestamp_receive(master, connection_id, frame);
     if (frame->type == FRAME_STORE_REPORT)
         return master_leader_report(master, frame->message);
+    if (frame->type == FRAME_CHANGE_REPLICAS)
+        return master_change_receive(master, connection_id, frame);
     return OST_PROTOCOL;
 }
 
@@ -248,7 +257,8 @@ void master_oracle_step(struct master *master)
     Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
     command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_RAISE_CEILING;
     command.raise_ceiling = &raise;
-    if (master_propose(master, &command) == OST_OK)
+    raft_index_t index;
+    if (master_propose(master, &command, &index) == OST_OK)
         oracle_ceiling_proposed(oracle, wanted);
 }
 
@@ -269,6 +279,7 @@ void master_leadership_changed(struct master *master, const struct raft_leadersh
     struct master_request *request;
     while ((request = TAILQ_FIRST(&master->requests)))
         request_end(master, request, OST_NOT_LEADER, 0);
+    master_changes_end(master);
 }
 
 /* --- time --- */
@@ -342,4 +353,28 @@ void master_status(const struct master *master, struct arena *arena,
         group->first_index = status.first_index;
     }
     *out_group = group;
+}
+
+void master_doom(struct master *master)
+{
+    const struct raft_leadership nobody = {.role = RAFT_FOLLOWER, .term = master->leadership.term};
+    master_leadership_changed(master, &nobody);
+}
+
+bool master_is_destroyed(const struct master *master)
+{
+    return master->is_destroyed;
+}
+
+Ostraka__ReplicaReport *master_report(const struct master *master, struct arena *arena)
+{
+    Ostraka__ReplicaReport *report = arena_alloc(arena, sizeof(*report));
+    ostraka__replica_report__init(report);
+    report->group = SHARD_MASTER_GROUP;
+    report->replica = master->replica;
+    report->term = master->leadership.term;
+    report->leads = master->leadership.ready;
+    report->applied_index = master->meta.index;
+    report->leader_store = master->leadership.leader_store;
+    return report;
 }

@@ -8,8 +8,9 @@
  * The state is small and kept in memory; what is applied is written to the store's rows with the
  * applied index in one batch, like any group's.
  *
- * Reading order: master_map.h, oracle.h (both pure), master_internal.h, master_machine.c (what
- * entries do), master.c (timestamps, time), master_leader.c (what the leader sees to).
+ * Reading order: master_map.h, oracle.h, master_replicas.h (all pure), master_internal.h,
+ * master_machine.c (what entries do), master.c (timestamps, time), master_leader.c (what the leader
+ * sees to), master_change.c (what people ask of it).
  */
 #pragma once
 
@@ -39,11 +40,12 @@ struct master_options {
     store_id_t store_id;
     cluster_id_t cluster_id;
     /* What the first leader makes of an empty cluster: stores with their addresses, in id order,
-     * groups 1..groups_count with a replica on each store, ranges cut at the split keys and dealt
-     * to the groups in turn. */
+     * groups 1..groups_count with their replicas spread over the stores (group 0's on the first
+     * ones), ranges cut at the split keys and dealt to the groups in turn. */
     const Ostraka__StoreInfo *initial_stores;
     size_t initial_stores_count;
     uint32_t initial_groups_count;
+    uint32_t initial_replicas_count;    /* 3 of each group, or as many as there are stores */
     const struct bytes *initial_splits; /* ascending, no duplicates */
     size_t initial_splits_count;
     uint32_t ceiling_ahead_ms; /* 1000 (O1) */
@@ -56,13 +58,25 @@ struct master *master_new(const struct master_options *options, const struct mas
                           struct raft_host *host, struct outbox *outbox);
 void master_free(struct master *master);
 
-/* Reads the rows back, and adds group 0 to the raft host. A store that is not among the initial
- * ones has no replica of group 0 and calls nothing of this file. A store's replica number is its
- * place, from 1. OST_INVALID_ARGUMENT: the options make no sound map; OST_CORRUPT: the rows do not;
- * `out_why` (256 bytes) says what is wrong. */
-OST_MUST_CHECK int master_load(struct master *master, nanoseconds_t now_ns, char *out_why);
+/* OST_INVALID_ARGUMENT: no sound map can be made of the options; `out_why` (256 bytes). */
+OST_MUST_CHECK int master_options_check(const struct master_options *options, char *out_why);
 
-/* TIMESTAMP, STORE_REPORT. OST_PROTOCOL: does not parse. `wall_ms` is the wall clock, for O4. */
+/* Group 0 as the options found it: its replicas are numbered from 1. The number that a store's has,
+ * 0: none. */
+size_t master_initial_replicas_count(const struct master_options *options);
+replica_id_t master_founder_replica(const struct master_options *options, store_id_t store);
+void master_founding_configuration(const struct master_options *options,
+                                   struct raft_configuration *out_configuration);
+
+/* Reads the rows back, and adds this replica of group 0 to the raft host. `founding` is its
+ * configuration while there are no rows; no members: it joins a group that lives. OST_CORRUPT: the
+ * rows make no sense, or they and the log leave a gap; `out_why` (256 bytes). */
+OST_MUST_CHECK int master_load(struct master *master, replica_id_t replica,
+                               const struct raft_configuration *founding, nanoseconds_t now_ns,
+                               char *out_why);
+
+/* TIMESTAMP, STORE_REPORT, CHANGE_REPLICAS. OST_PROTOCOL: does not parse. `wall_ms` is the wall
+ * clock, for O4. */
 OST_MUST_CHECK int master_receive(struct master *master, uint64_t connection_id,
                                   const struct frame *frame, nanoseconds_t now_ns,
                                   uint64_t wall_ms);
@@ -80,6 +94,13 @@ void master_set_flushed_index(struct master *master, raft_index_t index);
 
 void master_status(const struct master *master, struct arena *arena,
                    Ostraka__GroupStatus **out_group);
+/* Of this replica of group 0, like those of the data groups (kv_server_report). In the arena. */
+Ostraka__ReplicaReport *master_report(const struct master *master, struct arena *arena);
+
+/* It is being removed from the raft host: nothing is answered for it from now on. */
+void master_doom(struct master *master);
+/* The raft host has said its last word: it may be freed, and its rows be wiped. */
+bool master_is_destroyed(const struct master *master);
 
 /* Pure: the map of a new cluster. In the arena. */
 const Ostraka__Map *master_bootstrap_map(const struct master_options *options, struct arena *arena);

@@ -19,6 +19,16 @@ struct master_request {
 };
 TAILQ_HEAD(master_requests, master_request);
 
+/* Somebody who asked for other replicas, and waits for the entry to be applied. */
+struct master_change {
+    TAILQ_ENTRY(master_change) link;
+    uint64_t connection_id;
+    uint64_t request_id;
+    group_id_t group;
+    raft_index_t index;
+};
+TAILQ_HEAD(master_changes, master_change);
+
 struct master_report; /* the last report of a store */
 struct master_hint;   /* who leads a group, as reported */
 
@@ -44,6 +54,7 @@ struct master {
     struct raft_host *host;
     struct outbox *outbox;
     replica_id_t replica;
+    bool is_destroyed;
     nanoseconds_t now_ns;
     uint64_t wall_ms;
 
@@ -51,7 +62,6 @@ struct master {
     struct arena map_arena;
     Ostraka__Map *map;
     timestamp_t ceiling;
-    uint64_t next_replica, next_group;
     struct raft_snapshot_meta meta;
 
     /* Rows that lag behind it. */
@@ -64,6 +74,7 @@ struct master {
     struct oracle oracle;
     struct master_requests requests;
     uint32_t requests_count;
+    struct master_changes changes;
     uint64_t confirmed_read_id; /* requests up to this round may be served */
     struct master_leader leader;
 };
@@ -72,13 +83,23 @@ struct master {
 extern const struct raft_state_machine_ops master_machine_ops;
 OST_MUST_CHECK int master_rows_load(struct master *master, char *out_why);
 void master_rows_save(struct master *master);
-OST_MUST_CHECK int master_propose(struct master *master, const Ostraka__MasterCommand *command);
+OST_MUST_CHECK int master_propose(struct master *master, const Ostraka__MasterCommand *command,
+                                  raft_index_t *out_index);
 
 /* master.c: called back by the machine. */
 void master_leadership_changed(struct master *master, const struct raft_leadership *leadership);
 void master_read_ready(struct master *master, uint64_t read_id, int status);
 /* Serves who may be served, and raises the ceiling in time. */
 void master_oracle_step(struct master *master);
+
+/* master_change.c */
+OST_MUST_CHECK int master_change_receive(struct master *master, uint64_t connection_id,
+                                         const struct frame *frame);
+/* The entry at `index` was applied, and did something or not (R7). */
+void master_change_applied(struct master *master, raft_index_t index, bool is_done);
+/* It does not lead any more: whoever waits asks the next leader, naming the same epoch. */
+void master_changes_end(struct master *master);
+void master_changes_drop(struct master *master);
 
 /* master_leader.c */
 void master_leader_began(struct master *master);

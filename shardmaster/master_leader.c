@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "proto/frame.h"
 #include "shardmaster/master_internal.h"
+#include "shardmaster/master_replicas.h"
 
 #include <stdlib.h>
 
@@ -80,10 +81,13 @@ static void leader_propose_bootstrap(struct master *master)
     bootstrap.groups = map->groups;
     bootstrap.n_ranges = map->n_ranges;
     bootstrap.ranges = map->ranges;
+    bootstrap.master = map->master;
+    bootstrap.next_replica = map->next_replica;
     Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
     command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_BOOTSTRAP;
     command.bootstrap = &bootstrap;
-    master->leader.bootstrap_proposed = master_propose(master, &command) == OST_OK;
+    raft_index_t index;
+    master->leader.bootstrap_proposed = master_propose(master, &command, &index) == OST_OK;
     arena_fini(&arena);
 }
 
@@ -104,6 +108,7 @@ void master_leader_began(struct master *master)
     struct master_leader *leader = &master->leader;
     leader->led_ns = master->now_ns;
     leader->pushed_ns = master->now_ns;
+    leader->hints_changed = true; /* who leads group 0 is one of them */
     leader_fit_ranges(master);
     if (master->map->epoch == 0)
         leader_propose_bootstrap(master);
@@ -121,21 +126,35 @@ void master_leader_map_changed(struct master *master)
 
 /* --- the map, to the stores --- */
 
+static void group_hint(const struct master *master, Ostraka__GroupInfo *group)
+{
+    const struct master_hint *hint = hint_find(&master->leader, group->id);
+    group->leader_store = hint ? hint->leader_store : 0;
+    group->leader_term = hint ? hint->term : 0;
+}
+
+static void group_forget_hint(Ostraka__GroupInfo *group)
+{
+    group->leader_store = 0;
+    group->leader_term = 0;
+}
+
 static struct blob *map_frame(struct master *master)
 {
     Ostraka__Map *map = master->map;
-    for (size_t index = 0; index < map->n_groups; index++) {
-        const struct master_hint *hint = hint_find(&master->leader, map->groups[index]->id);
-        map->groups[index]->leader_store = hint ? hint->leader_store : 0;
-        map->groups[index]->leader_term = hint ? hint->term : 0;
+    for (size_t index = 0; index < map->n_groups; index++)
+        group_hint(master, map->groups[index]);
+    if (map->master) {
+        map->master->leader_store = master->options.store_id;
+        map->master->leader_term = master->leadership.term;
     }
     map->heard_timestamp = raft_host_heard_timestamp(master->host);
     struct blob *frame = frame_encode(FRAME_MAP_ANSWER, 0, &map->base, NULL, 0);
     /* What only this leader believes must not get into rows and snapshots. */
-    for (size_t index = 0; index < map->n_groups; index++) {
-        map->groups[index]->leader_store = 0;
-        map->groups[index]->leader_term = 0;
-    }
+    for (size_t index = 0; index < map->n_groups; index++)
+        group_forget_hint(map->groups[index]);
+    if (map->master)
+        group_forget_hint(map->master);
     map->heard_timestamp = 0;
     return frame;
 }
@@ -176,7 +195,8 @@ static void leader_take_hint(struct master *master, const Ostraka__ReplicaReport
 {
     store_id_t leader_store = replica->leads ? reporter : replica->leader_store;
     const Ostraka__GroupInfo *group = master_map_group(master->map, replica->group);
-    if (leader_store == 0 || !group || !master_map_store(master->map, leader_store))
+    if (leader_store == 0 || !group || group->id == SHARD_MASTER_GROUP ||
+        !master_map_store(master->map, leader_store))
         return;
     struct master_hint *hint = hint_find(&master->leader, replica->group);
     if (hint && replica->term <= hint->term)
@@ -211,7 +231,8 @@ static void leader_take_range(struct master *master, group_id_t group,
     Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
     command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_RANGE_ASSIGNED;
     command.range_assigned = &assigned;
-    master->leader.range_proposed[place] = master_propose(master, &command) == OST_OK;
+    raft_index_t index;
+    master->leader.range_proposed[place] = master_propose(master, &command, &index) == OST_OK;
 }
 
 static void leader_use_report(struct master *master, const Ostraka__StoreReport *message)
@@ -266,58 +287,190 @@ int master_leader_report(struct master *master, struct bytes bytes)
 
 /* --- making the map true --- */
 
-static bool report_has_replica(const Ostraka__StoreReport *message, group_id_t group,
-                               replica_id_t replica)
+/* The store's last report, if it comes from the disk that the map knows the store by: only from
+ * that one may a replica under a number of the map be expected (R6). */
+static const Ostraka__StoreReport *leader_report_of(const struct master *master, store_id_t id)
 {
-    for (size_t index = 0; index < message->n_replicas; index++)
-        if (message->replicas[index]->group == group &&
-            message->replicas[index]->replica == replica)
-            return true;
-    return false;
+    const struct master_report *report = report_find(&master->leader, id);
+    const Ostraka__StoreInfo *store = master_map_store(master->map, id);
+    if (!report || !store || report->message->incarnation == 0 ||
+        report->message->incarnation != store->incarnation)
+        return NULL;
+    return report->message;
 }
 
-/* Every replica is told of all: they are the group's first configuration. */
+static const Ostraka__ReplicaReport *report_replica(const Ostraka__StoreReport *message,
+                                                    group_id_t group, replica_id_t replica)
+{
+    for (size_t index = 0; message && index < message->n_replicas; index++)
+        if (message->replicas[index]->group == group &&
+            message->replicas[index]->replica == replica)
+            return message->replicas[index];
+    return NULL;
+}
+
+/* A refused proposal is made again with the next pass. */
+static void leader_propose(struct master *master, const Ostraka__MasterCommand *command)
+{
+    raft_index_t index;
+    int status = master_propose(master, command, &index);
+    if (status != OST_OK)
+        log_write(LOG_DEBUG, "a proposal of the shard master was refused", "status=%s",
+                  ost_status_name(status));
+}
+
 static void leader_create_replica(struct master *master, const Ostraka__GroupInfo *group,
                                   const Ostraka__ReplicaInfo *replica)
 {
     Ostraka__RaftConfiguration__Member members[REPLICAS_PER_GROUP_MAX];
     Ostraka__RaftConfiguration__Member *pointers[REPLICAS_PER_GROUP_MAX];
-    ASSERT(group->n_replicas <= REPLICAS_PER_GROUP_MAX);
-    for (size_t index = 0; index < group->n_replicas; index++) {
+    Ostraka__RaftConfiguration configuration = OSTRAKA__RAFT_CONFIGURATION__INIT;
+    /* The first replicas begin together, and each is told of all. Whoever comes later begins with
+     * nothing, and learns of the others from their leader. */
+    bool is_first = group->epoch == 1;
+    ASSERT(!is_first || group->n_replicas <= REPLICAS_PER_GROUP_MAX);
+    for (size_t index = 0; is_first && index < group->n_replicas; index++) {
         ostraka__raft_configuration__member__init(&members[index]);
         members[index].replica = group->replicas[index]->replica;
         members[index].store = group->replicas[index]->store;
         members[index].voter_old = true;
         members[index].voter_new = true;
-        pointers[index] = &members[index];
+        pointers[configuration.n_members++] = &members[index];
     }
-    Ostraka__RaftConfiguration configuration = OSTRAKA__RAFT_CONFIGURATION__INIT;
-    configuration.n_members = group->n_replicas;
     configuration.members = pointers;
+    configuration.epoch = is_first ? group->epoch : 0;
     Ostraka__CreateReplica command = OSTRAKA__CREATE_REPLICA__INIT;
     command.store = replica->store;
     command.group = group->id;
     command.group_epoch = group->epoch;
     command.replica = replica->replica;
     command.configuration = &configuration;
+    command.incarnation = master_map_store(master->map, replica->store)->incarnation;
     outbox_to_store(master->outbox, replica->store, CHANNEL_CONTROL,
                     frame_encode(FRAME_CREATE_REPLICA, 0, &command.base, NULL, 0));
 }
 
-static void leader_create_replicas(struct master *master)
+/* A store that reports, and does not have what the map puts on it, is told. */
+static uint32_t leader_create_replicas(struct master *master, const Ostraka__GroupInfo *group)
 {
     uint32_t frames_count = 0;
-    for (size_t index = 0; index < master->map->n_groups; index++) {
-        const Ostraka__GroupInfo *group = master->map->groups[index];
-        for (size_t place = 0; place < group->n_replicas; place++) {
-            const Ostraka__ReplicaInfo *replica = group->replicas[place];
-            const struct master_report *report = report_find(&master->leader, replica->store);
-            if (!report || report_has_replica(report->message, group->id, replica->replica))
-                continue;
-            if (++frames_count > FRAMES_PER_PASS_MAX)
-                return;
-            leader_create_replica(master, group, replica);
-        }
+    /* Group 0's first replicas make themselves, before there is a map. */
+    if (group->id == SHARD_MASTER_GROUP && group->epoch == 1)
+        return 0;
+    for (size_t place = 0; place < group->n_replicas; place++) {
+        const Ostraka__ReplicaInfo *replica = group->replicas[place];
+        const Ostraka__StoreReport *report = leader_report_of(master, replica->store);
+        if (!report || replica->lost || replica->role == MASTER_REPLICA_LEAVING ||
+            report_replica(report, group->id, replica->replica))
+            continue;
+        leader_create_replica(master, group, replica);
+        frames_count++;
+    }
+    return frames_count;
+}
+
+static void leader_propose_lost(struct master *master, const Ostraka__GroupInfo *group,
+                                const Ostraka__ReplicaInfo *replica)
+{
+    Ostraka__MasterCommand__ReplicaLost lost = OSTRAKA__MASTER_COMMAND__REPLICA_LOST__INIT;
+    lost.group = group->id;
+    lost.replica = replica->replica;
+    Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
+    command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_REPLICA_LOST;
+    command.replica_lost = &lost;
+    log_write(LOG_WARN, "a replica is lost", "store=%lu group=%lu replica=%lu on_store=%lu",
+              master->options.store_id, group->id, replica->replica, replica->store);
+    leader_propose(master, &command);
+}
+
+/* Committed, and by its epoch final: whoever says it, it is so. */
+static bool report_settles(const Ostraka__GroupInfo *group, const Ostraka__ReplicaReport *report)
+{
+    struct raft_configuration configuration;
+    if (!report->configuration || !report->configuration_committed)
+        return false;
+    struct blob *packed =
+        blob_new(ostraka__raft_configuration__get_packed_size(report->configuration));
+    ostraka__raft_configuration__pack(report->configuration, packed->data);
+    bool settles = raft_configuration_unpack(blob_bytes(packed), &configuration) &&
+                   master_group_is_wanted(group, &configuration);
+    blob_unref(packed);
+    return settles;
+}
+
+static void leader_propose_settled(struct master *master, const Ostraka__GroupInfo *group)
+{
+    Ostraka__MasterCommand__ReplicasSettled settled =
+        OSTRAKA__MASTER_COMMAND__REPLICAS_SETTLED__INIT;
+    settled.group = group->id;
+    settled.group_epoch = group->epoch;
+    Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
+    command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_REPLICAS_SETTLED;
+    command.replicas_settled = &settled;
+    leader_propose(master, &command);
+}
+
+/* What the reports say of a group's replicas, into the map. */
+static void leader_learn_replicas(struct master *master, const Ostraka__GroupInfo *group)
+{
+    bool is_settled = false;
+    for (size_t place = 0; place < group->n_replicas; place++) {
+        const Ostraka__ReplicaInfo *replica = group->replicas[place];
+        const Ostraka__ReplicaReport *report =
+            report_replica(leader_report_of(master, replica->store), group->id, replica->replica);
+        if (report && report->lost && !replica->lost)
+            leader_propose_lost(master, group, replica);
+        is_settled = is_settled || (report && report_settles(group, report));
+    }
+    if (is_settled && master_group_is_changing(group))
+        leader_propose_settled(master, group);
+}
+
+static void leader_replace_lost(struct master *master, const Ostraka__GroupInfo *group)
+{
+    Ostraka__MasterCommand__ReplicasWanted wanted;
+    if (!master_replicas_replace(group, &wanted) || !leader_report_of(master, wanted.add_store))
+        return;
+    Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
+    command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_REPLICAS_WANTED;
+    command.replicas_wanted = &wanted;
+    leader_propose(master, &command);
+}
+
+static void leader_see_to_replicas(struct master *master)
+{
+    const Ostraka__Map *map = master->map;
+    uint32_t frames_count = 0;
+    for (size_t index = 0; index <= map->n_groups && frames_count < FRAMES_PER_PASS_MAX; index++) {
+        const Ostraka__GroupInfo *group = index < map->n_groups ? map->groups[index] : map->master;
+        leader_learn_replicas(master, group);
+        leader_replace_lost(master, group);
+        frames_count += leader_create_replicas(master, group);
+    }
+}
+
+/* The first disk that a store reports is the one that the map knows it by. Another one later means
+ * that the store comes back without what it had. */
+static void leader_see_to_disks(struct master *master)
+{
+    for (size_t index = 0; index < master->map->n_stores; index++) {
+        const Ostraka__StoreInfo *store = master->map->stores[index];
+        const struct master_report *report = report_find(&master->leader, store->id);
+        if (!report || report->message->incarnation == 0 ||
+            report->message->incarnation == store->incarnation)
+            continue;
+        if (store->incarnation != 0)
+            log_write(LOG_WARN, "a store has come back with another disk",
+                      "store=%lu other_store=%lu", master->options.store_id, store->id);
+        Ostraka__MasterCommand__StoreIncarnation incarnation =
+            OSTRAKA__MASTER_COMMAND__STORE_INCARNATION__INIT;
+        incarnation.store = store->id;
+        incarnation.expected = store->incarnation;
+        incarnation.incarnation = report->message->incarnation;
+        Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
+        command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_STORE_INCARNATION;
+        command.store_incarnation = &incarnation;
+        leader_propose(master, &command);
     }
 }
 
@@ -360,7 +513,8 @@ static void leader_reconcile(struct master *master)
             leader_propose_bootstrap(master);
         return;
     }
-    leader_create_replicas(master);
+    leader_see_to_disks(master);
+    leader_see_to_replicas(master);
     leader_assign_ranges(master);
 }
 

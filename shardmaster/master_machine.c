@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "proto/frame.h"
 #include "shardmaster/master_internal.h"
+#include "shardmaster/master_replicas.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,12 +93,6 @@ static void master_adopt_map(struct master *master, Ostraka__Map *map, struct ar
     arena_fini(&master->map_arena);
     master->map_arena = *arena_take;
     master->map = map;
-    master->next_replica = master_map_next_replica(map);
-    master->next_group = master_map_next_group(map);
-    /* Group 0 took the first numbers (master_load). */
-    uint64_t first_replica = master->options.initial_stores_count + 1;
-    if (master->next_replica < first_replica)
-        master->next_replica = first_replica;
 }
 
 static struct bytes state_pack(const struct master *master, bool with_map, struct arena *arena)
@@ -105,8 +100,6 @@ static struct bytes state_pack(const struct master *master, bool with_map, struc
     Ostraka__MasterState state = OSTRAKA__MASTER_STATE__INIT;
     state.map = with_map ? master->map : NULL;
     state.ceiling = master->ceiling;
-    state.next_replica = master->next_replica;
-    state.next_group = master->next_group;
     return message_pack(&state.base, arena);
 }
 
@@ -172,13 +165,8 @@ static int rows_load_oracle(struct master *master, struct buffer *value)
     struct arena arena;
     arena_init(&arena);
     Ostraka__MasterState *state = state_unpack(buffer_bytes(value), &arena);
-    if (state) {
+    if (state)
         master->ceiling = state->ceiling;
-        if (state->next_replica > master->next_replica)
-            master->next_replica = state->next_replica;
-        if (state->next_group > master->next_group)
-            master->next_group = state->next_group;
-    }
     arena_fini(&arena);
     return state ? OST_OK : OST_CORRUPT;
 }
@@ -206,16 +194,24 @@ int master_rows_load(struct master *master, char *out_why)
 
 /* --- applying --- */
 
-int master_propose(struct master *master, const Ostraka__MasterCommand *command)
+int master_propose(struct master *master, const Ostraka__MasterCommand *command,
+                   raft_index_t *out_index)
 {
     struct blob *payload = blob_new(ostraka__master_command__get_packed_size(command));
     ostraka__master_command__pack(command, payload->data);
-    raft_index_t index;
     raft_term_t term;
     int status = raft_host_propose(master->host, SHARD_MASTER_GROUP, RAFT_ENTRY_COMMAND, payload,
-                                   master->now_ns, &index, &term);
+                                   master->now_ns, out_index, &term);
     blob_unref(payload);
     return status;
+}
+
+static void map_changed_if(struct master *master, bool has_changed)
+{
+    if (!has_changed)
+        return;
+    master->map_dirty = true;
+    master_leader_map_changed(master);
 }
 
 static void apply_bootstrap(struct master *master, const Ostraka__MasterCommand__Bootstrap *command)
@@ -231,6 +227,8 @@ static void apply_bootstrap(struct master *master, const Ostraka__MasterCommand_
     map.groups = command->groups;
     map.n_ranges = command->n_ranges;
     map.ranges = command->ranges;
+    map.master = command->master;
+    map.next_replica = command->next_replica;
     const char *why;
     if (command->cluster_id != master->options.cluster_id ||
         master_map_check(&map, &why) != OST_OK) {
@@ -246,6 +244,39 @@ static void apply_bootstrap(struct master *master, const Ostraka__MasterCommand_
     master_leader_map_changed(master);
     log_write(LOG_INFO, "the cluster was made", "store=%lu stores=%zu groups=%zu ranges=%zu",
               master->options.store_id, map.n_stores, map.n_groups, map.n_ranges);
+}
+
+/* On a copy, which stands for the map only if the command could be done. */
+static void apply_replicas_wanted(struct master *master, raft_index_t index,
+                                  const Ostraka__MasterCommand__ReplicasWanted *command)
+{
+    struct arena arena;
+    arena_init(&arena);
+    Ostraka__Map *copy = master_map_copy(master->map, &arena);
+    bool is_done = master_replicas_wanted(copy, command, &arena);
+    if (is_done) {
+        master_adopt_map(master, copy, &arena);
+        const Ostraka__GroupInfo *group = master_map_group(copy, command->group);
+        log_write(LOG_INFO, "a group is to have other replicas",
+                  "store=%lu group=%lu epoch=%lu add_store=%lu remove_replica=%lu",
+                  master->options.store_id, group->id, group->epoch, command->add_store,
+                  command->remove_replica);
+    } else {
+        arena_fini(&arena);
+    }
+    master_change_applied(master, index, is_done);
+    map_changed_if(master, is_done);
+}
+
+static void apply_replicas_settled(struct master *master,
+                                   const Ostraka__MasterCommand__ReplicasSettled *command)
+{
+    if (!master_replicas_settled(master->map, command->group, command->group_epoch))
+        return;
+    map_changed_if(master, true);
+    log_write(LOG_INFO, "a group has the replicas that were wanted",
+              "store=%lu group=%lu epoch=%lu", master->options.store_id, command->group,
+              command->group_epoch);
 }
 
 static void apply_command(struct master *master, const struct raft_entry *entry)
@@ -267,11 +298,22 @@ static void apply_command(struct master *master, const struct raft_entry *entry)
         }
         break;
     case OSTRAKA__MASTER_COMMAND__COMMAND_RANGE_ASSIGNED:
-        if (master_map_assign(master->map, master_bytes(command->range_assigned->start),
-                              command->range_assigned->epoch, command->range_assigned->group)) {
-            master->map_dirty = true;
-            master_leader_map_changed(master);
-        }
+        map_changed_if(master, master_map_assign(
+                                   master->map, master_bytes(command->range_assigned->start),
+                                   command->range_assigned->epoch, command->range_assigned->group));
+        break;
+    case OSTRAKA__MASTER_COMMAND__COMMAND_REPLICAS_WANTED:
+        apply_replicas_wanted(master, entry->index, command->replicas_wanted);
+        break;
+    case OSTRAKA__MASTER_COMMAND__COMMAND_REPLICAS_SETTLED:
+        apply_replicas_settled(master, command->replicas_settled);
+        break;
+    case OSTRAKA__MASTER_COMMAND__COMMAND_REPLICA_LOST:
+        map_changed_if(master, master_replica_lost(master->map, command->replica_lost->group,
+                                                   command->replica_lost->replica));
+        break;
+    case OSTRAKA__MASTER_COMMAND__COMMAND_STORE_INCARNATION:
+        map_changed_if(master, master_store_incarnation(master->map, command->store_incarnation));
         break;
     case OSTRAKA__MASTER_COMMAND__COMMAND__NOT_SET:
     default:
@@ -433,14 +475,8 @@ static void machine_restore_close(void *machine, void *opaque, bool adopt)
     master->restoring = false;
     if (adopt) {
         ASSERT(restore->state && restore->meta.index >= master->meta.index);
-        uint64_t next_replica = restore->state->next_replica;
-        uint64_t next_group = restore->state->next_group;
         master->ceiling = restore->state->ceiling;
         master_adopt_map(master, restore->state->map, &restore->arena);
-        if (next_replica > master->next_replica)
-            master->next_replica = next_replica;
-        if (next_group > master->next_group)
-            master->next_group = next_group;
         master->meta = restore->meta;
         master->meta_dirty = master->map_dirty = master->oracle_dirty = false;
         master_set_flushed_index(master, restore->meta.index);
@@ -451,6 +487,11 @@ static void machine_restore_close(void *machine, void *opaque, bool adopt)
     }
     buffer_fini(&restore->received);
     free(restore);
+}
+
+static void machine_destroyed(void *machine)
+{
+    ((struct master *)machine)->is_destroyed = true;
 }
 
 const struct raft_state_machine_ops master_machine_ops = {
@@ -465,5 +506,6 @@ const struct raft_state_machine_ops master_machine_ops = {
     .restore_open = machine_restore_open,
     .restore_write = machine_restore_write,
     .restore_finish = machine_restore_finish,
+    .destroyed = machine_destroyed,
     .restore_close = machine_restore_close,
 };

@@ -2,13 +2,27 @@
 
 #include "proto/frame.h"
 #include "shardmaster/master.h"
+#include "shardmaster/master_replicas.h"
 
 #include <stdlib.h>
 
-static Ostraka__GroupInfo *bootstrap_group(const struct master_options *options, group_id_t id,
-                                           replica_id_t first_replica, struct arena *arena)
+size_t master_initial_replicas_count(const struct master_options *options)
 {
-    size_t count = options->initial_stores_count;
+    uint32_t wanted = options->initial_replicas_count;
+    return wanted < options->initial_stores_count ? wanted : options->initial_stores_count;
+}
+
+static int compare_replicas(const void *a, const void *b)
+{
+    const Ostraka__ReplicaInfo *const *x = a, *const *y = b;
+    return (*x)->store < (*y)->store ? -1 : (*x)->store > (*y)->store;
+}
+
+/* Each group begins one store further on, so that all of them get as many replicas. */
+static Ostraka__GroupInfo *bootstrap_group(const struct master_options *options, group_id_t id,
+                                           struct arena *arena)
+{
+    size_t count = master_initial_replicas_count(options);
     Ostraka__GroupInfo *group = arena_alloc(arena, sizeof(*group));
     ostraka__group_info__init(group);
     group->id = id;
@@ -18,10 +32,12 @@ static Ostraka__GroupInfo *bootstrap_group(const struct master_options *options,
     for (size_t place = 0; place < count; place++) {
         Ostraka__ReplicaInfo *replica = arena_alloc(arena, sizeof(*replica));
         ostraka__replica_info__init(replica);
-        replica->replica = first_replica + place;
-        replica->store = options->initial_stores[place].id;
+        replica->store = options->initial_stores[(id + place) % options->initial_stores_count].id;
         group->replicas[place] = replica;
     }
+    qsort(group->replicas, count, sizeof(group->replicas[0]), compare_replicas);
+    for (size_t place = 0; place < count; place++)
+        group->replicas[place]->replica = 1 + id * count + place;
     return group;
 }
 
@@ -56,13 +72,13 @@ const Ostraka__Map *master_bootstrap_map(const struct master_options *options, s
         store->state = MASTER_STORE_UP;
         map->stores[place] = store;
     }
-    /* The first numbers are those of group 0, which is not in the map (master_load). */
+    map->master = bootstrap_group(options, SHARD_MASTER_GROUP, arena);
     size_t groups_count = options->initial_groups_count;
     map->n_groups = groups_count;
     map->groups = arena_alloc(arena, groups_count * sizeof(map->groups[0]));
     for (size_t place = 0; place < groups_count; place++)
-        map->groups[place] =
-            bootstrap_group(options, place + 1, 1 + (place + 1) * stores_count, arena);
+        map->groups[place] = bootstrap_group(options, place + 1, arena);
+    map->next_replica = 1 + (groups_count + 1) * master_initial_replicas_count(options);
     map->n_ranges = options->initial_splits_count + 1;
     map->ranges = arena_alloc(arena, map->n_ranges * sizeof(map->ranges[0]));
     for (size_t place = 0; place < map->n_ranges; place++)
@@ -83,33 +99,53 @@ static const char *stores_fault(const Ostraka__Map *map)
     return NULL;
 }
 
-static const char *replicas_fault(const Ostraka__Map *map, const Ostraka__GroupInfo *group)
+static const char *replica_fault(const Ostraka__Map *map, const Ostraka__GroupInfo *group,
+                                 size_t place)
 {
-    if (group->n_replicas == 0 || group->n_replicas > REPLICAS_PER_GROUP_MAX)
+    const Ostraka__ReplicaInfo *replica = group->replicas[place];
+    if (replica->replica == 0 || !master_map_store(map, replica->store))
+        return "a replica has no number or is on no store of the map";
+    if (replica->replica >= map->next_replica)
+        return "a replica's number was never given";
+    if (replica->role > MASTER_REPLICA_LEAVING)
+        return "a replica has no role";
+    for (size_t other = 0; other < place; other++)
+        if (group->replicas[other]->replica == replica->replica)
+            return "two replicas of a group share a number";
+    if (replica->role != MASTER_REPLICA_LEAVING &&
+        master_group_replica_on(group, replica->store) != replica)
+        return "two replicas of a group share a store";
+    return NULL;
+}
+
+static const char *group_fault(const Ostraka__Map *map, const Ostraka__GroupInfo *group)
+{
+    struct raft_configuration wanted;
+    if (group->n_replicas == 0 || group->n_replicas > RAFT_MEMBERS_MAX)
         return "a group's number of replicas is out of bounds";
-    for (size_t index = 0; index < group->n_replicas; index++) {
-        const Ostraka__ReplicaInfo *replica = group->replicas[index];
-        if (replica->replica == 0 || !master_map_store(map, replica->store))
-            return "a replica has no number or is on no store of the map";
-        for (size_t other = 0; other < index; other++)
-            if (group->replicas[other]->replica == replica->replica ||
-                group->replicas[other]->store == replica->store)
-                return "two replicas of a group share a number or a store";
+    for (size_t place = 0; place < group->n_replicas; place++) {
+        const char *fault = replica_fault(map, group, place);
+        if (fault)
+            return fault;
     }
+    master_group_wanted(group, &wanted);
+    if (wanted.members_count == 0 || wanted.members_count > REPLICAS_PER_GROUP_MAX)
+        return "a group's number of voters is out of bounds";
     return NULL;
 }
 
 static const char *groups_fault(const Ostraka__Map *map)
 {
-    for (size_t index = 0; index < map->n_groups; index++) {
+    if (!map->master || map->master->id != SHARD_MASTER_GROUP)
+        return "the shard master's own group is not there";
+    const char *fault = group_fault(map, map->master);
+    for (size_t index = 0; !fault && index < map->n_groups; index++) {
         const Ostraka__GroupInfo *group = map->groups[index];
         if (group->id == SHARD_MASTER_GROUP || master_map_group(map, group->id) != group)
             return "a group's id is 0 or used twice";
-        const char *fault = replicas_fault(map, group);
-        if (fault)
-            return fault;
+        fault = group_fault(map, group);
     }
-    return NULL;
+    return fault;
 }
 
 static const char *ranges_fault(const Ostraka__Map *map)
@@ -155,6 +191,8 @@ Ostraka__StoreInfo *master_map_store(const Ostraka__Map *map, store_id_t store)
 
 Ostraka__GroupInfo *master_map_group(const Ostraka__Map *map, group_id_t group)
 {
+    if (group == SHARD_MASTER_GROUP)
+        return map->master;
     for (size_t index = 0; index < map->n_groups; index++)
         if (map->groups[index]->id == group)
             return map->groups[index];
@@ -190,25 +228,6 @@ bool master_map_assign(Ostraka__Map *map, struct bytes start, uint64_t epoch, gr
     range->assigned = true;
     map->epoch++;
     return true;
-}
-
-uint64_t master_map_next_replica(const Ostraka__Map *map)
-{
-    uint64_t next = 1;
-    for (size_t index = 0; index < map->n_groups; index++)
-        for (size_t place = 0; place < map->groups[index]->n_replicas; place++)
-            if (map->groups[index]->replicas[place]->replica >= next)
-                next = map->groups[index]->replicas[place]->replica + 1;
-    return next;
-}
-
-uint64_t master_map_next_group(const Ostraka__Map *map)
-{
-    uint64_t next = 1;
-    for (size_t index = 0; index < map->n_groups; index++)
-        if (map->groups[index]->id >= next)
-            next = map->groups[index]->id + 1;
-    return next;
 }
 
 Ostraka__Map *master_map_copy(const Ostraka__Map *map, struct arena *arena)

@@ -1,10 +1,11 @@
 /* master_map.h: pure functions over the map: what makes one sound, who is where, and how it
  * changes.
  *
- * Invariants of a map with epoch > 0 (master_map_check): ids are not 0 and not used twice; a
- * group's replicas are on stores of the map, no two on one, at most REPLICAS_PER_GROUP_MAX; ranges
- * follow each other from the first key to the last without a gap, and belong to groups of the map.
- * Epoch 0: no map yet.
+ * Invariants of a map with epoch > 0 (master_map_check): ids are not 0 and not used twice; group 0
+ * is there; a group's replicas are on stores of the map, no two that stay on one, at least one and
+ * at most REPLICAS_PER_GROUP_MAX that are to vote, with numbers below next_replica; ranges follow
+ * each other from the first key to the last without a gap, and belong to groups of the map. Epoch
+ * 0: no map yet.
  */
 #pragma once
 
@@ -19,7 +20,7 @@ enum master_store_state { MASTER_STORE_UP = 1, MASTER_STORE_DRAINING = 2, MASTER
 /* OST_OK, or OST_CONFLICT with a static text that says what is wrong. */
 OST_MUST_CHECK int master_map_check(const Ostraka__Map *map, const char **out_why);
 
-/* NULL when there is none. */
+/* NULL when there is none. Group 0 is one like any other. */
 Ostraka__StoreInfo *master_map_store(const Ostraka__Map *map, store_id_t store);
 Ostraka__GroupInfo *master_map_group(const Ostraka__Map *map, group_id_t group);
 /* The range that holds `key`; NULL while the map is empty. */
@@ -30,10 +31,6 @@ size_t master_map_place_of_key(const Ostraka__Map *map, struct bytes key);
 /* R7, compare and set: the range that begins at `start`, if it is at `epoch`, of `group` and not
  * yet assigned, is assigned, and the map's epoch grows. False: nothing changed. */
 bool master_map_assign(Ostraka__Map *map, struct bytes start, uint64_t epoch, group_id_t group);
-
-/* The numbers that were never given. */
-uint64_t master_map_next_replica(const Ostraka__Map *map);
-uint64_t master_map_next_group(const Ostraka__Map *map);
 
 /* A copy in the arena, through its packed form. */
 Ostraka__Map *master_map_copy(const Ostraka__Map *map, struct arena *arena);

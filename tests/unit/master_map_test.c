@@ -1,6 +1,7 @@
 #include "shardmaster/master_map.h"
 
 #include "shardmaster/master.h"
+#include "shardmaster/master_replicas.h"
 
 #include <criterion/criterion.h>
 
@@ -36,6 +37,7 @@ static Ostraka__Map *new_map(void)
         .initial_stores = stores,
         .initial_stores_count = 3,
         .initial_groups_count = 2,
+        .initial_replicas_count = 3,
         .initial_splits = splits,
         .initial_splits_count = 4,
     };
@@ -72,8 +74,41 @@ Test(master_map, bootstrap_deals_the_ranges_to_the_groups)
             seen[replica] = true;
             cr_expect_eq(map->groups[index]->replicas[place]->store, 10 + place);
         }
-    cr_expect_eq(master_map_next_replica(map), 10);
-    cr_expect_eq(master_map_next_group(map), 3);
+    cr_expect_eq(map->next_replica, 10);
+    cr_assert_eq(map->master->n_replicas, 3);
+    for (size_t place = 0; place < 3; place++)
+        cr_expect_eq(map->master->replicas[place]->replica, 1 + place);
+}
+
+Test(master_map, bootstrap_spreads_the_replicas_over_more_stores)
+{
+    Ostraka__StoreInfo stores[5];
+    for (size_t index = 0; index < 5; index++) {
+        ostraka__store_info__init(&stores[index]);
+        stores[index].id = 1 + index;
+        stores[index].address = "host:7100";
+    }
+    struct master_options options = {.store_id = 1,
+                                     .cluster_id = 99,
+                                     .initial_stores = stores,
+                                     .initial_stores_count = 5,
+                                     .initial_groups_count = 5,
+                                     .initial_replicas_count = 3};
+    const Ostraka__Map *map = master_bootstrap_map(&options, &arena);
+    cr_assert(is_sound(map));
+    size_t counts[6] = {0};
+    for (size_t index = 0; index < 5; index++) {
+        cr_assert_eq(map->groups[index]->n_replicas, 3);
+        for (size_t place = 0; place < 3; place++)
+            counts[map->groups[index]->replicas[place]->store]++;
+    }
+    for (size_t store = 1; store <= 5; store++)
+        cr_expect_eq(counts[store], 3);
+    cr_expect_eq(map->next_replica, 19);
+    for (size_t place = 0; place < 3; place++)
+        cr_expect_eq(map->master->replicas[place]->store, 1 + place);
+    cr_expect_eq(master_founder_replica(&options, 3), 3);
+    cr_expect_eq(master_founder_replica(&options, 4), 0);
 }
 
 Test(master_map, a_copy_is_equal_and_its_own)
@@ -100,7 +135,8 @@ Test(master_map, finds_ranges_groups_and_stores)
         cr_expect_eq(master_map_place_of_key(map, key), cases[index].place);
     }
     cr_expect_eq(master_map_group(map, 2), map->groups[1]);
-    cr_expect_null(master_map_group(map, 0));
+    cr_expect_eq(master_map_group(map, 0), map->master);
+    cr_expect_null(master_map_group(map, 3));
     cr_expect_eq(master_map_store(map, 12), map->stores[2]);
     cr_expect_null(master_map_store(map, 13));
     Ostraka__Map empty = OSTRAKA__MAP__INIT;
@@ -146,6 +182,13 @@ FAULT(a_replica_on_no_store, map->groups[0]->replicas[0]->store = 13)
 FAULT(two_replicas_on_a_store, map->groups[0]->replicas[0]->store = 11)
 FAULT(a_number_twice, map->groups[0]->replicas[0]->replica = map->groups[0]->replicas[1]->replica)
 FAULT(no_replicas, map->groups[0]->n_replicas = 0)
+FAULT(a_number_never_given, map->next_replica = 9)
+FAULT(a_role_of_none, map->groups[0]->replicas[0]->role = 3)
+FAULT(nobody_who_stays, {
+    for (size_t place = 0; place < 3; place++)
+        map->groups[0]->replicas[place]->role = MASTER_REPLICA_LEAVING;
+})
+FAULT(no_group_zero, map->master = NULL)
 FAULT(no_ranges, map->n_ranges = 0)
 FAULT(a_late_start, map->ranges[0]->start = binary("a"))
 FAULT(an_early_end, map->ranges[4]->end = binary("z"))

@@ -158,7 +158,11 @@ static void store_start(struct world *world, size_t place)
     options.store_id = store->id;
     struct master_rows rows = rows_of(store);
     store->master = master_new(&options, &rows, store->host, &store->outbox);
-    cr_assert_eq(master_load(store->master, world->now_ns, why), OST_OK, "%s", why);
+    struct raft_configuration founding;
+    master_founding_configuration(&options, &founding);
+    cr_assert_eq(master_load(store->master, master_founder_replica(&options, store->id), &founding,
+                             world->now_ns, why),
+                 OST_OK, "%s", why);
     store->is_up = true;
 }
 
@@ -202,6 +206,7 @@ static void begin_with_groups(struct world *world, size_t stores_count, uint32_t
         .initial_stores = world->infos,
         .initial_stores_count = stores_count,
         .initial_groups_count = groups_count,
+        .initial_replicas_count = 3,
         .initial_splits = world->splits,
         .initial_splits_count = 2,
         .ceiling_ahead_ms = 1000,
@@ -590,6 +595,11 @@ Test(master, timestamps_are_ordered_and_unique_over_crashes_partitions_and_clock
 
 /* --- the map --- */
 
+static uint64_t incarnation_of(store_id_t store)
+{
+    return 100 + store;
+}
+
 /* What a store says: the replicas it has, and, when it leads a group, ranges. */
 static void report(struct world *world, struct store_here *leader, store_id_t store,
                    uint64_t map_epoch, const group_id_t *groups, size_t groups_count,
@@ -617,6 +627,7 @@ static void report(struct world *world, struct store_here *leader, store_id_t st
     message.store = store;
     message.address = "here:7100";
     message.map_epoch = map_epoch;
+    message.incarnation = incarnation_of(store);
     message.replicas = pointers;
     message.n_replicas = groups_count;
     cr_assert_eq(send(world, leader, FRAME_STORE_REPORT, 0, &message.base), OST_OK);
@@ -658,7 +669,7 @@ Test(master, the_map_comes_true_step_by_step)
     run(&world, 200);
     cr_expect_gt(world.pushes_count[0], pushes_count);
     const Ostraka__Map *map = world.pushed[0];
-    cr_expect_eq(map->epoch, 3, "each assignment once");
+    cr_expect_eq(map->epoch, 4, "the disk, and each assignment once");
     cr_expect(map->ranges[0]->assigned && map->ranges[2]->assigned);
     cr_expect_not(map->ranges[1]->assigned);
     cr_expect_eq(map->groups[0]->leader_store, 1);
@@ -667,10 +678,10 @@ Test(master, the_map_comes_true_step_by_step)
     run(&world, 600);
     cr_expect_eq(world.assigned->group, 2, "only what is not yet true is asked for");
 
-    report(&world, leader, 1, 3, both, 2, 2, 3, world.pushed[0]);
+    report(&world, leader, 1, 4, both, 2, 2, 3, world.pushed[0]);
     run(&world, 600);
     size_t assigns_count = world.assigns_count;
-    cr_expect_eq(world.pushed[0]->epoch, 4);
+    cr_expect_eq(world.pushed[0]->epoch, 5);
     run(&world, 2000);
     cr_expect_eq(world.assigns_count, assigns_count);
     cr_expect_eq(world.creates_count, 4);
@@ -724,7 +735,7 @@ Test(master, the_state_survives_crashes_of_all_stores)
     report(&world, leader, 1, 1, one, 1, 1, 5, world.pushed[0]);
     run(&world, 200);
     uint64_t epoch = world.pushed[0]->epoch;
-    cr_assert_eq(epoch, 3);
+    cr_assert_eq(epoch, 4);
     ask(&world, leader, 1);
     run(&world, 20);
     for (size_t place = 0; place < 3; place++) {
@@ -765,11 +776,11 @@ Test(master, rows_alone_bring_the_state_back)
     report(&world, leader, 1, 1, both, 2, 1, 5, world.pushed[0]);
     run(&world, 200);
     cr_assert_eq(world.pushed[0]->groups[0]->leader_store, 1);
-    report(&world, leader, 1, 3, both, 2, 2, 6, world.pushed[0]);
+    report(&world, leader, 1, 4, both, 2, 2, 6, world.pushed[0]);
     run(&world, 3000);
     ask(&world, leader, 1);
     run(&world, 12000);
-    cr_expect_eq(map_of_rows(&world, leader)->epoch, 4);
+    cr_expect_eq(map_of_rows(&world, leader)->epoch, 5);
     cr_expect_eq(map_of_rows(&world, leader)->groups[0]->leader_store, 0, "a belief is no state");
     /* The clock goes back, so that nothing but the ceiling keeps timestamps in order. */
     rows_flush(leader);
@@ -780,7 +791,7 @@ Test(master, rows_alone_bring_the_state_back)
     ask(&world, leader, 1);
     run(&world, 6000);
     cr_expect_eq(world.ok_count, 2);
-    cr_expect_eq(world.pushed[0]->epoch, 4);
+    cr_expect_eq(world.pushed[0]->epoch, 5);
     end(&world);
 }
 
@@ -802,6 +813,8 @@ Test(master, only_the_first_bootstrap_counts)
     bootstrap.groups = map->groups;
     bootstrap.n_ranges = map->n_ranges;
     bootstrap.ranges = map->ranges;
+    bootstrap.master = map->master;
+    bootstrap.next_replica = map->next_replica;
     Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
     command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_BOOTSTRAP;
     command.bootstrap = &bootstrap;
@@ -814,7 +827,7 @@ Test(master, only_the_first_bootstrap_counts)
                  OST_OK);
     blob_unref(payload);
     run(&world, 100);
-    cr_expect_eq(map_of_rows(&world, leader)->epoch, 3);
+    cr_expect_eq(map_of_rows(&world, leader)->epoch, 4);
     end(&world);
 }
 
@@ -906,7 +919,7 @@ Test(master, one_that_was_away_for_long_gets_a_snapshot)
     ask(&world, back, 1);
     run(&world, 6000);
     cr_expect_eq(world.ok_count, ok_count + 1);
-    cr_expect_eq(world.pushed[0]->epoch, 3);
+    cr_expect_eq(world.pushed[0]->epoch, 4);
     cr_expect(world.pushed[0]->ranges[0]->assigned);
 
     /* What it was given is durable: it stands after a crash (the log begins behind it). */
@@ -921,16 +934,12 @@ Test(master, options_that_make_no_map_are_refused)
 {
     struct world world;
     begin(&world, 1);
-    struct store_here *store = &world.stores[0];
     char why[256] = "";
-    struct master_rows rows = rows_of(store);
     struct master_options options = world.options;
     options.store_id = 1;
     struct bytes disordered[] = {bytes_of_string("p"), bytes_of_string("g")};
     options.initial_splits = disordered;
-    struct master *master = master_new(&options, &rows, store->host, &store->outbox);
-    cr_expect_eq(master_load(master, world.now_ns, why), OST_INVALID_ARGUMENT);
+    cr_expect_eq(master_options_check(&options, why), OST_INVALID_ARGUMENT);
     cr_expect_neq(why[0], '\0');
-    master_free(master);
     end(&world);
 }

@@ -1,0 +1,281 @@
+/* node_identity.c: the store's own row: which disk this is, and how group 0 is founded.
+ *
+ * R6: a store that lost its disk is a new store. So a disk has an incarnation, drawn when it was
+ * empty; the map knows each store by it, and what the map puts on one disk is never made on
+ * another. But the first replicas of group 0 come before there is a map, and an empty disk cannot
+ * tell whether it is the first or has replaced another. Its peers can: each founder keeps, durably,
+ * the first incarnation that it heard of from each of the others, and a founder begins to take part
+ * only when more than half of the others have answered that they know it by this disk. Any two such
+ * majorities share a founder, which knows only one of two disks. (With three founders these are
+ * both others: the first start of a cluster takes all three. Later starts ask nobody.) A founder
+ * that is refused reports its replica as lost.
+ */
+#include "base/log.h"
+#include "base/memory.h"
+#include "cmd/node_internal.h"
+#include "shardkv/kv_keys.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define WHY_BYTES       256u
+#define IDENTITY_FORMAT 1u
+#define FOUNDING_ASK_MS 200u
+
+static size_t founders_count(const struct node *node)
+{
+    return master_initial_replicas_count(&node->options.master);
+}
+
+static store_id_t founder_at(const struct node *node, size_t place)
+{
+    return node->options.master.initial_stores[place].id;
+}
+
+/* --- The row --- */
+
+static struct store_batch *identity_batch(const struct node *node)
+{
+    Ostraka__Founder founders[REPLICAS_PER_GROUP_MAX];
+    Ostraka__Founder *pointers[REPLICAS_PER_GROUP_MAX];
+    Ostraka__StoreIdentity identity = OSTRAKA__STORE_IDENTITY__INIT;
+    identity.cluster_id = node->options.cluster_id;
+    identity.store_id = node->options.raft.store;
+    identity.format_version = IDENTITY_FORMAT;
+    identity.incarnation = node->incarnation;
+    for (uint32_t index = 0; index < node->founders_count; index++) {
+        ostraka__founder__init(&founders[index]);
+        founders[index].store = node->founders[index].store;
+        founders[index].incarnation = node->founders[index].incarnation;
+        pointers[index] = &founders[index];
+    }
+    identity.founders = pointers;
+    identity.n_founders = node->founders_count;
+    identity.has_founded = node->has_founded;
+    identity.master_replica = node->master_replica;
+    struct blob *packed = blob_new(ostraka__store_identity__get_packed_size(&identity));
+    ostraka__store_identity__pack(&identity, packed->data);
+    struct buffer key = BUFFER_INIT;
+    kv_key_store_identity(&key);
+    struct store_batch *batch = store_batch_new(node->store);
+    store_batch_put(batch, buffer_bytes(&key), blob_bytes(packed));
+    buffer_fini(&key);
+    blob_unref(packed);
+    return batch;
+}
+
+int node_identity_write(struct node *node, void (*done)(void *context, int status), void *context)
+{
+    struct store_batch *batch = identity_batch(node);
+    int status = store_write(node->store, batch);
+    store_batch_free(batch);
+    if (status == OST_OK)
+        kv_server_flush(node->kv, done, context);
+    return status;
+}
+
+/* An empty disk: it gets its incarnation, durably, before anybody hears of it. */
+static int identity_new(struct node *node)
+{
+    /* The seed is another at each start; time makes sure of it where virtual disks are emptied. */
+    struct random random;
+    random_init(&random, node->options.seed ^ (node->now_ns * UINT64_C(0x9e3779b97f4a7c15)) ^
+                             node->options.raft.store << 48);
+    do
+        node->incarnation = random_next(&random);
+    while (node->incarnation == 0);
+    struct store_batch *batch = identity_batch(node);
+    int status = store_write(node->store, batch);
+    store_batch_free(batch);
+    return status == OST_OK ? store_flush(node->store) : status;
+}
+
+static int identity_take(struct node *node, struct bytes row, char *out_why)
+{
+    const Ostraka__StoreIdentity *identity =
+        (void *)message_unpack(&ostraka__store_identity__descriptor, row, &node->arena);
+    if (!identity || identity->incarnation == 0 || identity->n_founders > REPLICAS_PER_GROUP_MAX)
+        return OST_CORRUPT;
+    if (identity->format_version != IDENTITY_FORMAT)
+        return OST_WRONG_VERSION;
+    if (identity->cluster_id != node->options.cluster_id ||
+        identity->store_id != node->options.raft.store) {
+        snprintf(out_why, WHY_BYTES, "the rows are those of store %lu of cluster %016lx",
+                 (unsigned long)identity->store_id, (unsigned long)identity->cluster_id);
+        return OST_WRONG_CLUSTER;
+    }
+    node->incarnation = identity->incarnation;
+    node->has_founded = identity->has_founded;
+    node->master_replica = identity->master_replica;
+    for (size_t index = 0; index < identity->n_founders; index++)
+        node->founders[node->founders_count++] =
+            (struct node_founder){.store = identity->founders[index]->store,
+                                  .incarnation = identity->founders[index]->incarnation,
+                                  .is_durable = true};
+    return OST_OK;
+}
+
+int node_identity_load(struct node *node, char *out_why)
+{
+    struct buffer key = BUFFER_INIT;
+    struct buffer row = BUFFER_INIT;
+    kv_key_store_identity(&key);
+    int status = store_get(node->store, buffer_bytes(&key), STORE_MAY_BLOCK, &row);
+    if (status == OST_NOT_FOUND)
+        status = identity_new(node);
+    else if (status == OST_OK)
+        status = identity_take(node, buffer_bytes(&row), out_why);
+    buffer_fini(&key);
+    buffer_fini(&row);
+    if (status != OST_OK) {
+        if (out_why[0] == '\0')
+            snprintf(out_why, WHY_BYTES, "cannot read or write the store's own row: %s",
+                     ost_status_text(status));
+        return status;
+    }
+    bool is_founder = master_founder_replica(&node->options.master, node->options.raft.store) != 0;
+    node->founding = is_founder && !node->has_founded ? FOUNDING_ASKING : FOUNDING_OVER;
+    node->founding_ns = node->now_ns;
+    return OST_OK;
+}
+
+/* --- Founding: who asks --- */
+
+static void founding_ask(struct node *node)
+{
+    Ostraka__Found found = OSTRAKA__FOUND__INIT;
+    found.store = node->options.raft.store;
+    found.incarnation = node->incarnation;
+    for (size_t place = 0; place < founders_count(node); place++)
+        if (!node->founding_confirmed[place] && founder_at(node, place) != found.store)
+            outbox_to_store(&node->outbox, founder_at(node, place), CHANNEL_CONTROL,
+                            frame_encode(FRAME_FOUND, 0, &found.base, NULL, 0));
+}
+
+static bool founding_is_confirmed(const struct node *node)
+{
+    size_t others = founders_count(node) - 1, confirmed = 0;
+    for (size_t place = 0; place < founders_count(node); place++)
+        confirmed += node->founding_confirmed[place];
+    return others == 0 || confirmed > others / 2;
+}
+
+static void founding_written(void *context, int status)
+{
+    struct node *node = context;
+    char why[WHY_BYTES] = "";
+    if (status == OST_OK && node_master_start(node, why) == OST_OK) {
+        node->founding = FOUNDING_OVER;
+        node->report_ns = node->now_ns;
+        log_write(LOG_INFO, "took its part in founding the cluster", "store=%lu replica=%lu",
+                  (unsigned long)node->options.raft.store, (unsigned long)node->master_replica);
+        return;
+    }
+    log_write(LOG_ERROR, "cannot found the cluster yet", "store=%lu why=\"%s\"",
+              (unsigned long)node->options.raft.store, why[0] ? why : ost_status_text(status));
+    node->founding = FOUNDING_ASKING;
+}
+
+static void founding_write(struct node *node)
+{
+    node->has_founded = true;
+    node->master_replica = master_founder_replica(&node->options.master, node->options.raft.store);
+    if (node_identity_write(node, founding_written, node) == OST_OK)
+        node->founding = FOUNDING_WRITING;
+}
+
+void node_founding_timer(struct node *node)
+{
+    if (node->founding != FOUNDING_ASKING || node->now_ns < node->founding_ns)
+        return;
+    node->founding_ns = node->now_ns + FOUNDING_ASK_MS * NS_PER_MS;
+    if (founding_is_confirmed(node))
+        founding_write(node);
+    else
+        founding_ask(node);
+}
+
+nanoseconds_t node_founding_deadline_ns(const struct node *node)
+{
+    return node->founding == FOUNDING_ASKING ? node->founding_ns : NS_NEVER;
+}
+
+void node_found_answered(struct node *node, store_id_t from, const Ostraka__FoundAnswer *answer)
+{
+    if (node->founding != FOUNDING_ASKING)
+        return;
+    if (answer->incarnation != node->incarnation) {
+        log_write(LOG_ERROR, "this store was known by another disk, what it held is lost",
+                  "store=%lu peer=%lu", (unsigned long)node->options.raft.store,
+                  (unsigned long)from);
+        node->founding = FOUNDING_REFUSED;
+        node->master_replica =
+            master_founder_replica(&node->options.master, node->options.raft.store);
+        node->master_lost = true;
+        node->report_ns = node->now_ns;
+        return;
+    }
+    for (size_t place = 0; place < founders_count(node); place++)
+        if (founder_at(node, place) == from)
+            node->founding_confirmed[place] = true;
+    if (founding_is_confirmed(node))
+        node->founding_ns = node->now_ns;
+}
+
+/* --- Founding: who is asked --- */
+
+static void found_answer(struct node *node, const struct node_founder *founder)
+{
+    Ostraka__FoundAnswer answer = OSTRAKA__FOUND_ANSWER__INIT;
+    answer.store = node->options.raft.store;
+    answer.incarnation = founder->incarnation;
+    outbox_to_store(&node->outbox, founder->store, CHANNEL_CONTROL,
+                    frame_encode(FRAME_FOUND_ANSWER, 0, &answer.base, NULL, 0));
+}
+
+struct founders_write {
+    struct node *node;
+    uint32_t count; /* so many of them were in the row */
+};
+
+static void founders_written(void *context, int status)
+{
+    struct founders_write *write = context;
+    struct node *node = write->node;
+    for (uint32_t index = 0; status == OST_OK && index < write->count; index++) {
+        struct node_founder *founder = &node->founders[index];
+        if (!founder->is_durable)
+            found_answer(node, founder);
+        founder->is_durable = true;
+    }
+    free(write);
+}
+
+static void founders_write(struct node *node)
+{
+    struct founders_write *write = memory_alloc_zeroed(1, sizeof(*write));
+    write->node = node;
+    write->count = node->founders_count;
+    if (node_identity_write(node, founders_written, write) != OST_OK)
+        free(write); /* it asks again */
+}
+
+void node_found_received(struct node *node, store_id_t from, const Ostraka__Found *found)
+{
+    if (found->store != from || found->incarnation == 0 ||
+        master_founder_replica(&node->options.master, from) == 0)
+        return;
+    for (uint32_t index = 0; index < node->founders_count; index++) {
+        if (node->founders[index].store != from)
+            continue;
+        if (node->founders[index].is_durable)
+            found_answer(node, &node->founders[index]);
+        else
+            founders_write(node);
+        return;
+    }
+    ASSERT(node->founders_count < REPLICAS_PER_GROUP_MAX);
+    node->founders[node->founders_count++] =
+        (struct node_founder){.store = from, .incarnation = found->incarnation};
+    founders_write(node);
+}

@@ -1,0 +1,313 @@
+#include "shardmaster/master_replicas.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *master_replica_role_name(uint32_t role)
+{
+    static const char *const NAMES[] = {"voter", "joining", "leaving"};
+    return role < sizeof(NAMES) / sizeof(NAMES[0]) ? NAMES[role] : "unknown";
+}
+
+static bool is_to_stay(const Ostraka__ReplicaInfo *replica)
+{
+    return replica->role != MASTER_REPLICA_LEAVING;
+}
+
+Ostraka__ReplicaInfo *master_group_replica(const Ostraka__GroupInfo *group, replica_id_t replica)
+{
+    for (size_t place = 0; place < group->n_replicas; place++)
+        if (group->replicas[place]->replica == replica)
+            return group->replicas[place];
+    return NULL;
+}
+
+Ostraka__ReplicaInfo *master_group_replica_on(const Ostraka__GroupInfo *group, store_id_t store)
+{
+    for (size_t place = 0; place < group->n_replicas; place++)
+        if (group->replicas[place]->store == store && is_to_stay(group->replicas[place]))
+            return group->replicas[place];
+    return NULL;
+}
+
+bool master_group_is_changing(const Ostraka__GroupInfo *group)
+{
+    for (size_t place = 0; place < group->n_replicas; place++)
+        if (group->replicas[place]->role != MASTER_REPLICA_VOTER)
+            return true;
+    return false;
+}
+
+static size_t wanted_count(const Ostraka__GroupInfo *group)
+{
+    size_t count = 0;
+    for (size_t place = 0; place < group->n_replicas; place++)
+        count += is_to_stay(group->replicas[place]);
+    return count;
+}
+
+void master_group_wanted(const Ostraka__GroupInfo *group,
+                         struct raft_configuration *out_configuration)
+{
+    *out_configuration = (struct raft_configuration){.epoch = group->epoch};
+    for (size_t place = 0; place < group->n_replicas; place++) {
+        const Ostraka__ReplicaInfo *replica = group->replicas[place];
+        if (!is_to_stay(replica))
+            continue;
+        ASSERT(out_configuration->members_count < RAFT_MEMBERS_MAX);
+        out_configuration->members[out_configuration->members_count++] =
+            (struct raft_member){.replica = replica->replica,
+                                 .store = replica->store,
+                                 .voter_old = true,
+                                 .voter_new = true};
+    }
+}
+
+bool master_group_is_wanted(const Ostraka__GroupInfo *group,
+                            const struct raft_configuration *configuration)
+{
+    if (configuration->epoch != group->epoch || configuration->members_count != wanted_count(group))
+        return false;
+    for (uint32_t place = 0; place < configuration->members_count; place++) {
+        const struct raft_member *member = &configuration->members[place];
+        const Ostraka__ReplicaInfo *replica = master_group_replica(group, member->replica);
+        if (!replica || !is_to_stay(replica) || !member->voter_old || !member->voter_new)
+            return false;
+    }
+    return true;
+}
+
+/* --- What a person asks for --- */
+
+static bool is_done_already(const Ostraka__GroupInfo *group, const Ostraka__ChangeReplicas *request)
+{
+    return group->epoch == request->group_epoch + 1 &&
+           (request->add_store == 0 || master_group_replica_on(group, request->add_store)) &&
+           (request->remove_store == 0 || !master_group_replica_on(group, request->remove_store));
+}
+
+static int refuse(int status, char *out_why, const char *text)
+{
+    snprintf(out_why, MASTER_WHY_BYTES, "%s", text);
+    return status;
+}
+
+static int check_add(const Ostraka__Map *map, const Ostraka__GroupInfo *group,
+                     const Ostraka__ChangeReplicas *request, char *out_why)
+{
+    if (!master_map_store(map, request->add_store)) {
+        snprintf(out_why, MASTER_WHY_BYTES, "there is no store %" PRIu64, request->add_store);
+        return OST_NOT_FOUND;
+    }
+    if (master_group_replica_on(group, request->add_store)) {
+        snprintf(out_why, MASTER_WHY_BYTES,
+                 "group %" PRIu64 " has a replica on store %" PRIu64 " already", group->id,
+                 request->add_store);
+        return OST_CONFLICT;
+    }
+    size_t count = wanted_count(group) + (request->remove_store == 0 ? 1 : 0);
+    if (count > REPLICAS_PER_GROUP_MAX) {
+        snprintf(out_why, MASTER_WHY_BYTES,
+                 "group %" PRIu64 " would have %zu replicas; the limit is %u", group->id, count,
+                 REPLICAS_PER_GROUP_MAX);
+        return OST_TOO_LARGE;
+    }
+    return OST_OK;
+}
+
+static int check_remove(const Ostraka__GroupInfo *group, const Ostraka__ChangeReplicas *request,
+                        const Ostraka__ReplicaInfo *removed, char *out_why)
+{
+    if (!removed) {
+        snprintf(out_why, MASTER_WHY_BYTES, "group %" PRIu64 " has no replica on store %" PRIu64,
+                 group->id, request->remove_store);
+        return OST_NOT_FOUND;
+    }
+    if (wanted_count(group) == 1 && request->add_store == 0) {
+        snprintf(out_why, MASTER_WHY_BYTES, "it is the last replica of group %" PRIu64, group->id);
+        return OST_CONFLICT;
+    }
+    return OST_OK;
+}
+
+int master_replicas_check(const Ostraka__Map *map, const Ostraka__ChangeReplicas *request,
+                          Ostraka__MasterCommand__ReplicasWanted *out_command, char *out_why)
+{
+    ostraka__master_command__replicas_wanted__init(out_command);
+    const Ostraka__GroupInfo *group = master_map_group(map, request->group);
+    if (!group) {
+        snprintf(out_why, MASTER_WHY_BYTES, "there is no group %" PRIu64, request->group);
+        return OST_NOT_FOUND;
+    }
+    if (request->add_store == 0 && request->remove_store == 0)
+        return refuse(OST_INVALID_ARGUMENT, out_why, "name a store to add or to remove");
+    if (request->add_store == request->remove_store)
+        return refuse(OST_INVALID_ARGUMENT, out_why, "one store cannot be added and removed");
+    if (is_done_already(group, request))
+        return OST_EXISTS;
+    if (group->epoch != request->group_epoch) {
+        snprintf(out_why, MASTER_WHY_BYTES,
+                 "group %" PRIu64 " is at epoch %" PRIu64 ", not %" PRIu64
+                 ": its replicas were changed by another request",
+                 group->id, group->epoch, request->group_epoch);
+        return OST_CONFLICT;
+    }
+    const Ostraka__ReplicaInfo *removed = master_group_replica_on(group, request->remove_store);
+    int status = OST_OK;
+    if (request->remove_store != 0)
+        status = check_remove(group, request, removed, out_why);
+    if (status == OST_OK && request->add_store != 0)
+        status = check_add(map, group, request, out_why);
+    if (status != OST_OK)
+        return status;
+    bool calls_off = removed && removed->role == MASTER_REPLICA_JOINING && request->add_store == 0;
+    if (master_group_is_changing(group) && !calls_off) {
+        snprintf(out_why, MASTER_WHY_BYTES,
+                 "another change of group %" PRIu64 " is under way: wait for it, or call it off by "
+                 "removing the replica that joins",
+                 group->id);
+        return OST_CONFLICT;
+    }
+    out_command->group = group->id;
+    out_command->group_epoch = group->epoch;
+    out_command->add_store = request->add_store;
+    out_command->remove_replica = removed ? removed->replica : 0;
+    return OST_OK;
+}
+
+/* --- What committed commands do --- */
+
+static void group_append(Ostraka__GroupInfo *group, Ostraka__ReplicaInfo *replica,
+                         struct arena *arena)
+{
+    Ostraka__ReplicaInfo **replicas =
+        arena_alloc(arena, (group->n_replicas + 1) * sizeof(replicas[0]));
+    memcpy(replicas, group->replicas, group->n_replicas * sizeof(replicas[0]));
+    replicas[group->n_replicas++] = replica;
+    group->replicas = replicas;
+}
+
+/* Who was to leave for the one that now does not come stays. Who is lost cannot. */
+static void group_call_off(Ostraka__GroupInfo *group)
+{
+    for (size_t place = 0; place < group->n_replicas; place++) {
+        Ostraka__ReplicaInfo *replica = group->replicas[place];
+        if (replica->role == MASTER_REPLICA_LEAVING && !replica->lost)
+            replica->role = MASTER_REPLICA_VOTER;
+    }
+}
+
+bool master_replicas_wanted(Ostraka__Map *map,
+                            const Ostraka__MasterCommand__ReplicasWanted *command,
+                            struct arena *arena)
+{
+    Ostraka__GroupInfo *group = master_map_group(map, command->group);
+    if (!group || group->epoch != command->group_epoch)
+        return false;
+    Ostraka__ReplicaInfo *removed = master_group_replica(group, command->remove_replica);
+    bool adds = command->add_store != 0;
+    const Ostraka__ReplicaInfo *there = master_group_replica_on(group, command->add_store);
+    size_t count = wanted_count(group) + (adds ? 1 : 0) - (removed ? 1 : 0);
+    bool is_sound =
+        (removed ? is_to_stay(removed) : command->remove_replica == 0) && (adds || removed) &&
+        (!adds || (master_map_store(map, command->add_store) && (!there || there == removed))) &&
+        count >= 1 && count <= REPLICAS_PER_GROUP_MAX &&
+        group->n_replicas + (adds ? 1 : 0) <= RAFT_MEMBERS_MAX;
+    if (!is_sound)
+        return false;
+    if (removed && removed->role == MASTER_REPLICA_JOINING) {
+        if (!adds)
+            group_call_off(group);
+        removed->lost = true; /* it has not come so far, and is not to: never a voter again */
+    }
+    if (removed)
+        removed->role = MASTER_REPLICA_LEAVING;
+    if (adds) {
+        Ostraka__ReplicaInfo *added = arena_alloc(arena, sizeof(*added));
+        ostraka__replica_info__init(added);
+        added->replica = map->next_replica++; /* R6: the one place that gives numbers */
+        added->store = command->add_store;
+        added->role = MASTER_REPLICA_JOINING;
+        group_append(group, added, arena);
+    }
+    group->epoch++;
+    map->epoch++;
+    return true;
+}
+
+bool master_replicas_settled(Ostraka__Map *map, group_id_t id, uint64_t group_epoch)
+{
+    Ostraka__GroupInfo *group = master_map_group(map, id);
+    if (!group || group->epoch != group_epoch || !master_group_is_changing(group))
+        return false;
+    size_t kept_count = 0;
+    for (size_t place = 0; place < group->n_replicas; place++) {
+        Ostraka__ReplicaInfo *replica = group->replicas[place];
+        if (!is_to_stay(replica))
+            continue;
+        replica->role = MASTER_REPLICA_VOTER;
+        group->replicas[kept_count++] = replica;
+    }
+    group->n_replicas = kept_count;
+    map->epoch++;
+    return true;
+}
+
+bool master_replica_lost(Ostraka__Map *map, group_id_t id, replica_id_t number)
+{
+    const Ostraka__GroupInfo *group = master_map_group(map, id);
+    Ostraka__ReplicaInfo *replica = group ? master_group_replica(group, number) : NULL;
+    if (!replica || replica->lost)
+        return false;
+    replica->lost = true;
+    map->epoch++;
+    return true;
+}
+
+static void group_lose_store(Ostraka__GroupInfo *group, store_id_t store)
+{
+    for (size_t place = 0; place < group->n_replicas; place++)
+        if (group->replicas[place]->store == store)
+            group->replicas[place]->lost = true;
+}
+
+bool master_store_incarnation(Ostraka__Map *map,
+                              const Ostraka__MasterCommand__StoreIncarnation *command)
+{
+    Ostraka__StoreInfo *store = master_map_store(map, command->store);
+    if (!store || store->incarnation != command->expected ||
+        store->incarnation == command->incarnation || command->incarnation == 0)
+        return false;
+    /* Nothing is made on a store before the map knows its disk, but group 0's first replicas, which
+     * see to themselves (node_founding.c). */
+    if (store->incarnation != 0) {
+        group_lose_store(map->master, store->id);
+        for (size_t index = 0; index < map->n_groups; index++)
+            group_lose_store(map->groups[index], store->id);
+    }
+    store->incarnation = command->incarnation;
+    map->epoch++;
+    return true;
+}
+
+/* --- What is to be done next --- */
+
+bool master_replicas_replace(const Ostraka__GroupInfo *group,
+                             Ostraka__MasterCommand__ReplicasWanted *out_command)
+{
+    for (size_t place = 0; place < group->n_replicas; place++) {
+        const Ostraka__ReplicaInfo *replica = group->replicas[place];
+        bool is_due = replica->role == MASTER_REPLICA_JOINING ||
+                      (replica->role == MASTER_REPLICA_VOTER && !master_group_is_changing(group));
+        if (!replica->lost || !is_due)
+            continue;
+        ostraka__master_command__replicas_wanted__init(out_command);
+        out_command->group = group->id;
+        out_command->group_epoch = group->epoch;
+        out_command->add_store = replica->store;
+        out_command->remove_replica = replica->replica;
+        return true;
+    }
+    return false;
+}

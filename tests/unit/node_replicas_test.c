@@ -122,7 +122,189 @@ Test(node_replicas, what_cannot_be_done_is_refused_and_says_why)
 {
     begin(4, 1, 3);
     store_id_t other = store_where(1, false), member = store_where(1, true);
-    cr_expect_eq(nodes_change(&cluster, 9, other, 0), OST_NOT_FOUND);
+    cr_expect_eq(nodes_change(&cluster, 1, member, 0), OST_CONFLICT);
+    cr_expect(strstr(cluster.why, "already"), "%s", cluster.why);
+    cr_expect_eq(nodes_change(&cluster, 1, 9, 0), OST_NOT_FOUND);
+    cr_expect_eq(nodes_change(&cluster, 1, 0, other), OST_NOT_FOUND);
+    cr_expect_eq(nodes_change(&cluster, 1, 0, 0), OST_INVALID_ARGUMENT);
+    cr_expect_eq(nodes_group(&cluster, 1)->epoch, 1, "and nothing is changed");
     end();
-    (void)member;
+}
+
+/* --- Crashes at every step --- */
+
+enum victim { VICTIM_LEADER, VICTIM_MASTER, VICTIM_ADDED, VICTIM_REMOVED, VICTIMS_COUNT };
+
+/* A replica moves; after `ms` the victim crashes, and what was not flushed is gone; it is back after
+ * two seconds. */
+static void crash_during_a_move(enum victim who, uint32_t ms)
+{
+    begin(4, 1, 3);
+    store_id_t to = store_where(1, false), from = store_where(1, true);
+    change(1, to, from);
+    nodes_run(&cluster, ms);
+    store_id_t victim = to;
+    if (who == VICTIM_LEADER)
+        victim = nodes_leader(&cluster, 1);
+    else if (who == VICTIM_MASTER)
+        victim = nodes_leader(&cluster, 0);
+    else if (who == VICTIM_REMOVED)
+        victim = from;
+    if (victim != 0) {
+        nodes_crash(&cluster, victim);
+        nodes_run(&cluster, 2000);
+        nodes_start(&cluster, victim);
+    }
+    cr_assert(nodes_run_until_true(&cluster, MS_MAX), "victim %d, crashed after %u ms", (int)who,
+              ms);
+    cr_expect(is_on(1, to) && !is_on(1, from));
+    end();
+}
+
+static void crash_at_every_step(enum victim who)
+{
+    for (uint32_t ms = 0; ms < 600; ms += ms < 120 ? 7 : 60)
+        crash_during_a_move(who, ms);
+}
+
+Test(node_replicas, the_leader_crashes_during_a_move)
+{
+    crash_at_every_step(VICTIM_LEADER);
+}
+Test(node_replicas, the_shard_masters_leader_crashes_during_a_move)
+{
+    crash_at_every_step(VICTIM_MASTER);
+}
+Test(node_replicas, the_store_that_joins_crashes_during_a_move)
+{
+    crash_at_every_step(VICTIM_ADDED);
+}
+Test(node_replicas, the_store_that_leaves_crashes_during_a_move)
+{
+    crash_at_every_step(VICTIM_REMOVED);
+}
+
+/* --- Disks that are gone --- */
+
+/* Stores 1 and 2 have what was acknowledged; 3 was away. Then 1 stops, and 2 comes back with nothing:
+ * if it voted, 2 and 3 would make a leader without what was acknowledged (R6). */
+Test(node_replicas, an_empty_disk_does_not_vote_under_the_old_number)
+{
+    begin(3, 1, 3);
+    nodes_cut(&cluster, 3, true);
+    nodes_run(&cluster, 2500);
+    uint32_t before = cluster.acknowledged_count;
+    nodes_run(&cluster, 2000);
+    cr_assert_gt(cluster.acknowledged_count, before);
+    cluster.writes = false;
+    nodes_crash(&cluster, 1);
+    nodes_crash(&cluster, 2);
+    nodes_wipe(&cluster, 2);
+    nodes_start(&cluster, 2);
+    nodes_cut(&cluster, 3, false);
+    for (int ms = 0; ms < 6000; ms++) {
+        nodes_step(&cluster);
+        cr_assert_eq(nodes_leader(&cluster, 0), 0);
+        cr_assert_eq(nodes_leader(&cluster, 1), 0);
+    }
+    nodes_start(&cluster, 1);
+    run_until_true();
+    cr_expect_gt(master_group_replica_on(nodes_group(&cluster, 0), 2)->replica, 6);
+    cr_expect_gt(master_group_replica_on(nodes_group(&cluster, 1), 2)->replica, 6);
+    cluster.writes = true;
+    end();
+}
+
+Test(node_replicas, a_store_with_an_empty_disk_is_filled_again)
+{
+    begin(3, 2, 3);
+    for (store_id_t store = 1; store <= 3; store++) {
+        nodes_run(&cluster, 500);
+        nodes_crash(&cluster, store);
+        nodes_wipe(&cluster, store);
+        nodes_run(&cluster, 500);
+        nodes_start(&cluster, store);
+        nodes_run(&cluster, 100);
+        run_until_true();
+    }
+    end();
+}
+
+/* The first start: a founder that has lost its disk before the cluster was made. */
+Test(node_replicas, a_founder_is_known_by_its_first_disk)
+{
+    nodes_prepare(&cluster, 3, 1, 3);
+    nodes_start(&cluster, 1);
+    nodes_start(&cluster, 2);
+    nodes_run(&cluster, 3000);
+    cr_expect_eq(nodes_leader(&cluster, 0), 0, "it takes all three");
+    nodes_crash(&cluster, 2);
+    nodes_wipe(&cluster, 2);
+    nodes_start(&cluster, 2);
+    nodes_start(&cluster, 3);
+    cr_assert(nodes_run_until_true(&cluster, MS_MAX));
+    cr_expect_gt(master_group_replica_on(nodes_group(&cluster, 0), 2)->replica, 3);
+    nodes_end(&cluster);
+}
+
+/* --- Old maps --- */
+
+static Ostraka__Map *map_copy(struct arena *arena)
+{
+    return master_map_copy(nodes_map(&cluster), arena);
+}
+
+/* A store that has just started may be told an old map, by a shard master that is deposed and does
+ * not know it. It acts on it for one step here; then it is told the newest. */
+static void step_with_map(store_id_t store, Ostraka__Map *map)
+{
+    struct node *node = nodes_node(&cluster, store)->node;
+    Ostraka__Map *newest = node->map;
+    node->map = map;
+    node->replicas_ns = 0;
+    nodes_step(&cluster);
+    cr_assert_eq(node->map, map);
+    node->map = newest;
+}
+
+/* R7: the epoch in the group's own log is above that of the wish. */
+Test(node_replicas, a_leader_with_an_old_map_changes_nothing)
+{
+    struct arena arena;
+    arena_init(&arena);
+    begin(4, 1, 3);
+    store_id_t added = store_where(1, false);
+    change(1, added, 0);
+    Ostraka__Map *old = map_copy(&arena); /* it joins */
+    run_until_true();
+    change(1, 0, added); /* and leaves */
+    run_until_true();
+    store_id_t leader = nodes_leader(&cluster, 1);
+    struct raft_host *raft = node_raft_host(nodes_node(&cluster, leader)->node);
+    step_with_map(leader, old);
+    nodes_run(&cluster, 10);
+    const struct raft_configuration *in_force = raft_host_configuration(raft, 1);
+    cr_expect_eq(in_force->epoch, 3);
+    cr_expect_eq(in_force->members_count, 3);
+    end();
+    arena_fini(&arena);
+}
+
+/* R6: a map in which the replica's number was not yet given does not say that it is gone. */
+Test(node_replicas, a_replica_is_not_destroyed_by_a_map_from_before_its_time)
+{
+    struct arena arena;
+    arena_init(&arena);
+    begin(4, 1, 3);
+    store_id_t added = store_where(1, false);
+    Ostraka__Map *old = map_copy(&arena);
+    change(1, added, 0);
+    run_until_true();
+    replica_id_t number = master_group_replica_on(nodes_group(&cluster, 1), added)->replica;
+    step_with_map(added, old);
+    nodes_run(&cluster, 100);
+    cr_expect(nodes_is_true(&cluster));
+    cr_expect_eq(master_group_replica_on(nodes_group(&cluster, 1), added)->replica, number);
+    end();
+    arena_fini(&arena);
 }

@@ -215,6 +215,33 @@ Test(node_replicas, an_empty_disk_does_not_vote_under_the_old_number)
     end();
 }
 
+/* The same for a data group, while the shard master is alive and puts replicas on stores: group 2 is
+ * on 3, 4 and 5, group 0 on 1, 2 and 3. */
+Test(node_replicas, an_empty_disk_is_not_given_the_old_number_again)
+{
+    begin(5, 2, 3);
+    nodes_cut(&cluster, 5, true);
+    nodes_run(&cluster, 2500);
+    uint32_t before = cluster.acknowledged_count;
+    nodes_run(&cluster, 2000);
+    cr_assert_gt(cluster.acknowledged_count, before);
+    cluster.writes = false;
+    nodes_crash(&cluster, 3);
+    nodes_crash(&cluster, 4);
+    nodes_wipe(&cluster, 4);
+    nodes_start(&cluster, 4);
+    nodes_cut(&cluster, 5, false);
+    for (int ms = 0; ms < 8000; ms++) {
+        nodes_step(&cluster);
+        cr_assert_eq(nodes_leader(&cluster, 2), 0);
+    }
+    cr_assert_neq(nodes_leader(&cluster, 0), 0);
+    nodes_start(&cluster, 3);
+    run_until_true();
+    cluster.writes = true;
+    end();
+}
+
 Test(node_replicas, a_store_with_an_empty_disk_is_filled_again)
 {
     begin(3, 2, 3);

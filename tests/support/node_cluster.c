@@ -56,10 +56,9 @@ static void link_close(struct node_cluster *cluster, struct cluster_link *link, 
     link->is_open = false;
     for (size_t side = 0; side < 2; side++)
         if (link->ends[side] != gone)
-            packet_send(cluster,
-                        (struct cluster_packet){.to = link->ends[side],
-                                                .connection_id = link->ids[side],
-                                                .type = NODE_EV_CLOSED});
+            packet_send(cluster, (struct cluster_packet){.to = link->ends[side],
+                                                         .connection_id = link->ids[side],
+                                                         .type = NODE_EV_CLOSED});
 }
 
 static uint64_t link_open(struct node_cluster *cluster, size_t from, const char *address)
@@ -184,7 +183,8 @@ static void node_disk(struct cluster_node *host)
     }
     host->operations_count = 0;
     for (size_t index = 0; index < count; index++)
-        node_event(host, (struct node_event){.type = NODE_EV_LOG_DONE, .log_operation = done[index]});
+        node_event(host,
+                   (struct node_event){.type = NODE_EV_LOG_DONE, .log_operation = done[index]});
     struct job *jobs = host->jobs;
     host->jobs = NULL;
     for (struct job *job = jobs, *next; job; job = next) {
@@ -370,8 +370,7 @@ static void operation_done(struct operation *operation)
     cluster->is_done = true;
     cluster->status = operation->status;
     const Ostraka__ChangeReplicasAnswer *answer = operation->result_change;
-    snprintf(cluster->why, sizeof(cluster->why), "%s",
-             answer && answer->text ? answer->text : "");
+    snprintf(cluster->why, sizeof(cluster->why), "%s", answer && answer->text ? answer->text : "");
     operation_free(operation);
 }
 
@@ -385,8 +384,7 @@ static int operation_run(struct node_cluster *cluster, struct operation *operati
     return cluster->status;
 }
 
-int nodes_change(struct node_cluster *cluster, group_id_t group, store_id_t add,
-                   store_id_t remove)
+int nodes_change(struct node_cluster *cluster, group_id_t group, store_id_t add, store_id_t remove)
 {
     struct operation *operation =
         operation_new(OPERATION_CHANGE_REPLICAS, bytes_of(NULL, 0), bytes_of(NULL, 0));
@@ -430,8 +428,9 @@ static void packet_deliver(struct node_cluster *cluster, struct cluster_packet *
     if (packet->to < cluster->nodes_count) {
         struct cluster_node *host = &cluster->nodes[packet->to];
         size_t other;
-        bool is_there = host->is_up && (packet->type != NODE_EV_FRAME ||
-                                        link_find(cluster, packet->to, packet->connection_id, &other));
+        bool is_there =
+            host->is_up && (packet->type != NODE_EV_FRAME ||
+                            link_find(cluster, packet->to, packet->connection_id, &other));
         if (is_there)
             node_event(host, (struct node_event){.type = (enum node_event_type)packet->type,
                                                  .connection_id = packet->connection_id,
@@ -605,7 +604,7 @@ static void log_be_quiet(enum log_level level, const char *line, void *context)
 }
 
 void nodes_prepare(struct node_cluster *cluster, size_t stores_count, uint32_t groups_count,
-                     uint32_t replicas_count)
+                   uint32_t replicas_count)
 {
     log_set_sink(log_be_quiet, NULL);
     memset(cluster, 0, sizeof(*cluster));
@@ -645,14 +644,14 @@ void nodes_prepare(struct node_cluster *cluster, size_t stores_count, uint32_t g
 }
 
 void nodes_begin(struct node_cluster *cluster, size_t stores_count, uint32_t groups_count,
-                   uint32_t replicas_count)
+                 uint32_t replicas_count)
 {
     nodes_prepare(cluster, stores_count, groups_count, replicas_count);
     for (store_id_t store = 1; store <= stores_count; store++)
         nodes_start(cluster, store);
     cr_assert(nodes_run_until_true(cluster, 20000), "the cluster has not come up");
-    int status = operation_run(
-        cluster, operation_new(OPERATION_OPEN, bytes_of(NULL, 0), bytes_of(NULL, 0)));
+    int status =
+        operation_run(cluster, operation_new(OPERATION_OPEN, bytes_of(NULL, 0), bytes_of(NULL, 0)));
     cr_assert_eq(status, OST_OK);
 }
 

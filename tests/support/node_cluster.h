@@ -67,10 +67,10 @@ struct node_cluster {
 /* `stores_count` stores with `groups_count` groups of `replicas_count`; runs until the map is true
  * and everything has a leader. */
 void nodes_begin(struct node_cluster *cluster, size_t stores_count, uint32_t groups_count,
-                   uint32_t replicas_count);
+                 uint32_t replicas_count);
 /* The same, but nothing is started. */
 void nodes_prepare(struct node_cluster *cluster, size_t stores_count, uint32_t groups_count,
-                     uint32_t replicas_count);
+                   uint32_t replicas_count);
 void nodes_end(struct node_cluster *cluster);
 
 void nodes_step(struct node_cluster *cluster);
@@ -92,8 +92,7 @@ const Ostraka__GroupInfo *nodes_group(const struct node_cluster *cluster, group_
 store_id_t nodes_leader(const struct node_cluster *cluster, group_id_t group);
 bool nodes_run_until_led(struct node_cluster *cluster, group_id_t group, uint32_t ms_max);
 /* Asks for a change, naming the epoch of the newest map; when it has begun, the map shows it. */
-int nodes_change(struct node_cluster *cluster, group_id_t group, store_id_t add,
-                   store_id_t remove);
+int nodes_change(struct node_cluster *cluster, group_id_t group, store_id_t add, store_id_t remove);
 /* No change is under way, and every store that is up has exactly the replicas of the map. */
 bool nodes_is_true(const struct node_cluster *cluster);
 bool nodes_run_until_true(struct node_cluster *cluster, uint32_t ms_max);

@@ -135,8 +135,8 @@ Test(node_replicas, what_cannot_be_done_is_refused_and_says_why)
 
 enum victim { VICTIM_LEADER, VICTIM_MASTER, VICTIM_ADDED, VICTIM_REMOVED, VICTIMS_COUNT };
 
-/* A replica moves; after `ms` the victim crashes, and what was not flushed is gone; it is back after
- * two seconds. */
+/* A replica moves; after `ms` the victim crashes, and what was not flushed is gone; it is back
+ * after two seconds. */
 static void crash_during_a_move(enum victim who, uint32_t ms)
 {
     begin(4, 1, 3);
@@ -186,8 +186,8 @@ Test(node_replicas, the_store_that_leaves_crashes_during_a_move)
 
 /* --- Disks that are gone --- */
 
-/* Stores 1 and 2 have what was acknowledged; 3 was away. Then 1 stops, and 2 comes back with nothing:
- * if it voted, 2 and 3 would make a leader without what was acknowledged (R6). */
+/* Stores 1 and 2 have what was acknowledged; 3 was away. Then 1 stops, and 2 comes back with
+ * nothing: if it voted, 2 and 3 would make a leader without what was acknowledged (R6). */
 Test(node_replicas, an_empty_disk_does_not_vote_under_the_old_number)
 {
     begin(3, 1, 3);
@@ -215,8 +215,8 @@ Test(node_replicas, an_empty_disk_does_not_vote_under_the_old_number)
     end();
 }
 
-/* The same for a data group, while the shard master is alive and puts replicas on stores: group 2 is
- * on 3, 4 and 5, group 0 on 1, 2 and 3. */
+/* The same for a data group, while the shard master is alive and puts replicas on stores: group 2
+ * is on 3, 4 and 5, group 0 on 1, 2 and 3. */
 Test(node_replicas, an_empty_disk_is_not_given_the_old_number_again)
 {
     begin(5, 2, 3);

@@ -1,14 +1,22 @@
 /* node_identity.c: the store's own row: which disk this is, and how group 0 is founded.
  *
  * R6: a store that lost its disk is a new store. So a disk has an incarnation, drawn when it was
- * empty; the map knows each store by it, and what the map puts on one disk is never made on
- * another. But the first replicas of group 0 come before there is a map, and an empty disk cannot
- * tell whether it is the first or has replaced another. Its peers can: each founder keeps, durably,
- * the first incarnation that it heard of from each of the others, and a founder begins to take part
- * only when more than half of the others have answered that they know it by this disk. Any two such
- * majorities share a founder, which knows only one of two disks. (With three founders these are
- * both others: the first start of a cluster takes all three. Later starts ask nobody.) A founder
- * that is refused reports its replica as lost.
+ * empty; the map knows each store by it, and what the map puts on one disk is never made on another.
+ *
+ * But the first replicas of group 0 come before there is a map, and an empty disk cannot tell whether
+ * it is the first of its store or has replaced another. Its peers can: each founder keeps, durably,
+ * the first incarnation that it heard of from each of the others. A founder takes part once all the
+ * others have answered, and at least one of them confirms: it knows the asker by this disk and no
+ * other, and its own disk is the first. (A disk that has replaced another cannot say.) So when a
+ * store takes part, every first disk knows it; first disks only get fewer; and the disk that comes
+ * after it meets either one of them, which refuses, or none, and then nobody confirms. That holds as
+ * long as of the disks that group 0 lives on no two are empty at a time.
+ *
+ *   ASKING --all have answered, one confirms--> WRITING --durable--> FOUNDED
+ *   ASKING --refused, or nobody can confirm, or the map has another number for it--> REPLACED
+ *
+ * So the first start of a cluster takes all founders. Later starts ask nobody. A store whose disk was
+ * replaced reports its first replica of group 0 as lost, and is given another one.
  */
 #include "base/log.h"
 #include "base/memory.h"
@@ -32,6 +40,12 @@ static store_id_t founder_at(const struct node *node, size_t place)
     return node->options.master.initial_stores[place].id;
 }
 
+/* 0: this store is none of them. */
+static replica_id_t founder_replica(const struct node *node)
+{
+    return master_founder_replica(&node->options.master, node->options.raft.store);
+}
+
 /* --- The row --- */
 
 static struct store_batch *identity_batch(const struct node *node)
@@ -51,8 +65,11 @@ static struct store_batch *identity_batch(const struct node *node)
     }
     identity.founders = pointers;
     identity.n_founders = node->founders_count;
-    identity.has_founded = node->has_founded;
-    identity.master_replica = node->master_replica;
+    bool is_first_lost = node->founding == FOUNDING_REPLACED &&
+                         node->master_replica == founder_replica(node);
+    identity.founding = node->founding == FOUNDING_WRITING ? (uint32_t)FOUNDING_FOUNDED
+                                                           : (uint32_t)node->founding;
+    identity.master_replica = is_first_lost ? 0 : node->master_replica;
     struct blob *packed = blob_new(ostraka__store_identity__get_packed_size(&identity));
     ostraka__store_identity__pack(&identity, packed->data);
     struct buffer key = BUFFER_INIT;
@@ -94,7 +111,8 @@ static int identity_take(struct node *node, struct bytes row, char *out_why)
 {
     const Ostraka__StoreIdentity *identity =
         (void *)message_unpack(&ostraka__store_identity__descriptor, row, &node->arena);
-    if (!identity || identity->incarnation == 0 || identity->n_founders > REPLICAS_PER_GROUP_MAX)
+    if (!identity || identity->incarnation == 0 || identity->n_founders > REPLICAS_PER_GROUP_MAX ||
+        identity->founding > FOUNDING_REPLACED)
         return OST_CORRUPT;
     if (identity->format_version != IDENTITY_FORMAT)
         return OST_WRONG_VERSION;
@@ -105,7 +123,7 @@ static int identity_take(struct node *node, struct bytes row, char *out_why)
         return OST_WRONG_CLUSTER;
     }
     node->incarnation = identity->incarnation;
-    node->has_founded = identity->has_founded;
+    node->founding = (enum node_founding)identity->founding;
     node->master_replica = identity->master_replica;
     for (size_t index = 0; index < identity->n_founders; index++)
         node->founders[node->founders_count++] =
@@ -113,6 +131,13 @@ static int identity_take(struct node *node, struct bytes row, char *out_why)
                                   .incarnation = identity->founders[index]->incarnation,
                                   .is_durable = true};
     return OST_OK;
+}
+
+/* Its first replica of group 0, if it had one, was on another disk. */
+static void first_replica_lost(struct node *node)
+{
+    node->master_replica = founder_replica(node);
+    node->master_lost = node->master_replica != 0;
 }
 
 int node_identity_load(struct node *node, char *out_why)
@@ -133,9 +158,9 @@ int node_identity_load(struct node *node, char *out_why)
                      ost_status_text(status));
         return status;
     }
-    bool is_founder = master_founder_replica(&node->options.master, node->options.raft.store) != 0;
-    node->founding = is_founder && !node->has_founded ? FOUNDING_ASKING : FOUNDING_OVER;
     node->founding_ns = node->now_ns;
+    if (node->founding == FOUNDING_REPLACED && node->master_replica == 0)
+        first_replica_lost(node);
     return OST_OK;
 }
 
@@ -147,79 +172,109 @@ static void founding_ask(struct node *node)
     found.store = node->options.raft.store;
     found.incarnation = node->incarnation;
     for (size_t place = 0; place < founders_count(node); place++)
-        if (!node->founding_confirmed[place] && founder_at(node, place) != found.store)
+        if (node->founder_answers[place] == FOUNDER_SILENT &&
+            founder_at(node, place) != found.store)
             outbox_to_store(&node->outbox, founder_at(node, place), CHANNEL_CONTROL,
                             frame_encode(FRAME_FOUND, 0, &found.base, NULL, 0));
-}
-
-static bool founding_is_confirmed(const struct node *node)
-{
-    size_t others = founders_count(node) - 1, confirmed = 0;
-    for (size_t place = 0; place < founders_count(node); place++)
-        confirmed += node->founding_confirmed[place];
-    return others == 0 || confirmed > others / 2;
 }
 
 static void founding_written(void *context, int status)
 {
     struct node *node = context;
     char why[WHY_BYTES] = "";
-    if (status == OST_OK && node_master_start(node, why) == OST_OK) {
-        node->founding = FOUNDING_OVER;
+    if (status == OST_OK) {
+        node->founding = FOUNDING_FOUNDED;
+        status = node_master_start(node, why);
+    }
+    if (status == OST_OK) {
         node->report_ns = node->now_ns;
-        log_write(LOG_INFO, "took its part in founding the cluster", "store=%lu replica=%lu",
+        log_write(LOG_INFO, "takes part in founding the cluster", "store=%lu replica=%lu",
                   (unsigned long)node->options.raft.store, (unsigned long)node->master_replica);
         return;
     }
-    log_write(LOG_ERROR, "cannot found the cluster yet", "store=%lu why=\"%s\"",
-              (unsigned long)node->options.raft.store, why[0] ? why : ost_status_text(status));
+    if (status != OST_CANCELED)
+        log_write(LOG_ERROR, "cannot found the cluster yet", "store=%lu why=\"%s\"",
+                  (unsigned long)node->options.raft.store, why[0] ? why : ost_status_text(status));
     node->founding = FOUNDING_ASKING;
 }
 
 static void founding_write(struct node *node)
 {
-    node->has_founded = true;
-    node->master_replica = master_founder_replica(&node->options.master, node->options.raft.store);
-    if (node_identity_write(node, founding_written, node) == OST_OK)
-        node->founding = FOUNDING_WRITING;
+    node->founding = FOUNDING_WRITING;
+    node->master_replica = founder_replica(node);
+    if (node_identity_write(node, founding_written, node) != OST_OK)
+        node->founding = FOUNDING_ASKING;
+}
+
+static void replaced_written(void *context, int status)
+{
+    struct node *node = context;
+    if (status != OST_OK && status != OST_CANCELED) /* the next start asks, and is refused, again */
+        log_write(LOG_WARN, "cannot write the store's own row", "store=%lu why=\"%s\"",
+                  (unsigned long)node->options.raft.store, ost_status_text(status));
+}
+
+static void founding_refused(struct node *node)
+{
+    log_write(LOG_ERROR, "this store had another disk, what that one held is lost", "store=%lu",
+              (unsigned long)node->options.raft.store);
+    node->founding = FOUNDING_REPLACED;
+    first_replica_lost(node);
+    int status = node_identity_write(node, replaced_written, node);
+    if (status != OST_OK)
+        replaced_written(node, status);
+    node->report_ns = node->now_ns;
+}
+
+/* Have all the others answered? Then it is decided. */
+static bool founding_decide(struct node *node)
+{
+    size_t others = founders_count(node) - 1, answers = 0, confirms = 0;
+    for (size_t place = 0; place < founders_count(node); place++) {
+        answers += node->founder_answers[place] != FOUNDER_SILENT;
+        confirms += node->founder_answers[place] == FOUNDER_CONFIRMS;
+    }
+    if (answers < others)
+        return false;
+    if (others == 0 || confirms > 0)
+        founding_write(node);
+    else
+        founding_refused(node);
+    return true;
+}
+
+static bool founding_is_asking(const struct node *node)
+{
+    return node->founding == FOUNDING_ASKING && founder_replica(node) != 0;
 }
 
 void node_founding_timer(struct node *node)
 {
-    if (node->founding != FOUNDING_ASKING || node->now_ns < node->founding_ns)
+    if (!founding_is_asking(node) || node->now_ns < node->founding_ns)
         return;
     node->founding_ns = node->now_ns + FOUNDING_ASK_MS * NS_PER_MS;
-    if (founding_is_confirmed(node))
-        founding_write(node);
-    else
+    if (!founding_decide(node))
         founding_ask(node);
 }
 
 nanoseconds_t node_founding_deadline_ns(const struct node *node)
 {
-    return node->founding == FOUNDING_ASKING ? node->founding_ns : NS_NEVER;
+    return founding_is_asking(node) ? node->founding_ns : NS_NEVER;
 }
 
 void node_found_answered(struct node *node, store_id_t from, const Ostraka__FoundAnswer *answer)
 {
-    if (node->founding != FOUNDING_ASKING)
+    if (!founding_is_asking(node))
         return;
-    if (answer->incarnation != node->incarnation) {
-        log_write(LOG_ERROR, "this store was known by another disk, what it held is lost",
-                  "store=%lu peer=%lu", (unsigned long)node->options.raft.store,
-                  (unsigned long)from);
-        node->founding = FOUNDING_REFUSED;
-        node->master_replica =
-            master_founder_replica(&node->options.master, node->options.raft.store);
-        node->master_lost = true;
-        node->report_ns = node->now_ns;
+    if (!answer->replaced && answer->incarnation != node->incarnation) {
+        founding_refused(node);
         return;
     }
     for (size_t place = 0; place < founders_count(node); place++)
         if (founder_at(node, place) == from)
-            node->founding_confirmed[place] = true;
-    if (founding_is_confirmed(node))
-        node->founding_ns = node->now_ns;
+            node->founder_answers[place] =
+                answer->replaced ? FOUNDER_CANNOT_SAY : FOUNDER_CONFIRMS;
+    node->founding_ns = node->now_ns;
 }
 
 /* --- Founding: who is asked --- */
@@ -229,6 +284,7 @@ static void found_answer(struct node *node, const struct node_founder *founder)
     Ostraka__FoundAnswer answer = OSTRAKA__FOUND_ANSWER__INIT;
     answer.store = node->options.raft.store;
     answer.incarnation = founder->incarnation;
+    answer.replaced = node->founding == FOUNDING_REPLACED;
     outbox_to_store(&node->outbox, founder->store, CHANNEL_CONTROL,
                     frame_encode(FRAME_FOUND_ANSWER, 0, &answer.base, NULL, 0));
 }
@@ -263,8 +319,12 @@ static void founders_write(struct node *node)
 void node_found_received(struct node *node, store_id_t from, const Ostraka__Found *found)
 {
     if (found->store != from || found->incarnation == 0 ||
-        master_founder_replica(&node->options.master, from) == 0)
+        founder_replica(node) == 0 || master_founder_replica(&node->options.master, from) == 0)
         return;
+    if (node->founding == FOUNDING_REPLACED) {
+        found_answer(node, &(struct node_founder){.store = from});
+        return;
+    }
     for (uint32_t index = 0; index < node->founders_count; index++) {
         if (node->founders[index].store != from)
             continue;

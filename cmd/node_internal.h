@@ -47,12 +47,14 @@ struct node_founder {
     bool is_durable;
 };
 
+/* In the identity row, as a number; WRITING is ASKING there. */
 enum node_founding {
-    FOUNDING_OVER,    /* or none of this store's business */
-    FOUNDING_ASKING,  /* do the others know this disk, and no other? */
-    FOUNDING_WRITING, /* they do: the row is on its way to the disk */
-    FOUNDING_REFUSED, /* they knew another disk: this store has lost what it promised */
+    FOUNDING_ASKING = 0,   /* do the others know this disk, and no other? */
+    FOUNDING_FOUNDED = 1,  /* they do, and it has begun to take part */
+    FOUNDING_REPLACED = 2, /* they knew another one: this disk has never promised anything */
+    FOUNDING_WRITING = 3,  /* the row that says FOUNDED is on its way to the disk */
 };
+enum node_founder_answer { FOUNDER_SILENT = 0, FOUNDER_CONFIRMS, FOUNDER_CANNOT_SAY };
 
 struct node {
     struct node_options options;
@@ -75,12 +77,11 @@ struct node {
     uint64_t incarnation;
     struct node_founder founders[REPLICAS_PER_GROUP_MAX];
     uint32_t founders_count;
-    bool has_founded;
     replica_id_t master_replica; /* of group 0; lost when it does not take part */
     bool master_lost;
     enum node_founding founding;
-    bool founding_confirmed[REPLICAS_PER_GROUP_MAX]; /* by the founder in this place */
-    nanoseconds_t founding_ns;                       /* when to ask again */
+    enum node_founder_answer founder_answers[REPLICAS_PER_GROUP_MAX]; /* by place */
+    nanoseconds_t founding_ns;                                        /* when to ask again */
     bool master_is_made; /* by a command; its row is on its way to the disk */
 
     nanoseconds_t replicas_ns; /* when to look at the replicas again (node_replicas.c) */

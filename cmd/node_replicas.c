@@ -89,7 +89,7 @@ static int master_create(struct node *node, const Ostraka__CreateReplica *comman
         return OST_OK;
     if (node->master_doomed || (node->master && node->master_replica < command->replica))
         return OST_BUSY;
-    if (node->founding == FOUNDING_ASKING || node->founding == FOUNDING_WRITING)
+    if (node->founding == FOUNDING_WRITING)
         return OST_BUSY;
     if (node->master_replica >= command->replica)
         return OST_NOT_FOUND;
@@ -101,8 +101,8 @@ static int master_create(struct node *node, const Ostraka__CreateReplica *comman
     }
     master_rows_wipe(node);
     node->master_lost = false;
-    node->founding = FOUNDING_OVER;
-    node->has_founded = true;
+    if (node->founding == FOUNDING_ASKING)
+        node->founding = FOUNDING_REPLACED;
     node->master_replica = command->replica;
     int status = node_identity_write(node, master_made, node);
     node->master_is_made = status == OST_OK;

@@ -343,6 +343,11 @@ static int recover_log(struct server *server, char *why)
         if (status == OST_OK)
             status =
                 raft_host_recover_segment(host, numbers[i], bytes_of(content, content_bytes), why);
+        if (status == OST_OK && why[0] != '\0') {
+            log_write(LOG_ERROR, "the log is damaged, the replicas in it are replaced",
+                      "store=%" PRIu64 " why=\"%s\"", server->store_id, why);
+            why[0] = '\0';
+        }
         free(content);
     }
     free(numbers);

@@ -203,6 +203,10 @@ Test(node_replicas, an_empty_disk_does_not_vote_under_the_old_number)
     nodes_start(&cluster, 2);
     nodes_cut(&cluster, 3, false);
     for (int ms = 0; ms < 6000; ms++) {
+        if (ms == 2000 || ms == 4000) { /* it is not forgotten over a restart */
+            nodes_crash(&cluster, 2);
+            nodes_start(&cluster, 2);
+        }
         nodes_step(&cluster);
         cr_assert_eq(nodes_leader(&cluster, 0), 0);
         cr_assert_eq(nodes_leader(&cluster, 1), 0);
@@ -272,6 +276,82 @@ Test(node_replicas, a_founder_is_known_by_its_first_disk)
     cr_assert(nodes_run_until_true(&cluster, MS_MAX));
     cr_expect_gt(master_group_replica_on(nodes_group(&cluster, 0), 2)->replica, 3);
     nodes_end(&cluster);
+}
+
+/* A disk that has replaced another, and gives its replica of group 0 up again. */
+Test(node_replicas, a_replaced_disk_starts_again_and_again)
+{
+    begin(5, 1, 3);
+    nodes_crash(&cluster, 1);
+    nodes_wipe(&cluster, 1);
+    nodes_start(&cluster, 1);
+    nodes_run(&cluster, 100);
+    run_until_true();
+    change(0, 4, 1);
+    run_until_true();
+    for (int round = 0; round < 2; round++) {
+        nodes_crash(&cluster, 1);
+        nodes_start(&cluster, 1);
+        nodes_run(&cluster, 1500);
+        run_until_true();
+    }
+    change(0, 1, 4);
+    run_until_true();
+    end();
+}
+
+/* --- Damage to a log --- */
+
+static replica_id_t number_on(group_id_t group, store_id_t store)
+{
+    const Ostraka__ReplicaInfo *replica =
+        master_group_replica_on(nodes_group(&cluster, group), store);
+    return replica ? replica->replica : 0;
+}
+
+/* One store after the other finds its log damaged; the others go on, and fill it again. */
+Test(node_replicas, a_damaged_log_is_replaced_while_the_group_serves)
+{
+    begin(3, 1, 3);
+    for (store_id_t store = 1; store <= 3; store++) {
+        nodes_run(&cluster, 2000);
+        replica_id_t before = number_on(1, store);
+        nodes_crash(&cluster, store);
+        nodes_damage(&cluster, store);
+        nodes_run(&cluster, 1500);
+        uint32_t acknowledged = cluster.acknowledged_count;
+        nodes_start(&cluster, store);
+        nodes_run(&cluster, 500);
+        run_until_true();
+        cr_expect_gt(number_on(1, store), before, "store %lu", store);
+        cr_expect_gt(cluster.acknowledged_count, acknowledged);
+    }
+    end();
+}
+
+/* Store 2 has what was acknowledged with 1, and forgets; 3 was away. 2 and 3 must not go on. */
+Test(node_replicas, a_damaged_replica_does_not_vote)
+{
+    begin(3, 1, 3);
+    nodes_cut(&cluster, 3, true);
+    nodes_run(&cluster, 2500);
+    uint32_t before = cluster.acknowledged_count;
+    nodes_run(&cluster, 2000);
+    cr_assert_gt(cluster.acknowledged_count, before);
+    cluster.writes = false;
+    nodes_crash(&cluster, 1);
+    nodes_crash(&cluster, 2);
+    nodes_damage(&cluster, 2);
+    nodes_start(&cluster, 2);
+    nodes_cut(&cluster, 3, false);
+    for (int ms = 0; ms < 6000; ms++) {
+        nodes_step(&cluster);
+        cr_assert_eq(nodes_leader(&cluster, 1), 0);
+    }
+    nodes_start(&cluster, 1);
+    run_until_true();
+    cluster.writes = true;
+    end();
 }
 
 /* --- Old maps --- */

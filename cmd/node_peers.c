@@ -129,8 +129,19 @@ static void connection_forget(struct node *node, struct node_connection *connect
 void node_connection_closed(struct node *node, uint64_t connection_id)
 {
     struct node_connection *connection = node_connection_find(node, connection_id);
-    if (connection)
-        connection_forget(node, connection);
+    if (!connection)
+        return;
+    bool is_control = connection->is_store && connection->state == CONNECTION_OPEN &&
+                      connection->channel == CHANNEL_CONTROL;
+    store_id_t store = connection->store;
+    connection_forget(node, connection);
+    /* The other connection goes to the same process. When that lost its power, this end may say
+     * nothing on it for long, and then nothing would tell: so it is made anew as well. */
+    struct node_peer *peer = is_control ? node_peer_find(node, store) : NULL;
+    struct node_connection *bulk =
+        peer ? node_connection_find(node, peer->connection_ids[CHANNEL_BULK]) : NULL;
+    if (bulk)
+        node_connection_drop(node, bulk, false);
 }
 
 void node_connection_drop(struct node *node, struct node_connection *connection, bool after_output)

@@ -442,7 +442,9 @@ void raft_host_flushed(struct raft_host *host, nanoseconds_t now_ns)
         if (host_step(host, group, &event) == OST_OK)
             wal_cut(host->wal, group->wal, cut);
     }
-    wal_forget_unclaimed(host->wal);
+    /* A group that the log knows and nobody has claimed is not forgotten: a crash may have taken
+     * the row of a new replica whose promises, and even commits, were durable here already. The
+     * master makes it again, under its number, and finds them. */
     wal_maintain(host->wal);
 }
 

@@ -258,6 +258,17 @@ static bool host_group_is_sending(const struct host_group *group, const struct r
     return false;
 }
 
+/* Is there a follower that could have this one's place? */
+static bool host_sender_is_waited_for(const struct host_sender *sender)
+{
+    const struct host_sender *other;
+    TAILQ_FOREACH (other, &sender->host->senders, link) {
+        if (other->state == SENDER_QUEUED)
+            return true;
+    }
+    return false;
+}
+
 static void host_sender_turn(struct host_sender *sender)
 {
     struct raft_host *host = sender->host;
@@ -284,7 +295,13 @@ static void host_sender_turn(struct host_sender *sender)
         host_sender_send(sender);
         return;
     case SENDER_SENT:
-        if (host->now_ns >= sender->sent_ns + HOST_SNAPSHOT_RESEND_NS || RARE(SNAPSHOT_CHUNK_TWICE))
+        /* A follower that is gone must not keep others from what makes a quorum of them: it gives
+         * way, and the core asks for it again. */
+        if (host->now_ns >= sender->sent_ns + HOST_SNAPSHOT_RESEND_NS &&
+            host_sender_is_waited_for(sender))
+            host_sender_end(sender, 0);
+        else if (host->now_ns >= sender->sent_ns + HOST_SNAPSHOT_RESEND_NS ||
+                 RARE(SNAPSHOT_CHUNK_TWICE))
             host_sender_send(sender);
         return;
     }

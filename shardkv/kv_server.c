@@ -623,6 +623,12 @@ size_t kv_server_applied(const struct kv_server *server, struct kv_applied *out_
     return count;
 }
 
+const struct participant *kv_server_participant(const struct kv_server *server, group_id_t group)
+{
+    const struct kv_group *found = server_find(server, group);
+    return found && found->is_leading ? found->participant : NULL;
+}
+
 bool kv_server_owns_group(const struct kv_server *server, group_id_t group)
 {
     return server_find(server, group) != NULL;

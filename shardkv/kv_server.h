@@ -86,6 +86,9 @@ struct kv_applied {
 size_t kv_server_applied(const struct kv_server *server, struct kv_applied *out_applied,
                          size_t max);
 
+/* Who holds which locks at this group's leader; NULL: it does not lead here. For who looks on. */
+const struct participant *kv_server_participant(const struct kv_server *server, group_id_t group);
+
 bool kv_server_owns_group(const struct kv_server *server, group_id_t group);
 /* The local group whose log owns `key`, or 0: for frames addressed by key. */
 group_id_t kv_server_group_of_key(const struct kv_server *server, struct bytes key);

@@ -467,24 +467,18 @@ static void commit_answered(struct coordinator *coordinator, const struct coordi
     }
 }
 
-/* C1: the group's log may be so far past the deadline that it has forgotten the outcome of a
- * one-group commit, and what is forgotten looks like what never was. Its log is no further than
- * what it has heard. */
-static bool outcome_may_be_forgotten(const struct coordinator *coordinator,
-                                     const struct coordinator_event *event)
-{
-    return event->header && event->header->heard_timestamp >
-                                coordinator->deadline + timestamp_from_ms(OUTCOME_KEPT_MS);
-}
-
 static void settle_answered(struct coordinator *coordinator, const struct coordinator_event *event,
                             int status, struct coordinator_update *update)
 {
     coordinator->members[event->slot].request = REQUEST_NONE;
+    /* By the time that the answerer has heard of, home may have forgotten the outcome (T6): then
+     * the abort went into the void, and shows nothing. The client's own estimate of the time, by
+     * which it asks again or not, is behind when the oracle's has leapt. */
+    timestamp_t kept = coordinator->deadline + timestamp_from_ms(OUTCOME_KEPT_MS);
     if (status == OST_EXISTS)
         committed(coordinator, event->timestamp, update);
-    else if (outcome_may_be_forgotten(coordinator, event))
-        unknown(coordinator, event->header, "the group may have forgotten the outcome", update);
+    else if (event->header && event->header->heard_timestamp > kept)
+        unknown(coordinator, event->header, "home may have forgotten the outcome", update);
     else if (status == OST_OK || status == OST_ABORTED || status == OST_DEADLINE_EXCEEDED)
         abort_now(coordinator, update); /* with the reason of the refusal that led here */
     else

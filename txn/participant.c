@@ -342,6 +342,31 @@ bool participant_find_prepare(const struct participant *participant, struct txn_
     return true;
 }
 
+struct each_lock {
+    struct txn_id owner;
+    void (*visit)(void *context, struct txn_id owner, const struct lock_target *target,
+                  enum lock_mode mode);
+    void *context;
+};
+
+static void each_lock_visit(void *context, const struct lock_target *target, enum lock_mode mode)
+{
+    const struct each_lock *each = context;
+    each->visit(each->context, each->owner, target, mode);
+}
+
+void participant_each_lock(const struct participant *participant,
+                           void (*visit)(void *context, struct txn_id owner,
+                                         const struct lock_target *target, enum lock_mode mode),
+                           void *context)
+{
+    const struct participant_entry *entry;
+    for (entry = participant->entries; entry; entry = entry->hh.next) {
+        struct each_lock each = {entry->txn, visit, context};
+        lock_owner_each(entry->owner, each_lock_visit, &each);
+    }
+}
+
 void participant_get_counts(const struct participant *participant,
                             struct participant_counts *out_counts)
 {

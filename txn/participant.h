@@ -157,6 +157,11 @@ bool participant_find_prepare(const struct participant *participant, struct txn_
                               uint64_t *out_token);
 void participant_get_counts(const struct participant *participant,
                             struct participant_counts *out_counts);
+/* Each lock that is held, by whom. For who looks on. */
+void participant_each_lock(const struct participant *participant,
+                           void (*visit)(void *context, struct txn_id owner,
+                                         const struct lock_target *target, enum lock_mode mode),
+                           void *context);
 /* Does a transaction BOUND or PREPARED here hold [start, end) exclusively? For snapshot readers
  * (T4). */
 bool participant_has_bound_writer(const struct participant *participant,

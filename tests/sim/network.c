@@ -10,6 +10,7 @@
 #define CONNECT_AGAIN_NS  NS_PER_S          /* the first retransmission of a SYN */
 #define RETRANSMIT_NS_MAX (200 * NS_PER_MS) /* after a cut was healed */
 #define SILENCE_NS        (20 * NS_PER_S)   /* a sender gives a silent peer up */
+#define KEEPALIVE_NS      (30 * NS_PER_S)   /* io/tcp_listen.c asks after it; and a while more */
 #define NS_PER_BYTE       8u
 
 enum item_kind { ITEM_FRAME, ITEM_END /* the other end closed, or its process is gone */ };
@@ -28,6 +29,7 @@ struct network_end {
     bool is_told;     /* its process knows of it: it was accepted, or connected */
     bool is_vanished; /* its host lost its power; nobody answers here */
     bool is_doomed;   /* the process here will learn that the other end vanished */
+    bool is_noticing; /* and soon, by an answer of its kernel */
     nanoseconds_t last_arrival_ns;
     uint32_t held_count;  /* events that came while the link was cut */
     uint32_t frames_sent; /* to this end */
@@ -289,9 +291,9 @@ static void send_into_silence(struct network *network, struct network_connection
     const struct network_end *other = &connection->ends[!from];
     nanoseconds_t now_ns = network->schedule->now_ns;
     bool is_back = network->is_up[other->host];
-    if (end->is_doomed && !is_back)
+    if (end->is_noticing)
         return;
-    end->is_doomed = true;
+    end->is_noticing = is_back;
     nanoseconds_t after_ns =
         is_back ? 2 * link_latency_ns(network, end->host, other->host, 0) : SILENCE_NS;
     schedule_add(network->schedule, now_ns + after_ns, silence_noticed, network, end->id);
@@ -387,9 +389,15 @@ void network_host_down(struct network *network, uint32_t host, bool says_so)
             if (says_so) {
                 network_close(network, host, end->id, random_below(&network->random, 2) == 0);
             } else {
+                struct network_end *other = &connection->ends[!side];
                 end->is_open = false;
                 end->is_vanished = true;
                 end_drop_items(end);
+                other->is_doomed = true;
+                schedule_add(network->schedule,
+                             network->schedule->now_ns + KEEPALIVE_NS +
+                                 random_below(&network->random, KEEPALIVE_NS),
+                             silence_noticed, network, other->id);
                 connection_free_when_over(network, connection);
             }
             break;

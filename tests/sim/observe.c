@@ -1,40 +1,339 @@
 #include "tests/sim/observe.h"
 
 #include "base/memory.h"
+#include "cmd/node_internal.h"
+#include "raft/host_internal.h"
+#include "tests/check/raft_check.h"
+#include "tests/sim/lock_check.h"
+#include "tests/sim/rows_check.h"
 #include "tests/sim/sim.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
+#include <xxhash.h>
+
+#define GROUPS_MAX        32u
+#define LOCKS_EVERY_TURNS 8u
+
+/* What was last said of a replica. */
+struct seen {
+    bool is_there;
+    raft_term_t term; /* in memory */
+    replica_id_t vote;
+    uint64_t durable_when; /* the log's unit with which they are durable */
+    bool is_durable;       /* some term was, since the start */
+    raft_term_t durable_term;
+    replica_id_t durable_vote;
+    enum raft_role role;
+    raft_index_t commit_index; /* entries up to here were reported */
+    raft_index_t applied_index, last_index;
+    raft_index_t chained_index;
+};
 
 struct observer {
     struct sim *sim;
+    struct raft_check *raft;
+    struct lock_check *locks;
+    struct atomic_check *outcomes;
+    struct rows_check *rows;
+    struct seen seen[PLAN_STORES_MAX][GROUPS_MAX]; /* by group id */
 };
 
 struct observer *observer_new(struct sim *sim)
 {
     struct observer *observer = memory_alloc_zeroed(1, sizeof *observer);
     observer->sim = sim;
+    observer->raft = raft_check_new();
+    observer->locks = lock_check_new();
+    observer->outcomes = atomic_check_new();
+    observer->rows = rows_check_new();
     return observer;
 }
 
 void observer_free(struct observer *observer)
 {
+    raft_check_free(observer->raft);
+    lock_check_free(observer->locks);
+    atomic_check_free(observer->outcomes);
+    rows_check_free(observer->rows);
     free(observer);
+}
+
+static void result_take(struct observer *observer, const struct check_result *result)
+{
+    if (result->verdict != CHECK_OK)
+        sim_fail(observer->sim, result->name, "%s", result->explanation);
+}
+
+/* --- Raft
+ * -------------------------------------------------------------------------------------------- */
+
+static void entry_of(const struct raft_entry *entry, struct raft_check_entry *out)
+{
+    struct bytes payload = blob_bytes(entry->payload);
+    uint64_t kind = (uint64_t)entry->type ^ entry->log_timestamp << 3;
+    *out = (struct raft_check_entry){
+        .index = entry->index,
+        .term = entry->term,
+        .hash = XXH3_64bits_withSeed(payload.data, payload.bytes_count, kind)};
+}
+
+static bool log_look(void *context, raft_index_t index, struct raft_check_entry *out)
+{
+    const struct raft_entry *entry = raft_log_entry(context, index);
+    if (entry)
+        entry_of(entry, out);
+    return entry != NULL;
+}
+
+static void elected(struct observer *observer, const struct host_group *group,
+                    const struct raft_status *status)
+{
+    const struct raft_entry *before = raft_log_entry(group->raft, status->term_opening_index - 1);
+    struct raft_check_election election = {
+        .group_id = group->group,
+        .replica_id = group->replica,
+        .term = status->term,
+        .first_index = status->first_index,
+        .last_index = status->term_opening_index - 1,
+        .last_term = before ? before->term : status->term, /* behind a snapshot: not known */
+        .log = log_look,
+        .context = group->raft,
+    };
+    raft_check_elected(observer->raft, &election);
+}
+
+static enum raft_check_role role_of(enum raft_role role)
+{
+    return role == RAFT_LEADER     ? RAFT_CHECK_LEADER
+           : role == RAFT_FOLLOWER ? RAFT_CHECK_FOLLOWER
+                                   : RAFT_CHECK_CANDIDATE;
+}
+
+static void seen_update_term(struct seen *seen, const struct host_group *group,
+                             const struct raft_status *status)
+{
+    if (status->term != seen->term || status->vote != seen->vote) {
+        seen->term = status->term;
+        seen->vote = status->vote;
+        seen->durable_when = group->queued_id;
+    }
+    if (group->persisted_id >= seen->durable_when) {
+        seen->is_durable = true;
+        seen->durable_term = seen->term;
+        seen->durable_vote = seen->vote;
+    }
+}
+
+static void committed_report(struct observer *observer, struct seen *seen,
+                             const struct host_group *group, const struct raft_status *status)
+{
+    for (raft_index_t index = seen->commit_index + 1; index <= status->commit_index; index++) {
+        const struct raft_entry *entry = raft_log_entry(group->raft, index);
+        if (!entry)
+            continue; /* it came with a snapshot */
+        struct raft_check_entry committed;
+        entry_of(entry, &committed);
+        raft_check_committed(observer->raft, group->group, group->replica, &committed);
+    }
+    seen->commit_index = status->commit_index;
+}
+
+static void group_observe(struct observer *observer, struct process *process,
+                          const struct host_group *group)
+{
+    ASSERT(group->group < GROUPS_MAX);
+    struct seen *seen = &observer->seen[process->store_id - 1][group->group];
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    bool is_same = seen->is_there && status.term == seen->term && status.vote == seen->vote &&
+                   status.role == seen->role && status.commit_index == seen->commit_index &&
+                   group->applied_index == seen->applied_index &&
+                   status.last_index == seen->last_index && seen->durable_term == seen->term &&
+                   seen->durable_vote == seen->vote;
+    if (is_same)
+        return;
+    bool was_leader = seen->is_there && seen->role == RAFT_LEADER && seen->term == status.term;
+    seen_update_term(seen, group, &status);
+    if (!seen->is_durable)
+        return; /* it stood for election as soon as it was there */
+    struct raft_check_observation observation = {
+        .group_id = group->group,
+        .replica_id = group->replica,
+        .role = seen->durable_term == status.term ? role_of(status.role) : RAFT_CHECK_FOLLOWER,
+        .term = seen->durable_term,
+        .vote = seen->durable_vote,
+        .commit_index = status.commit_index,
+        .applied_index = group->applied_index,
+        .last_index = status.last_index,
+    };
+    raft_check_observe(observer->raft, &observation);
+    if (status.role == RAFT_LEADER && !was_leader)
+        elected(observer, group, &status);
+    committed_report(observer, seen, group, &status);
+    seen->is_there = true;
+    seen->role = status.role;
+    seen->applied_index = group->applied_index;
+    seen->last_index = status.last_index;
+}
+
+static void chains_observe(struct observer *observer, struct process *process)
+{
+    struct kv_applied applied[GROUPS_MAX];
+    size_t count = node_applied(process->node, applied, GROUPS_MAX);
+    for (size_t place = 0; place < count && place < GROUPS_MAX; place++) {
+        struct seen *seen = &observer->seen[process->store_id - 1][applied[place].group];
+        if (seen->chained_index == applied[place].index)
+            continue;
+        seen->chained_index = applied[place].index;
+        raft_check_applied(observer->raft, applied[place].group, applied[place].replica,
+                           applied[place].index, applied[place].chain_hash);
+    }
 }
 
 void observe_started(struct observer *observer, struct process *process)
 {
-    (void)observer;
-    (void)process;
-}
-
-void observe_turn(struct observer *observer, struct process *process)
-{
-    (void)observer;
-    (void)process;
+    struct host_group *group;
+    for (group = process->node->raft->groups; group; group = group->hh.next) {
+        struct seen *seen = &observer->seen[process->store_id - 1][group->group];
+        *seen = (struct seen){0};
+        struct raft_status status;
+        raft_get_status(group->raft, &status);
+        seen->commit_index = status.commit_index; /* these were told before */
+        raft_check_restarted(observer->raft, group->group, group->replica);
+    }
+    observe_turn(observer, process);
 }
 
 void observe_stopped(struct observer *observer, struct process *process)
 {
     (void)observer;
     (void)process;
+}
+
+/* --- Locks
+ * ------------------------------------------------------------------------------------------- */
+
+static void lock_visited(void *context, struct txn_id owner, const struct lock_target *target,
+                         enum lock_mode mode)
+{
+    lock_check_held(context, owner, target, mode);
+}
+
+static void locks_observe(struct observer *observer, struct process *process)
+{
+    for (group_id_t group = 1; group <= observer->sim->plan.groups; group++) {
+        const struct participant *participant = kv_server_participant(process->node->kv, group);
+        if (!participant)
+            continue;
+        char where[48];
+        snprintf(where, sizeof where, "store %" PRIu64 " group %" PRIu64, process->store_id, group);
+        lock_check_begin(observer->locks, where);
+        participant_each_lock(participant, lock_visited, observer->locks);
+        lock_check_end(observer->locks);
+    }
+}
+
+void observe_turn(struct observer *observer, struct process *process)
+{
+    struct host_group *group;
+    for (group = process->node->raft->groups; group; group = group->hh.next)
+        group_observe(observer, process, group);
+    chains_observe(observer, process);
+    if (observer->sim->counts.turns % LOCKS_EVERY_TURNS == 0)
+        locks_observe(observer, process);
+    result_take(observer, raft_check_result(observer->raft));
+    result_take(observer, lock_check_result(observer->locks));
+}
+
+uint64_t observe_locks_left(struct observer *observer, char *text, size_t text_bytes_max)
+{
+    struct sim *sim = observer->sim;
+    uint64_t sum = 0;
+    size_t at = 0;
+    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+        struct process *process = &sim->stores[place];
+        for (group_id_t group = 1; process->state == PROCESS_UP && group <= sim->plan.groups;
+             group++) {
+            const struct participant *participant = kv_server_participant(process->node->kv, group);
+            if (!participant)
+                continue;
+            struct participant_counts counts;
+            participant_get_counts(participant, &counts);
+            uint64_t left = counts.keys_locked + counts.waiters + counts.entries + counts.prepared;
+            sum += left;
+            if (left > 0 && at < text_bytes_max)
+                at += (size_t)snprintf(text + at, text_bytes_max - at,
+                                       "store %u group %" PRIu64 ": %" PRIu64 " keys, %" PRIu64
+                                       " waiters, %" PRIu64 " entries, %" PRIu64 " prepared; ",
+                                       place + 1, group, counts.keys_locked, counts.waiters,
+                                       counts.entries, counts.prepared);
+        }
+    }
+    return sum;
+}
+
+/* --- Outcomes and the end
+ * ---------------------------------------------------------------------------- */
+
+void observe_outcome(struct observer *observer, struct txn_id txn, bool is_committed,
+                     uint64_t commit_timestamp, uint32_t client)
+{
+    uint8_t id[16];
+    for (unsigned byte = 0; byte < 8; byte++) {
+        id[byte] = (uint8_t)(txn.client >> (56 - 8 * byte));
+        id[8 + byte] = (uint8_t)(txn.sequence >> (56 - 8 * byte));
+    }
+    char where[32];
+    snprintf(where, sizeof where, "client %u", client);
+    atomic_check_report(observer->outcomes, bytes_of(id, sizeof id),
+                        is_committed ? ATOMIC_COMMITTED : ATOMIC_ABORTED,
+                        is_committed ? commit_timestamp : 0, where);
+}
+
+void observe_end(struct observer *observer)
+{
+    struct sim *sim = observer->sim;
+    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+        struct process *process = &sim->stores[place];
+        if (process->state != PROCESS_UP)
+            continue;
+        locks_observe(observer, process);
+        struct kv_applied applied[GROUPS_MAX];
+        size_t count = node_applied(process->node, applied, GROUPS_MAX);
+        for (size_t index = 0; index < count && index < GROUPS_MAX; index++)
+            rows_check_replica(observer->rows, process->store, process->store_id,
+                               applied[index].group, applied[index].index, observer->outcomes);
+    }
+    result_take(observer, raft_check_result(observer->raft));
+    result_take(observer, lock_check_result(observer->locks));
+    result_take(observer, rows_check_result(observer->rows));
+    result_take(observer, atomic_check_result(observer->outcomes));
+}
+
+void observe_tell(struct observer *observer)
+{
+    struct sim *sim = observer->sim;
+    char text[512] = "";
+    observe_locks_left(observer, text, sizeof text);
+    trace_tell(&sim->trace, "locks: %s", text);
+    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+        struct process *process = &sim->stores[place];
+        trace_tell(&sim->trace, "store %u: state %d", place + 1, (int)process->state);
+        if (!process->node)
+            continue;
+        struct host_group *group;
+        for (group = process->node->raft->groups; group; group = group->hh.next) {
+            struct raft_status status;
+            raft_get_status(group->raft, &status);
+            trace_tell(&sim->trace,
+                       "  group %" PRIu64 " replica %" PRIu64 " %s term %" PRIu64 " leader %" PRIu64
+                       " log %" PRIu64 "..%" PRIu64 " commit %" PRIu64 " durable %" PRIu64
+                       " applied %" PRIu64 "%s",
+                       group->group, group->replica, raft_role_name(status.role), status.term,
+                       status.leader_store, status.first_index, status.last_index,
+                       status.commit_index, status.durable_index, group->applied_index,
+                       group->leadership.ready ? " ready" : "");
+        }
+    }
 }

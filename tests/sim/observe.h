@@ -1,8 +1,15 @@
-/* observe.h: what the checkers that look inside stores are fed with: after each turn, what each
- * replica is and has done. It changes nothing. */
+/* observe.h: looks into the stores after each turn, and feeds the checkers with what is there: each
+ * replica's term, vote, log and applied state (tests/check/raft_check.h), each leader's locks
+ * (lock_check.h), what became of transactions (tests/check/atomic_check.h), and in the end the rows
+ * (rows_check.h). It changes nothing.
+ *
+ * A term or a vote counts from the moment it is durable: before that nobody else knows of it (R1),
+ * and a crash may take it back.
+ */
 #pragma once
 
 #include "tests/sim/process.h"
+#include "txn/txn_id.h"
 
 struct sim;
 struct observer;
@@ -14,3 +21,12 @@ void observe_started(struct observer *observer, struct process *process);
 void observe_turn(struct observer *observer, struct process *process);
 /* Its memory is about to be lost. */
 void observe_stopped(struct observer *observer, struct process *process);
+/* What a client was told. */
+void observe_outcome(struct observer *observer, struct txn_id txn, bool is_committed,
+                     uint64_t commit_timestamp, uint32_t client);
+/* Nothing is under way any more: rows are compared, all results are looked at. */
+void observe_end(struct observer *observer);
+/* How many locks, waiters and open transactions there are at leaders; a text says where. */
+uint64_t observe_locks_left(struct observer *observer, char *text, size_t text_bytes_max);
+/* Every replica's state, into the story. */
+void observe_tell(struct observer *observer);

@@ -98,7 +98,7 @@ static void draw_faults(struct plan *plan, struct random *random)
     plan->fault_every_ms = ONE_OF(random, 300, 600, 1200);
     plan->fault_ms_max = ONE_OF(random, 300, 1000, 3000);
     plan->faults_at_once_max = random_between(random, 1, 3);
-    plan->run_ms_max = 60000;
+    plan->run_ms_max = 180000;
     for (size_t index = 0; index < plan_fields_count; index++) {
         const struct plan_field *field = &plan_fields[index];
         if (strncmp(field->name, "fault_", 6) == 0 && strstr(field->text, "weight:"))
@@ -166,4 +166,17 @@ uint64_t plan_faults_weight(const struct plan *plan)
         if (strstr(plan_fields[index].text, "weight:"))
             sum += *plan_field_value(&copy, &plan_fields[index]);
     return sum;
+}
+
+bool plan_changes_leaders(const struct plan *plan)
+{
+    return plan->stores > 1 && plan->fault_crash + plan->fault_power + plan->fault_power_all >
+                                   plan_faults_weight(plan) / 3;
+}
+
+bool plan_crosses_groups(const struct plan *plan)
+{
+    uint64_t share = plan->weight_bank + (plan->micro_operations_max > 2 ? plan->weight_append : 0);
+    return plan->groups > 1 && plan->ranges_per_kind > 1 && plan->keys >= 8 &&
+           plan->hot_percent < 50 && plan->operations >= 1000 && share > plan->weight_register;
 }

@@ -112,3 +112,6 @@ extern const size_t plan_fields_count;
 uint64_t *plan_field_value(struct plan *plan, const struct plan_field *field);
 /* Sum of the weights of faults; 0: nothing goes wrong. */
 uint64_t plan_faults_weight(const struct plan *plan);
+/* Must a run of it show these, if it is to be worth anything? */
+bool plan_changes_leaders(const struct plan *plan);
+bool plan_crosses_groups(const struct plan *plan);

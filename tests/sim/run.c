@@ -2,6 +2,9 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "tests/check/bank_check.h"
+#include "tests/check/register_check.h"
+#include "tests/check/serializability_check.h"
 #include "tests/sim/audit.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/observe.h"
@@ -13,6 +16,7 @@
 
 #define PROGRESS_NS_MAX (30 * NS_PER_S)
 #define AUDIT_NS_MAX    (60 * NS_PER_S)
+#define LOCKS_NS_MAX    (30 * NS_PER_S)
 #define POLL_NS         (50 * NS_PER_MS)
 
 void sim_fail(struct sim *sim, const char *name, const char *format, ...)
@@ -26,6 +30,8 @@ void sim_fail(struct sim *sim, const char *name, const char *format, ...)
     vsnprintf(sim->why, sizeof sim->why, format, arguments);
     va_end(arguments);
     trace_tell(&sim->trace, "FAILED %s: %s", name, sim->why);
+    if (sim->trace.story && !sim->is_tearing_down)
+        observe_tell(sim->observer);
 }
 
 void sim_address(uint32_t host, char *text, size_t text_bytes_max)
@@ -161,6 +167,11 @@ static bool everything_was_read(struct sim *sim)
     return actor_is_idle(&sim->clients[sim->plan.clients].actors[0]);
 }
 
+static bool no_lock_is_left(struct sim *sim)
+{
+    return observe_locks_left(sim->observer, NULL, 0) == 0;
+}
+
 static void demand_progress(struct sim *sim, const char *name)
 {
     audit_probe_begin(sim->audit, sim);
@@ -199,6 +210,62 @@ static void run_phases(struct sim *sim)
     client_process_start(prober);
     if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, everything_was_read))
         sim_fail(sim, "no-audit", "not everything could be read at the end");
+    char text[512] = "";
+    if (!run_until(sim, sim->schedule.now_ns + LOCKS_NS_MAX, no_lock_is_left)) {
+        observe_locks_left(sim->observer, text, sizeof text);
+        sim_fail(sim, "locks-left", "%s", text);
+    }
+}
+
+/* --- The verdict
+ * ------------------------------------------------------------------------------------- */
+
+static void result_take(struct sim *sim, const struct check_result *result)
+{
+    if (result->verdict != CHECK_OK)
+        sim_fail(sim, result->name, "%s", result->explanation);
+}
+
+static void judge(struct sim *sim)
+{
+    struct check_result *result = memory_alloc_zeroed(1, sizeof *result);
+    if (!sim->is_failed)
+        observe_end(sim->observer);
+    if (!sim->is_failed) {
+        serializability_check(sim->history, NULL, result);
+        result_take(sim, result);
+        register_check(sim->history, NULL, result);
+        result_take(sim, result);
+        struct bank_check_options options = {
+            .total_known = true,
+            .total = (int64_t)workload_accounts_count(&sim->plan) * WORKLOAD_BANK_EACH,
+            .initial_known = true,
+            .initial = WORKLOAD_BANK_EACH,
+        };
+        bank_check(sim->history, &options, result);
+        result_take(sim, result);
+    }
+    free(result);
+}
+
+/* A run in which little happened shows nothing. */
+static void judge_activity(struct sim *sim)
+{
+    const struct sim_counts *counts = &sim->counts;
+    const struct plan *plan = &sim->plan;
+    if (counts->operations < plan->operations)
+        sim_fail(sim, "idle-run", "only %" PRIu64 " operations in %" PRIu64 " ms",
+                 counts->operations, plan->run_ms_max);
+    else if (counts->faults < plan->faults_min)
+        sim_fail(sim, "idle-run", "only %" PRIu64 " faults", counts->faults);
+    else if (counts->commits < plan->operations / 100)
+        sim_fail(sim, "idle-run", "only %" PRIu64 " commits", counts->commits);
+    else if (plan->faults_min > 0 && plan_changes_leaders(plan) &&
+             counts->elections < plan->groups + 2)
+        sim_fail(sim, "idle-run", "no leader has changed: %" PRIu64 " elections",
+                 counts->elections);
+    else if (plan_crosses_groups(plan) && counts->commits_over_groups == 0)
+        sim_fail(sim, "idle-run", "no transaction has crossed groups");
 }
 
 static void history_print(const struct sim *sim, FILE *file)
@@ -213,15 +280,17 @@ void run(const struct plan *plan, const struct run_options *options, struct run_
     struct sim sim;
     sim_init(&sim, plan, options);
     run_phases(&sim);
+    judge(&sim);
     if (options->history)
         history_print(&sim, options->history);
+    for (uint32_t place = 0; place < plan->stores; place++)
+        process_stop(&sim.stores[place], STOP_POWER); /* its counts are added */
+    judge_activity(&sim);
+    out_result->counts = sim.counts;
     out_result->took_ns = sim.schedule.now_ns - SIM_START_NS;
     out_result->hash = trace_hash(&sim.trace);
     out_result->is_failed = sim.is_failed;
     memcpy(out_result->failure, sim.failure, sizeof out_result->failure);
     memcpy(out_result->why, sim.why, sizeof out_result->why);
-    for (uint32_t place = 0; place < plan->stores; place++)
-        process_stop(&sim.stores[place], STOP_POWER); /* its counts are added */
-    out_result->counts = sim.counts;
     sim_fini(&sim);
 }

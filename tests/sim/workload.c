@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "tests/sim/audit.h"
+#include "tests/sim/observe.h"
 #include "tests/sim/sim.h"
 
 #include <inttypes.h>
@@ -199,6 +200,9 @@ static void operation_done(struct operation *operation)
         struct coordinator *coordinator = core_txn_coordinator(actor->txn);
         if (status == OST_OK && coordinator_groups_count(coordinator) > 1)
             sim->counts.commits_over_groups++;
+        if (actor->has_writes && status != OST_MAYBE_COMMITTED)
+            observe_outcome(sim->observer, coordinator_id(coordinator), status == OST_OK,
+                            coordinator_commit_timestamp(coordinator), actor->client->number);
         attempt_ended(actor, outcome_of_status(status), status);
         return;
     }

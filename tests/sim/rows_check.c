@@ -1,0 +1,120 @@
+#include "tests/sim/rows_check.h"
+
+#include "base/memory.h"
+#include "shardkv/kv_keys.h"
+#include "txn/record.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+struct replica_rows {
+    group_id_t group;
+    uint64_t store_id;
+    raft_index_t applied_index;
+    uint64_t hash;
+    uint64_t rows_count;
+};
+
+struct rows_check {
+    struct replica_rows *replicas;
+    size_t replicas_count, replicas_capacity;
+    struct check_result result;
+};
+
+struct rows_check *rows_check_new(void)
+{
+    struct rows_check *check = memory_alloc_zeroed(1, sizeof *check);
+    check_result_init(&check->result);
+    return check;
+}
+
+void rows_check_free(struct rows_check *check)
+{
+    if (!check)
+        return;
+    free(check->replicas);
+    free(check);
+}
+
+const struct check_result *rows_check_result(const struct rows_check *check)
+{
+    return &check->result;
+}
+
+/* The row of an outcome: anchor, transaction; u64 log index, packed record. */
+static void outcome_report(const struct kv_row_key *parts, struct bytes value, uint64_t store_id,
+                           struct atomic_check *outcomes)
+{
+    struct txn_outcome outcome;
+    if (parts->rest.bytes_count < 16 || value.bytes_count < 8 ||
+        txn_outcome_unpack(bytes_of(value.data + 8, value.bytes_count - 8), &outcome) != OST_OK)
+        return;
+    struct bytes txn = bytes_of(parts->rest.data + parts->rest.bytes_count - 16, 16);
+    char where[32];
+    snprintf(where, sizeof where, "store %" PRIu64 " group %" PRIu64, store_id, parts->group);
+    bool is_committed = outcome.state == OSTRAKA__TXN_STATE__COMMITTED;
+    atomic_check_report(outcomes, txn, is_committed ? ATOMIC_COMMITTED : ATOMIC_ABORTED,
+                        is_committed ? outcome.commit_timestamp : 0, where);
+}
+
+static void replica_judge(struct rows_check *check, const struct replica_rows *rows)
+{
+    for (size_t index = 0; index < check->replicas_count; index++) {
+        const struct replica_rows *other = &check->replicas[index];
+        if (other->group != rows->group || other->applied_index != rows->applied_index ||
+            other->hash == rows->hash)
+            continue;
+        check_result_violation(&check->result, "rows-differ",
+                               "group %" PRIu64 " at index %" PRIu64 ": store %" PRIu64
+                               " has %" PRIu64 " versions (hash %016" PRIx64 "), store %" PRIu64
+                               " has %" PRIu64 " (hash %016" PRIx64 ")",
+                               rows->group, rows->applied_index, other->store_id, other->rows_count,
+                               other->hash, rows->store_id, rows->rows_count, rows->hash);
+    }
+}
+
+void rows_check_replica(struct rows_check *check, struct store *store, uint64_t store_id,
+                        group_id_t group, raft_index_t applied_index, struct atomic_check *outcomes)
+{
+    struct buffer lower, upper;
+    buffer_init(&lower);
+    buffer_init(&upper);
+    kv_key_generation(&lower, group, 0);
+    kv_key_generation(&upper, group + 1, 0);
+    struct store_iterator *iterator = store_iterator_new(store, NULL, buffer_bytes(&lower),
+                                                         buffer_bytes(&upper), STORE_MAY_BLOCK);
+    XXH3_state_t *state = XXH3_createState();
+    ASSERT(state);
+    XXH3_64bits_reset(state);
+    struct replica_rows rows = {
+        .group = group, .store_id = store_id, .applied_index = applied_index};
+    for (store_iterator_first(iterator); store_iterator_valid(iterator);
+         store_iterator_next(iterator)) {
+        struct kv_row_key parts;
+        struct bytes value = store_iterator_value(iterator);
+        if (!kv_key_parse(store_iterator_key(iterator), &parts))
+            continue;
+        check->result.judged_count++;
+        if (parts.kind == KV_ROW_OUTCOME && outcomes)
+            outcome_report(&parts, value, store_id, outcomes);
+        if (parts.kind != KV_ROW_DATA)
+            continue;
+        rows.rows_count++;
+        XXH3_64bits_update(state, parts.rest.data, parts.rest.bytes_count);
+        XXH3_64bits_update(state, value.data, value.bytes_count);
+    }
+    rows.hash = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    store_iterator_free(iterator);
+    buffer_fini(&lower);
+    buffer_fini(&upper);
+    replica_judge(check, &rows);
+    if (check->replicas_count == check->replicas_capacity) {
+        check->replicas_capacity = check->replicas_capacity ? 2 * check->replicas_capacity : 16;
+        check->replicas =
+            memory_realloc(check->replicas, check->replicas_capacity * sizeof check->replicas[0]);
+    }
+    check->replicas[check->replicas_count++] = rows;
+}

@@ -85,7 +85,11 @@ static void answer_init(struct answer_parts *parts, const struct kv_request *req
     Ostraka__AnswerHeader *header = &parts->header;
     memcpy(field_one(&parts->answer.base), &header, sizeof(header));
     header->status = status;
+    /* After a restart the log may be ahead of what was heard since; the client must not take what
+     * this group has forgotten for what never was (txn/coordinator.c). */
     header->heard_timestamp = raft_host_heard_timestamp(request->shared->environment.host);
+    if (request->group && header->heard_timestamp < request->group->meta.log_timestamp)
+        header->heard_timestamp = request->group->meta.log_timestamp;
     if (text)
         header->text = (char *)(uintptr_t)text;
     if (request->group && (status == OST_NOT_LEADER || status == OST_NOT_READY))

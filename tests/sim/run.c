@@ -74,7 +74,7 @@ static void network_options_fill(const struct plan *plan, struct network_options
     };
 }
 
-static void sim_init(struct sim *sim, const struct plan *plan, const struct run_options *options)
+void sim_init(struct sim *sim, const struct plan *plan, const struct run_options *options)
 {
     *sim = (struct sim){.plan = *plan};
     schedule_init(&sim->schedule, SIM_START_NS);
@@ -97,7 +97,7 @@ static void sim_init(struct sim *sim, const struct plan *plan, const struct run_
                             number < plan->clients ? (uint32_t)plan->actors : 1);
 }
 
-static void sim_fini(struct sim *sim)
+void sim_fini(struct sim *sim)
 {
     for (uint32_t number = 0; number < sim->clients_count; number++)
         client_process_fini(&sim->clients[number]);

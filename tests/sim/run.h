@@ -26,4 +26,8 @@ struct run_result {
     nanoseconds_t took_ns; /* virtual */
 };
 
+/* For who runs phases of his own: nothing is started yet. */
+void sim_init(struct sim *sim, const struct plan *plan, const struct run_options *options);
+void sim_fini(struct sim *sim);
+
 void run(const struct plan *plan, const struct run_options *options, struct run_result *out_result);

@@ -405,6 +405,9 @@ void lab_raft_each_seed(void (*scenario)(struct lab_raft *lab), struct lab_raft_
 {
     const char *only = getenv("LAB_SEED");
     uint64_t first = only ? strtoull(only, NULL, 10) : 1;
+    const char *count = getenv("LAB_SEEDS");
+    if (count)
+        seeds_count = (uint32_t)strtoul(count, NULL, 10);
     log_set_level(only ? LOG_DEBUG : LOG_ERROR);
     for (uint64_t seed = first; seed < first + (only ? 1 : seeds_count); seed++) {
         options.seed = seed;

@@ -76,6 +76,7 @@ raft_index_t lab_raft_agree_bytes(struct lab_raft *lab, uint64_t value, size_t m
 /* A random value. */
 uint64_t lab_raft_value(struct lab_raft *lab);
 
-/* Runs a scenario once for each of some seeds; LAB_SEED=n in the environment: for that one. */
+/* Runs a scenario once for each of some seeds; for LAB_SEEDS of them, or for LAB_SEED alone, where
+ * the environment says so. */
 void lab_raft_each_seed(void (*scenario)(struct lab_raft *lab), struct lab_raft_options options,
                         uint32_t seeds_count);

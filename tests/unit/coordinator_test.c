@@ -275,6 +275,18 @@ Test(coordinator, settled_as_aborted_keeps_the_first_reason)
     cr_assert_eq(coordinator_status(coordinator), OST_LOCK_TIMEOUT);
 }
 
+Test(coordinator, settled_when_home_may_have_forgotten_is_unknown)
+{
+    put("a", "1");
+    commit();
+    answer(0, OST_LOCKS_LOST, 0, true);
+    Ostraka__AnswerHeader header = OSTRAKA__ANSWER_HEADER__INIT;
+    header.heard_timestamp = 5000 + timestamp_from_ms(OUTCOME_KEPT_MS) + 1;
+    step((struct coordinator_event){.type = COORDINATOR_EV_ANSWERED, .header = &header});
+    cr_assert_eq(coordinator_status(coordinator), OST_MAYBE_COMMITTED,
+                 "what was forgotten looks like what never was");
+}
+
 Test(coordinator, refusal_of_the_only_try_needs_no_settling)
 {
     put("a", "1");

@@ -133,12 +133,12 @@ Test(mit_3c, figure8)
 {
     lab_raft_each_seed(figure8, (struct lab_raft_options){.servers_count = 5}, SEEDS);
 }
-/* The entry that opens a term travels with those before it, and where it is they may be committed. For
- * the trap of figure 8 to be open at all, entries must travel one by one. */
+/* The entry that opens a term travels with those before it, and where it is they may be committed.
+ * For the trap of figure 8 to be open at all, entries must travel one by one. */
 Test(mit_3c, figure8_entrywise)
 {
-    lab_raft_each_seed(figure8,
-                       (struct lab_raft_options){.servers_count = 5, .is_entrywise = true}, SEEDS);
+    lab_raft_each_seed(figure8, (struct lab_raft_options){.servers_count = 5, .is_entrywise = true},
+                       SEEDS);
 }
 
 /* TestUnreliableAgree3C: four clients at once and one more, 49 times. */

@@ -93,6 +93,7 @@ void coordinator_free(struct coordinator *coordinator)
         free(coordinator->members[slot].touched);
     }
     free(coordinator->members);
+    free(coordinator->asked);
     free(coordinator);
 }
 
@@ -104,6 +105,7 @@ void coordinator_reset(struct coordinator *coordinator)
     coordinator->state = COORDINATOR_GROWING;
     coordinator->anchor = bytes_of(NULL, 0);
     coordinator->members_count = 0;
+    coordinator->asked_count = 0;
     coordinator->home = 0;
     coordinator->one_group = false;
     coordinator->was_unknown = false;
@@ -212,6 +214,7 @@ static struct coordinator_member *member_add(struct coordinator *coordinator, gr
     member->touched_count = 0;
     member->request = REQUEST_NONE;
     member->voted = false;
+    member->asked_only = false;
     buffer_reset(&member->write_set);
     return member;
 }
@@ -245,6 +248,40 @@ static void member_touch(struct coordinator *coordinator, struct coordinator_mem
     };
 }
 
+void coordinator_note_asked(struct coordinator *coordinator, group_id_t group, struct bytes key,
+                            struct bytes range_start)
+{
+    for (uint32_t index = 0; index < coordinator->asked_count; index++) {
+        if (coordinator->asked[index].group == group)
+            return;
+    }
+    if (coordinator->asked_count == coordinator->asked_capacity) {
+        coordinator->asked_capacity = coordinator->asked_capacity ? 2 * coordinator->asked_capacity : 2;
+        coordinator->asked = memory_realloc(
+            coordinator->asked, coordinator->asked_capacity * sizeof(coordinator->asked[0]));
+    }
+    coordinator->asked[coordinator->asked_count++] = (struct coordinator_asked){
+        .group = group,
+        .key = arena_copy(&coordinator->arena, key),
+        .range_start = arena_copy(&coordinator->arena, range_start),
+    };
+}
+
+/* Before an abort. Waiters that nobody waits for any more would be granted one after the other, and
+ * each would keep its lock until it expires. */
+static void members_add_asked(struct coordinator *coordinator)
+{
+    uint32_t members_count = coordinator->members_count;
+    for (uint32_t index = 0; index < coordinator->asked_count; index++) {
+        const struct coordinator_asked *asked = &coordinator->asked[index];
+        struct coordinator_member *member = member_find_or_add(coordinator, asked->group);
+        if (member < coordinator->members + members_count)
+            continue;
+        member->asked_only = true;
+        member_touch(coordinator, member, asked->key, asked->range_start);
+    }
+}
+
 /* --- Ends ----------------------------------------------------------------------------------------
  */
 
@@ -276,7 +313,8 @@ static void release_locks(struct coordinator *coordinator, uint32_t slot,
 {
     struct coordinator_member *member = &coordinator->members[slot];
     /* A Prepare that is under way may hold or wait for locks, with or without an entry. */
-    if (member->entry.term != 0 || member->request == REQUEST_PREPARE || member->voted)
+    if (member->entry.term != 0 || member->request == REQUEST_PREPARE || member->voted ||
+        member->asked_only)
         slot_send(coordinator, slot, REQUEST_RELEASE, update);
     else
         slot_end(coordinator, slot, update);
@@ -287,6 +325,8 @@ static void abort_now(struct coordinator *coordinator, struct coordinator_update
 {
     enum coordinator_state from = coordinator->state;
     bool may_be_prepared = from == COORDINATOR_PREPARING && !coordinator->one_group;
+    if (from == COORDINATOR_GROWING || from == COORDINATOR_PREPARING)
+        members_add_asked(coordinator);
     finish(coordinator, COORDINATOR_ABORTED, update);
     for (uint32_t slot = 0; slot < coordinator->members_count; slot++) {
         /* A tombstone at home: a Prepare that comes late meets it. */

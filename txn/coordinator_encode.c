@@ -220,6 +220,9 @@ struct blob *coordinator_encode_lock(struct coordinator *coordinator, uint64_t r
     if (member) {
         common.entry.term = member->entry.term;
         common.entry.counter = member->entry.counter;
+    } else {
+        coordinator_note_asked(coordinator, *out_group, key,
+                               bytes_of(common.range.start.data, common.range.start.len));
     }
     Ostraka__LockRequest request = OSTRAKA__LOCK_REQUEST__INIT;
     request.group = *out_group;
@@ -244,6 +247,9 @@ struct blob *coordinator_encode_scan(struct coordinator *coordinator, uint64_t r
     if (member) {
         common.entry.term = member->entry.term;
         common.entry.counter = member->entry.counter;
+    } else {
+        coordinator_note_asked(coordinator, *out_group, scan->route_key,
+                               bytes_of(common.range.start.data, common.range.start.len));
     }
     Ostraka__ScanRequest request = OSTRAKA__SCAN_REQUEST__INIT;
     request.group = *out_group;

@@ -33,6 +33,13 @@ struct coordinator_member {
     struct buffer write_set; /* encoded once, when the commit is asked for (C3) */
     enum coordinator_request request;
     bool voted;
+    bool asked_only; /* reads went there, and no answer came that names an entry */
+};
+
+/* A group that a read was sent to before it was a member. */
+struct coordinator_asked {
+    group_id_t group;
+    struct bytes key, range_start;
 };
 
 struct coordinator {
@@ -47,6 +54,8 @@ struct coordinator {
     struct bytes anchor; /* empty: nothing was written */
     struct coordinator_member *members;
     uint32_t members_count, members_capacity;
+    struct coordinator_asked *asked; /* each group once */
+    uint32_t asked_count, asked_capacity;
     uint32_t home; /* slot; with an anchor, once the commit was asked for */
     bool one_group;
     bool was_unknown; /* tries of before may be under way still, whatever the event says */
@@ -55,3 +64,8 @@ struct coordinator {
     struct coordinator_reason reason;
     nanoseconds_t heartbeat_ns; /* the next one */
 };
+
+/* A read goes to this group: should nobody hear its answer, the locks that it may have got, or waits
+ * for, must go all the same when the transaction ends. */
+void coordinator_note_asked(struct coordinator *coordinator, group_id_t group, struct bytes key,
+                            struct bytes range_start);

@@ -1,6 +1,7 @@
 /* sim.h: one run of a whole cluster in virtual time: what its parts share. */
 #pragma once
 
+#include "base/sometimes.h"
 #include "cmd/history.h"
 #include "tests/sim/client_process.h"
 #include "tests/sim/network.h"
@@ -41,6 +42,7 @@ struct sim {
     int64_t values;             /* numbers given: each is written once */
     struct audit *audit;
     struct faults *faults;
+    struct sites sites;
     struct observer *observer;
     struct sim_counts counts;
     bool is_stopping;     /* clients begin nothing new */

@@ -96,6 +96,7 @@ static void draw_surroundings(struct plan *plan, struct random *random)
 static void draw_faults(struct plan *plan, struct random *random)
 {
     plan->faults_min = random_between(random, 6, 16);
+    plan->fault_last = 1000000;
     plan->fault_every_ms = ONE_OF(random, 300, 600, 1200);
     plan->fault_ms_max = ONE_OF(random, 300, 1000, 3000);
     plan->faults_at_once_max = random_between(random, 1, 3);

@@ -110,6 +110,7 @@ struct raft {
     struct raft_progress progress[RAFT_MEMBERS_MAX];
     uint32_t progress_count;
     uint32_t leaving_count;
+    nanoseconds_t checked_ns; /* the last time that followers were looked at, sent to or not */
     raft_index_t term_opening_index;
     raft_index_t announced_index; /* may be sent; what is behind waits for the end of the turn */
     uint64_t uncommitted_bytes;

@@ -119,6 +119,7 @@ void raft_replicate_start(struct raft *raft)
     const struct raft_configuration *configuration = raft_get_configuration(raft);
     raft->progress_count = configuration->members_count;
     raft->announced_index = raft_log_last_index(&raft->log);
+    raft->checked_ns = raft->now_ns;
     for (uint32_t i = 0; i < raft->progress_count; i++)
         raft_progress_init(raft, &raft->progress[i], &configuration->members[i]);
 }
@@ -298,6 +299,7 @@ static void raft_replicate_heal(struct raft *raft, struct raft_progress *progres
 void raft_replicate_timer_fired(struct raft *raft)
 {
     ASSERT(raft->role == RAFT_LEADER);
+    raft->checked_ns = raft->now_ns;
     /* Dissertation, 6.2: a leader steps down if an election timeout elapses without a successful
      * round of heartbeats to a majority of its cluster. */
     if (!raft_leader_heard_quorum(raft, raft_ms(raft->options.election_timeout_ms_max))) {
@@ -334,7 +336,11 @@ nanoseconds_t raft_replicate_deadline(const struct raft *raft)
     nanoseconds_t deadline_ns = raft->transfer_to ? raft->transfer_deadline_ns : NS_NEVER;
     for (uint32_t i = 0; i < raft_replicate_slots(raft); i++) {
         const struct raft_progress *progress = &raft->progress[i];
-        nanoseconds_t due_ns = progress->sent_ns + raft_ms(raft->options.heartbeat_ms);
+        /* Reads send something ever and again; what was lost, and a quorum that is gone, must be
+         * noticed all the same. */
+        nanoseconds_t since_ns =
+            progress->sent_ns < raft->checked_ns ? progress->sent_ns : raft->checked_ns;
+        nanoseconds_t due_ns = since_ns + raft_ms(raft->options.heartbeat_ms);
         if (progress->replica != raft->options.replica && due_ns < deadline_ns)
             deadline_ns = due_ns;
     }

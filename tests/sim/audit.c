@@ -47,6 +47,11 @@ static void probe_done(struct operation *operation)
     uint32_t range = (uint32_t)(uintptr_t)operation->done_context[1];
     if ((uintptr_t)operation->done_context[2] != audit->round)
         return;
+    if (ost_status_class(operation->status) == OST_CLASS_REFUSED) {
+        sim_fail(audit->sim, "probe-refused", "a put ended with %s",
+                 ost_status_name(operation->status));
+        return;
+    }
     if (operation->status != OST_OK) {
         probe_submit(audit, range);
         return;

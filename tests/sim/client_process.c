@@ -1,12 +1,15 @@
 #include "tests/sim/client_process.h"
 
 #include "base/memory.h"
+#include "tests/sim/audit.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/workload.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define PROBER_TIMEOUT_MS 40000u
 
 static void client_step(struct client_process *client, struct client_event *event);
 
@@ -179,6 +182,9 @@ void client_process_start(struct client_process *client)
     options.endpoints = client->endpoints;
     options.seed = random_next(&client->random);
     options.operation_timeout_ms = (uint32_t)sim->plan.client_timeout_ms;
+    /* Who probes waits long enough to become the oldest: then nobody passes it any more (T2). */
+    if (audit_is_prober(client) && options.operation_timeout_ms < PROBER_TIMEOUT_MS)
+        options.operation_timeout_ms = PROBER_TIMEOUT_MS;
     options.try_timeout_ms = (uint32_t)sim->plan.client_try_ms;
     client->core =
         client_core_new(&options, sim_clock_local_ns(&client->clock, sim->schedule.now_ns));

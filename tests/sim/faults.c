@@ -31,6 +31,7 @@ struct fault {
 struct faults {
     struct sim *sim;
     struct random random;
+    struct plan drawn; /* the seed's own, before anything was set by hand */
     struct fault active[ACTIVE_MAX];
     uint32_t active_count;
     uint64_t numbers;
@@ -487,19 +488,30 @@ static const struct fault_kind kinds[] = {
 };
 #define KINDS_COUNT (sizeof kinds / sizeof kinds[0])
 
-static uint64_t weight_of(const struct sim *sim, size_t kind)
+static uint64_t weight_in(const struct plan *plan, size_t kind)
 {
     uint64_t weight;
-    memcpy(&weight, (const char *)&sim->plan + kinds[kind].weight_offset, sizeof weight);
+    memcpy(&weight, (const char *)plan + kinds[kind].weight_offset, sizeof weight);
     return weight;
+}
+
+/* By the weights that the seed had: a kind that was switched off by hand leaves a gap, and all other
+ * faults as they were. */
+static uint64_t weight_of(const struct faults *faults, size_t kind)
+{
+    uint64_t drawn = weight_in(&faults->drawn, kind), now = weight_in(&faults->sim->plan, kind);
+    return now > drawn ? now : drawn;
 }
 
 static size_t kind_choose(struct faults *faults)
 {
-    uint64_t drawn = below(faults, plan_faults_weight(&faults->sim->plan));
+    uint64_t sum = 0;
+    for (size_t kind = 0; kind < KINDS_COUNT; kind++)
+        sum += weight_of(faults, kind);
+    uint64_t drawn = below(faults, sum);
     size_t kind = 0;
-    while (drawn >= weight_of(faults->sim, kind))
-        drawn -= weight_of(faults->sim, kind++);
+    while (drawn >= weight_of(faults, kind))
+        drawn -= weight_of(faults, kind++);
     return kind;
 }
 
@@ -536,16 +548,20 @@ static void end_fired(void *target, uint64_t number)
 static void fault_begin(struct faults *faults)
 {
     struct sim *sim = faults->sim;
+    const struct plan *plan = &sim->plan;
+    size_t kind_number = kind_choose(faults);
+    if (faults->numbers < plan->fault_first || faults->numbers > plan->fault_last ||
+        weight_in(plan, kind_number) == 0)
+        return;
     if (faults->active_count >= sim->plan.faults_at_once_max || faults->active_count == ACTIVE_MAX)
         return;
     struct fault *fault = faults->active;
     while (fault->is_active)
         fault++;
-    *fault = (struct fault){.store = NOBODY, .kind = kind_choose(faults)};
+    *fault = (struct fault){.store = NOBODY, .kind = kind_number, .number = faults->numbers};
     const struct fault_kind *kind = &kinds[fault->kind];
     if (!kind->begin(faults, fault))
         return;
-    fault->number = ++faults->numbers;
     sim->counts.faults++;
     fault_trace(faults, TRACE_FAULT, fault);
     if (!kind->end)
@@ -563,10 +579,15 @@ static void tick_fired(void *target, uint64_t number)
     (void)number;
     if (faults->is_over)
         return;
+    /* Each fault draws from a sequence of its own, so that one without the others is the same. */
+    sim->counts.fault_ticks = ++faults->numbers;
+    char name[32];
+    snprintf(name, sizeof name, "fault %" PRIu64, faults->numbers);
+    faults->random = schedule_random(sim->plan.seed, name);
+    nanoseconds_t next_ns = sim->schedule.now_ns + 1 +
+                            below(faults, 2 * sim->plan.fault_every_ms * NS_PER_MS);
     fault_begin(faults);
-    schedule_add(&sim->schedule,
-                 sim->schedule.now_ns + 1 + below(faults, 2 * sim->plan.fault_every_ms * NS_PER_MS),
-                 tick_fired, faults, 0);
+    schedule_add(&sim->schedule, next_ns, tick_fired, faults, 0);
 }
 
 struct faults *faults_new(struct sim *sim)
@@ -574,6 +595,7 @@ struct faults *faults_new(struct sim *sim)
     struct faults *faults = memory_alloc_zeroed(1, sizeof *faults);
     faults->sim = sim;
     faults->random = schedule_random(sim->plan.seed, "faults");
+    plan_draw(&faults->drawn, sim->plan.seed);
     return faults;
 }
 
@@ -632,6 +654,7 @@ void faults_heal_majority(struct faults *faults)
 {
     struct sim *sim = faults->sim;
     faults->is_over = true;
+    faults->random = schedule_random(sim->plan.seed, "healing");
     for (size_t place = 0; place < ACTIVE_MAX; place++)
         fault_end(faults, &faults->active[place]);
     network_calm(&sim->network);

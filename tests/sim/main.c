@@ -19,7 +19,16 @@ struct arguments {
     const char *history_path;
 };
 
-enum { KEY_SEEDS = 256, KEY_TRACE, KEY_TRACE_ALL, KEY_HISTORY, KEY_NO_SHRINK, KEY_TWICE, KEY_PLAN };
+enum {
+    KEY_SEEDS = 256,
+    KEY_TRACE,
+    KEY_TRACE_ALL,
+    KEY_HISTORY,
+    KEY_NO_SHRINK,
+    KEY_TWICE,
+    KEY_PLAN,
+    KEY_SITES
+};
 
 static const struct argp_option option_table[] = {
     {"seed", 's', "N", 0, "run this one", 1},
@@ -32,6 +41,7 @@ static const struct argp_option option_table[] = {
     {"jobs", 'j', "N", 0, "processes at a time; default 2", 3},
     {"twice", KEY_TWICE, NULL, 0, "run each seed two times: the hashes must be equal", 3},
     {"no-shrink", KEY_NO_SHRINK, NULL, 0, "report failing seeds as they are", 3},
+    {"sites", KEY_SITES, NULL, 0, "report how often each site of base/sometimes.h fired", 3},
     {"verbose", 'v', NULL, 0, "a line for each seed", 3},
     {0}};
 
@@ -106,6 +116,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
         return 0;
     case KEY_NO_SHRINK:
         arguments->search.is_shrinking = false;
+        return 0;
+    case KEY_SITES:
+        arguments->search.is_telling_sites = true;
         return 0;
     case 'v':
         arguments->search.is_verbose = true;

@@ -311,6 +311,38 @@ void observe_end(struct observer *observer)
     result_take(observer, atomic_check_result(observer->outcomes));
 }
 
+bool observe_all_caught_up(struct observer *observer)
+{
+    struct sim *sim = observer->sim;
+    raft_index_t applied[GROUPS_MAX] = {0};
+    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+        const struct process *process = &sim->stores[place];
+        if (process->state != PROCESS_UP)
+            continue;
+        uint64_t groups_count = 0;
+        const struct host_group *group;
+        for (group = process->node->raft->groups; group; group = group->hh.next, groups_count++) {
+            if (applied[group->group] == 0)
+                applied[group->group] = group->applied_index;
+            if (group->applied_index == 0 || group->applied_index != applied[group->group])
+                return false;
+        }
+        if (groups_count != sim->plan.groups + 1)
+            return false;
+    }
+    return true;
+}
+
+static void lock_told(void *context, struct txn_id owner, const struct lock_target *target,
+                      enum lock_mode mode)
+{
+    char start[KEY_TEXT_BYTES], end[KEY_TEXT_BYTES];
+    trace_tell(context, "    %016" PRIx64 "/%" PRIu64 " holds %s %s%s%s", owner.client,
+               owner.sequence, mode == LOCK_SHARED ? "shared" : "exclusive",
+               key_print(target->start, start, sizeof start), target->is_interval ? " to " : "",
+               target->is_interval ? key_print(target->end, end, sizeof end) : "");
+}
+
 void observe_tell(struct observer *observer)
 {
     struct sim *sim = observer->sim;
@@ -334,6 +366,10 @@ void observe_tell(struct observer *observer)
                        status.leader_store, status.first_index, status.last_index,
                        status.commit_index, status.durable_index, group->applied_index,
                        group->leadership.ready ? " ready" : "");
+            const struct participant *participant =
+                kv_server_participant(process->node->kv, group->group);
+            if (participant)
+                participant_each_lock(participant, lock_told, &sim->trace);
         }
     }
 }

@@ -89,16 +89,18 @@ static void draw_surroundings(struct plan *plan, struct random *random)
     plan->disk_tail_ms_max = ONE_OF(random, 10, 50, 200);
     plan->turn_us_max = ONE_OF(random, 20, 100, 500);
     plan->job_us_max = ONE_OF(random, 100, 1000, 20000);
+    plan->rare_sites = random_below(random, 4) != 0;
     plan->drift_ppm_max = ONE_OF(random, 0, 100, 1000, 20000);
 }
 
 static void draw_faults(struct plan *plan, struct random *random)
 {
     plan->faults_min = random_between(random, 6, 16);
+    plan->fault_last = 1000000;
     plan->fault_every_ms = ONE_OF(random, 300, 600, 1200);
     plan->fault_ms_max = ONE_OF(random, 300, 1000, 3000);
     plan->faults_at_once_max = random_between(random, 1, 3);
-    plan->run_ms_max = 180000;
+    plan->run_ms_max = 600000;
     for (size_t index = 0; index < plan_fields_count; index++) {
         const struct plan_field *field = &plan_fields[index];
         if (strncmp(field->name, "fault_", 6) == 0 && strstr(field->text, "weight:"))

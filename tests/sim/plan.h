@@ -58,7 +58,10 @@
     X(disk_tail_ms_max, 0, "how long")                                                             \
     X(turn_us_max, 0, "a turn of a store's loop")                                                  \
     X(job_us_max, 1, "a job of the pool")                                                          \
+    X(rare_sites, 0, "1: rare things happen at the places that base/sometimes.h names")            \
     X(drift_ppm_max, 0, "a store's clocks")                                                        \
+    X(fault_first, 0, "the first fault that happens, by number")                                   \
+    X(fault_last, 0, "the last one")                                                               \
     X(fault_every_ms, 1, "mean time from one fault to the next")                                   \
     X(fault_ms_max, 1, "how long a fault lasts")                                                   \
     X(faults_at_once_max, 1, "faults under way at a time")                                         \

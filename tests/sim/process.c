@@ -10,8 +10,9 @@
 #include <utlist.h>
 #include <xxhash.h>
 
-#define WHY_BYTES   512
-#define TURN_NS_MIN 2000u
+#define WHY_BYTES      512
+#define TURN_NS_MIN    2000u
+#define START_AGAIN_NS (200 * NS_PER_MS)
 
 struct process_event {
     enum node_event_type type;
@@ -391,6 +392,12 @@ static uint64_t segments_count(const struct process *process)
 
 static void node_drop(struct process *process);
 
+static void start_fired(void *target, uint64_t number)
+{
+    (void)number;
+    process_start(target);
+}
+
 void process_start(struct process *process)
 {
     struct sim *sim = process->sim;
@@ -414,6 +421,11 @@ void process_start(struct process *process)
         trace_tell(&sim->trace, "store %" PRIu64 " cannot start: %s: %s", process->store_id,
                    ost_status_name(status), why);
         node_drop(process);
+        if (status == OST_BUSY) { /* its store is stalled: whoever starts it tries again */
+            schedule_add(&sim->schedule, sim->schedule.now_ns + START_AGAIN_NS, start_fired,
+                         process, 0);
+            return;
+        }
         process->state = PROCESS_DAMAGED;
         sim->counts.corrupt++;
         if (status != OST_CORRUPT || !process->is_log_damaged)

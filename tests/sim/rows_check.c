@@ -1,6 +1,7 @@
 #include "tests/sim/rows_check.h"
 
 #include "base/memory.h"
+#include "shardkv/kv_group.h"
 #include "shardkv/kv_keys.h"
 #include "txn/record.h"
 
@@ -75,14 +76,37 @@ static void replica_judge(struct rows_check *check, const struct replica_rows *r
     }
 }
 
+/* The one in use: what a snapshot has replaced may stay until the next start (S2). */
+static bool generation_of(struct store *store, group_id_t group, uint32_t *out_generation)
+{
+    struct buffer key, row;
+    buffer_init(&key);
+    buffer_init(&row);
+    kv_key_group_meta(&key, group);
+    struct kv_meta meta = {0};
+    replica_id_t replica;
+    bool is_found = store_get(store, buffer_bytes(&key), STORE_MAY_BLOCK, &row) == OST_OK &&
+                    kv_meta_unpack(buffer_bytes(&row), &meta, &replica) == OST_OK;
+    if (is_found) {
+        *out_generation = meta.generation;
+        kv_meta_fini(&meta);
+    }
+    buffer_fini(&key);
+    buffer_fini(&row);
+    return is_found;
+}
+
 void rows_check_replica(struct rows_check *check, struct store *store, uint64_t store_id,
                         group_id_t group, raft_index_t applied_index, struct atomic_check *outcomes)
 {
     struct buffer lower, upper;
+    uint32_t generation;
+    if (!generation_of(store, group, &generation))
+        return;
     buffer_init(&lower);
     buffer_init(&upper);
-    kv_key_generation(&lower, group, 0);
-    kv_key_generation(&upper, group + 1, 0);
+    kv_key_generation(&lower, group, generation);
+    kv_key_generation(&upper, group, generation + 1);
     struct store_iterator *iterator = store_iterator_new(store, NULL, buffer_bytes(&lower),
                                                          buffer_bytes(&upper), STORE_MAY_BLOCK);
     XXH3_state_t *state = XXH3_createState();

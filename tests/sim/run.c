@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PROGRESS_NS_MAX (30 * NS_PER_S)
+#define PROGRESS_NS_MAX (60 * NS_PER_S)
 #define AUDIT_NS_MAX    (60 * NS_PER_S)
 #define LOCKS_NS_MAX    (30 * NS_PER_S)
 #define POLL_NS         (50 * NS_PER_MS)
@@ -80,6 +80,9 @@ void sim_init(struct sim *sim, const struct plan *plan, const struct run_options
     schedule_init(&sim->schedule, SIM_START_NS);
     trace_init(&sim->trace, &sim->schedule.now_ns, options->story, options->is_story_full);
     log_set_sink(log_sink, sim);
+    sites_init(&sim->sites, plan->seed);
+    sites_set_quiet(&sim->sites, plan->rare_sites == 0);
+    site_hook_set(&sim->sites.hook);
     struct network_options network_options;
     network_options_fill(plan, &network_options);
     network_init(&sim->network, &network_options, &sim->schedule, &sim->trace, plan->seed);
@@ -110,6 +113,7 @@ void sim_fini(struct sim *sim)
     observer_free(sim->observer);
     history_free(sim->history);
     network_fini(&sim->network);
+    site_hook_set(NULL);
     log_set_sink(NULL, NULL);
     trace_fini(&sim->trace);
     schedule_fini(&sim->schedule);
@@ -172,6 +176,11 @@ static bool no_lock_is_left(struct sim *sim)
     return observe_locks_left(sim->observer, NULL, 0) == 0;
 }
 
+static bool all_caught_up(struct sim *sim)
+{
+    return observe_all_caught_up(sim->observer);
+}
+
 static void demand_progress(struct sim *sim, const char *name)
 {
     audit_probe_begin(sim->audit, sim);
@@ -195,6 +204,7 @@ static void run_phases(struct sim *sim)
     run_until(sim, sim->schedule.now_ns + sim->plan.run_ms_max * NS_PER_MS, enough_was_done);
 
     phase_begin(sim, 2);
+    sites_set_quiet(&sim->sites, true);
     faults_heal_majority(sim->faults);
     prober->actors_count = 0; /* it writes first */
     client_process_start(prober);
@@ -215,6 +225,8 @@ static void run_phases(struct sim *sim)
         observe_locks_left(sim->observer, text, sizeof text);
         sim_fail(sim, "locks-left", "%s", text);
     }
+    if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, all_caught_up))
+        sim_fail(sim, "lagging-replica", "a replica has not caught up with its group");
 }
 
 /* --- The verdict
@@ -287,6 +299,10 @@ void run(const struct plan *plan, const struct run_options *options, struct run_
         process_stop(&sim.stores[place], STOP_POWER); /* its counts are added */
     judge_activity(&sim);
     out_result->counts = sim.counts;
+    for (size_t site = 0; site < SITES_COUNT; site++)
+        out_result->sites[site] =
+            (struct site_count){(uint32_t)sim.sites.states[site].reached_count,
+                                (uint32_t)sim.sites.states[site].fired_count};
     out_result->took_ns = sim.schedule.now_ns - SIM_START_NS;
     out_result->hash = trace_hash(&sim.trace);
     out_result->is_failed = sim.is_failed;

@@ -17,12 +17,17 @@ struct run_options {
     FILE *history; /* NULL: none */
 };
 
+struct site_count {
+    uint32_t reached, fired;
+};
+
 struct run_result {
     bool is_failed;
     char failure[64];
     char why[SIM_WHY_BYTES];
     uint64_t hash;
     struct sim_counts counts;
+    struct site_count sites[SITES_COUNT];
     nanoseconds_t took_ns; /* virtual */
 };
 

@@ -135,6 +135,7 @@ struct searching {
     int pipe_fds[WORKERS_MAX]; /* -1: it is finished */
     uint64_t seeds_count, failed_count;
     struct sim_counts sum;
+    struct sites sites;       /* the counts alone */
     struct message *failures; /* the first ones */
     size_t failures_count;
     uint64_t hash; /* of all */
@@ -236,6 +237,10 @@ static void result_take(struct searching *searching, const struct message *messa
 {
     searching->seeds_count++;
     counts_add(&searching->sum, &message->result.counts);
+    for (size_t site = 0; site < SITES_COUNT; site++) {
+        searching->sites.states[site].reached_count += message->result.sites[site].reached;
+        searching->sites.states[site].fired_count += message->result.sites[site].fired;
+    }
     searching->hash ^= message->result.hash;
     if (searching->options->is_verbose)
         printf("seed %" PRIu64 " hash %016" PRIx64 "%s%s\n", message->seed, message->result.hash,
@@ -350,6 +355,17 @@ static void summary_print(const struct searching *searching, double seconds)
            (double)sum->snapshots_installed / seeds, (double)sum->turns / seeds, sum->corrupt);
 }
 
+/* Each site, those that never fired last. */
+static void sites_tell(const struct searching *searching)
+{
+    struct buffer text;
+    buffer_init(&text);
+    size_t silent_count = sites_report(&searching->sites, &text);
+    printf("%.*s%zu sites never fired\n", (int)text.bytes_count, (const char *)text.data,
+           silent_count);
+    buffer_fini(&text);
+}
+
 static double seconds_now(void)
 {
     struct timespec now;
@@ -365,7 +381,8 @@ static int failures_compare(const void *a, const void *b)
 
 uint64_t search(const struct search_options *options)
 {
-    struct searching searching = {.options = options};
+    static struct searching searching; /* large */
+    searching = (struct searching){.options = options};
     ASSERT(options->jobs_count > 0 && options->jobs_count <= WORKERS_MAX);
     searching.next_seed = shared_new(sizeof *searching.next_seed);
     atomic_store(searching.next_seed, options->first);
@@ -383,6 +400,8 @@ uint64_t search(const struct search_options *options)
     for (size_t index = FAILURES_TOLD_MAX; index < searching.failures_count; index++)
         printf("FAILED seed %" PRIu64 ": %s\n", searching.failures[index].seed,
                searching.failures[index].result.failure);
+    if (options->is_telling_sites)
+        sites_tell(&searching);
     summary_print(&searching, seconds);
     free(searching.failures);
     return searching.failed_count;

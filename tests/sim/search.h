@@ -18,6 +18,7 @@ struct search_options {
     bool is_shrinking;
     bool is_twice; /* each seed two times: the hashes must be equal */
     bool is_verbose;
+    bool is_telling_sites;
 };
 
 /* The number of seeds that failed. */

@@ -1,6 +1,7 @@
 /* sim.h: one run of a whole cluster in virtual time: what its parts share. */
 #pragma once
 
+#include "base/sometimes.h"
 #include "cmd/history.h"
 #include "tests/sim/client_process.h"
 #include "tests/sim/network.h"
@@ -23,6 +24,7 @@ struct sim_counts {
     uint64_t commits_over_groups;
     uint64_t fails, infos;
     uint64_t faults;
+    uint64_t fault_ticks; /* numbers given to faults, done or not */
     uint64_t elections; /* won, of all groups */
     uint64_t starts, crashes, corrupt, disk_failures, turns;
     uint64_t snapshots_sent, snapshots_installed;
@@ -41,6 +43,7 @@ struct sim {
     int64_t values;             /* numbers given: each is written once */
     struct audit *audit;
     struct faults *faults;
+    struct sites sites;
     struct observer *observer;
     struct sim_counts counts;
     bool is_stopping;     /* clients begin nothing new */

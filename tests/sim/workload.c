@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TRIES_MAX         8u
+#define TRIES_MAX         4u
 #define COMMITS_ASKED_MAX 3u
 
 static const struct workload *const workloads[WORKLOADS_COUNT] = {

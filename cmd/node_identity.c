@@ -1,22 +1,23 @@
 /* node_identity.c: the store's own row: which disk this is, and how group 0 is founded.
  *
  * R6: a store that lost its disk is a new store. So a disk has an incarnation, drawn when it was
- * empty; the map knows each store by it, and what the map puts on one disk is never made on another.
+ * empty; the map knows each store by it, and what the map puts on one disk is never made on
+ * another.
  *
- * But the first replicas of group 0 come before there is a map, and an empty disk cannot tell whether
- * it is the first of its store or has replaced another. Its peers can: each founder keeps, durably,
- * the first incarnation that it heard of from each of the others. A founder takes part once all the
- * others have answered, and at least one of them confirms: it knows the asker by this disk and no
- * other, and its own disk is the first. (A disk that has replaced another cannot say.) So when a
- * store takes part, every first disk knows it; first disks only get fewer; and the disk that comes
- * after it meets either one of them, which refuses, or none, and then nobody confirms. That holds as
- * long as of the disks that group 0 lives on no two are empty at a time.
+ * But the first replicas of group 0 come before there is a map, and an empty disk cannot tell
+ * whether it is the first of its store or has replaced another. Its peers can: each founder keeps,
+ * durably, the first incarnation that it heard of from each of the others. A founder takes part
+ * once all the others have answered, and at least one of them confirms: it knows the asker by this
+ * disk and no other, and its own disk is the first. (A disk that has replaced another cannot say.)
+ * So when a store takes part, every first disk knows it; first disks only get fewer; and the disk
+ * that comes after it meets either one of them, which refuses, or none, and then nobody confirms.
+ * That holds as long as of the disks that group 0 lives on no two are empty at a time.
  *
  *   ASKING --all have answered, one confirms--> WRITING --durable--> FOUNDED
  *   ASKING --refused, or nobody can confirm, or the map has another number for it--> REPLACED
  *
- * So the first start of a cluster takes all founders. Later starts ask nobody. A store whose disk was
- * replaced reports its first replica of group 0 as lost, and is given another one.
+ * So the first start of a cluster takes all founders. Later starts ask nobody. A store whose disk
+ * was replaced reports its first replica of group 0 as lost, and is given another one.
  */
 #include "base/log.h"
 #include "base/memory.h"
@@ -65,10 +66,10 @@ static struct store_batch *identity_batch(const struct node *node)
     }
     identity.founders = pointers;
     identity.n_founders = node->founders_count;
-    bool is_first_lost = node->founding == FOUNDING_REPLACED &&
-                         node->master_replica == founder_replica(node);
-    identity.founding = node->founding == FOUNDING_WRITING ? (uint32_t)FOUNDING_FOUNDED
-                                                           : (uint32_t)node->founding;
+    bool is_first_lost =
+        node->founding == FOUNDING_REPLACED && node->master_replica == founder_replica(node);
+    identity.founding =
+        node->founding == FOUNDING_WRITING ? (uint32_t)FOUNDING_FOUNDED : (uint32_t)node->founding;
     identity.master_replica = is_first_lost ? 0 : node->master_replica;
     struct blob *packed = blob_new(ostraka__store_identity__get_packed_size(&identity));
     ostraka__store_identity__pack(&identity, packed->data);
@@ -272,8 +273,7 @@ void node_found_answered(struct node *node, store_id_t from, const Ostraka__Foun
     }
     for (size_t place = 0; place < founders_count(node); place++)
         if (founder_at(node, place) == from)
-            node->founder_answers[place] =
-                answer->replaced ? FOUNDER_CANNOT_SAY : FOUNDER_CONFIRMS;
+            node->founder_answers[place] = answer->replaced ? FOUNDER_CANNOT_SAY : FOUNDER_CONFIRMS;
     node->founding_ns = node->now_ns;
 }
 
@@ -318,8 +318,8 @@ static void founders_write(struct node *node)
 
 void node_found_received(struct node *node, store_id_t from, const Ostraka__Found *found)
 {
-    if (found->store != from || found->incarnation == 0 ||
-        founder_replica(node) == 0 || master_founder_replica(&node->options.master, from) == 0)
+    if (found->store != from || found->incarnation == 0 || founder_replica(node) == 0 ||
+        master_founder_replica(&node->options.master, from) == 0)
         return;
     if (node->founding == FOUNDING_REPLACED) {
         found_answer(node, &(struct node_founder){.store = from});

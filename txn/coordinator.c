@@ -256,9 +256,10 @@ void coordinator_note_asked(struct coordinator *coordinator, group_id_t group, s
             return;
     }
     if (coordinator->asked_count == coordinator->asked_capacity) {
-        coordinator->asked_capacity = coordinator->asked_capacity ? 2 * coordinator->asked_capacity : 2;
-        coordinator->asked = memory_realloc(
-            coordinator->asked, coordinator->asked_capacity * sizeof(coordinator->asked[0]));
+        coordinator->asked_capacity =
+            coordinator->asked_capacity ? 2 * coordinator->asked_capacity : 2;
+        coordinator->asked = memory_realloc(coordinator->asked, coordinator->asked_capacity *
+                                                                    sizeof(coordinator->asked[0]));
     }
     coordinator->asked[coordinator->asked_count++] = (struct coordinator_asked){
         .group = group,

@@ -65,7 +65,7 @@ struct coordinator {
     nanoseconds_t heartbeat_ns; /* the next one */
 };
 
-/* A read goes to this group: should nobody hear its answer, the locks that it may have got, or waits
- * for, must go all the same when the transaction ends. */
+/* A read goes to this group: should nobody hear its answer, the locks that it may have got, or
+ * waits for, must go all the same when the transaction ends. */
 void coordinator_note_asked(struct coordinator *coordinator, group_id_t group, struct bytes key,
                             struct bytes range_start);

@@ -1,6 +1,7 @@
 #include "tests/sim/faults.h"
 
 #include "base/memory.h"
+#include "tests/sim/quorum.h"
 #include "tests/sim/sim.h"
 
 #include <inttypes.h>
@@ -36,7 +37,6 @@ struct faults {
     uint32_t active_count;
     uint64_t numbers;
     bool is_over;
-    uint32_t damaged_count;
     bool is_left_out[PLAN_STORES_MAX]; /* of the majority that was healed */
 };
 
@@ -353,23 +353,22 @@ static void disk_end(struct faults *faults, struct fault *fault)
     process_start(process);
 }
 
-/* A store that was damaged stays down, so a majority must stay undamaged. It is seen at the start.
- */
+/* What a damaged log held is lost to its replicas: every group must keep a majority without them.
+ * It is seen at the start, and they are built anew under other numbers. */
 static bool disk_damage_begin(struct faults *faults, struct fault *fault)
 {
-    struct sim *sim = faults->sim;
     if (!store_take(faults, fault))
         return false;
-    struct process *process = store_of(faults, fault);
-    if (!process->is_log_damaged && faults->damaged_count + 1 > (sim->plan.stores - 1) / 2)
+    bool takes_part[PLAN_STORES_MAX];
+    for (uint32_t place = 0; place < PLAN_STORES_MAX; place++)
+        takes_part[place] = place != fault->store;
+    if (!quorum_is_kept(faults->sim, takes_part))
         return false;
+    struct process *process = store_of(faults, fault);
     process_stop(process, below(faults, 2) ? STOP_KILLED : STOP_POWER);
     fault->argument = (int64_t)below(faults, 3);
-    if (disk_damage(&process->disk, (enum disk_damage)fault->argument) &&
-        !process->is_log_damaged) {
+    if (disk_damage(&process->disk, (enum disk_damage)fault->argument))
         process->is_log_damaged = true;
-        faults->damaged_count++;
-    }
     return true;
 }
 
@@ -495,8 +494,8 @@ static uint64_t weight_in(const struct plan *plan, size_t kind)
     return weight;
 }
 
-/* By the weights that the seed had: a kind that was switched off by hand leaves a gap, and all other
- * faults as they were. */
+/* By the weights that the seed had: a kind that was switched off by hand leaves a gap, and all
+ * other faults as they were. */
 static uint64_t weight_of(const struct faults *faults, size_t kind)
 {
     uint64_t drawn = weight_in(&faults->drawn, kind), now = weight_in(&faults->sim->plan, kind);
@@ -584,8 +583,8 @@ static void tick_fired(void *target, uint64_t number)
     char name[32];
     snprintf(name, sizeof name, "fault %" PRIu64, faults->numbers);
     faults->random = schedule_random(sim->plan.seed, name);
-    nanoseconds_t next_ns = sim->schedule.now_ns + 1 +
-                            below(faults, 2 * sim->plan.fault_every_ms * NS_PER_MS);
+    nanoseconds_t next_ns =
+        sim->schedule.now_ns + 1 + below(faults, 2 * sim->plan.fault_every_ms * NS_PER_MS);
     fault_begin(faults);
     schedule_add(&sim->schedule, next_ns, tick_fired, faults, 0);
 }
@@ -658,21 +657,20 @@ void faults_heal_majority(struct faults *faults)
     for (size_t place = 0; place < ACTIVE_MAX; place++)
         fault_end(faults, &faults->active[place]);
     network_calm(&sim->network);
-    uint32_t can_run = 0, healthy = (uint32_t)sim->plan.stores / 2 + 1;
     for (uint32_t place = 0; place < sim->plan.stores; place++)
-        can_run += sim->stores[place].state != PROCESS_DAMAGED;
-    uint32_t left_out = can_run > healthy ? can_run - healthy : 0;
-    for (uint32_t place = 0; place < sim->plan.stores; place++) {
-        struct process *process = &sim->stores[place];
-        if (process->state == PROCESS_DAMAGED)
-            continue;
-        if (left_out > 0 && below(faults, can_run) < left_out) {
+        store_heal(&sim->stores[place]);
+    /* Tried in an order of its own, so that not always the first ones are missing. */
+    bool takes_part[PLAN_STORES_MAX];
+    uint32_t first = (uint32_t)below(faults, sim->plan.stores);
+    for (uint32_t place = 0; place < sim->plan.stores; place++)
+        takes_part[place] = true;
+    for (uint32_t step = 0; step < sim->plan.stores; step++) {
+        uint32_t place = (first + step) % (uint32_t)sim->plan.stores;
+        takes_part[place] = false;
+        if (quorum_is_kept(sim, takes_part))
             store_leave_out(faults, place);
-            left_out--;
-        } else {
-            store_heal(process);
-        }
-        can_run--;
+        else
+            takes_part[place] = true;
     }
     for (uint32_t number = 0; number < sim->plan.clients; number++)
         if (!sim->clients[number].core)
@@ -683,6 +681,5 @@ void faults_heal_all(struct faults *faults)
 {
     network_calm(&faults->sim->network);
     for (uint32_t place = 0; place < faults->sim->plan.stores; place++)
-        if (faults->sim->stores[place].state != PROCESS_DAMAGED)
-            store_heal(&faults->sim->stores[place]);
+        store_heal(&faults->sim->stores[place]);
 }

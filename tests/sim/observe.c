@@ -315,19 +315,25 @@ bool observe_all_caught_up(struct observer *observer)
 {
     struct sim *sim = observer->sim;
     raft_index_t applied[GROUPS_MAX] = {0};
+    uint32_t replicas_count[GROUPS_MAX] = {0}, members_count[GROUPS_MAX] = {0};
     for (uint32_t place = 0; place < sim->plan.stores; place++) {
         const struct process *process = &sim->stores[place];
         if (process->state != PROCESS_UP)
             continue;
-        uint64_t groups_count = 0;
         const struct host_group *group;
-        for (group = process->node->raft->groups; group; group = group->hh.next, groups_count++) {
-            if (applied[group->group] == 0)
+        for (group = process->node->raft->groups; group; group = group->hh.next) {
+            const struct raft_configuration *configuration = raft_get_configuration(group->raft);
+            if (replicas_count[group->group]++ == 0) {
                 applied[group->group] = group->applied_index;
-            if (group->applied_index == 0 || group->applied_index != applied[group->group])
+                members_count[group->group] = configuration->members_count;
+            }
+            if (group->applied_index == 0 || group->applied_index != applied[group->group] ||
+                configuration->members_count != members_count[group->group])
                 return false;
         }
-        if (groups_count != sim->plan.groups + 1)
+    }
+    for (group_id_t group = 0; group <= sim->plan.groups; group++) {
+        if (replicas_count[group] == 0 || replicas_count[group] != members_count[group])
             return false;
     }
     return true;

@@ -14,7 +14,7 @@
 
 /* name, the smallest value that makes sense, what it is */
 #define PLAN_FIELDS(X)                                                                             \
-    X(stores, 1, "stores, each with a replica of every group")                                     \
+    X(stores, 1, "stores; a group has replicas on three of them, or on all")                       \
     X(groups, 1, "data groups")                                                                    \
     X(ranges_per_kind, 1, "ranges of each kind of key")                                            \
     X(clients, 1, "client processes")                                                              \

@@ -297,6 +297,7 @@ static void raft_turn_ended(struct raft *raft)
         return;
     raft->announced_index = raft_log_last_index(&raft->log);
     raft_read_begin_round(raft);
+    raft_lease_renew(raft);
     raft_replicate_to_all(raft);
     raft_read_send_round(raft);
     raft_transfer_advance(raft);
@@ -376,7 +377,8 @@ static int raft_recv(struct raft *raft, const struct raft_message *message)
     if (message->term > raft->term) {
         /* Dissertation, 4.2.3: who hears a leader disregards requests for its vote, term and all.
          */
-        if (message->type == RAFT_MSG_VOTE_REQUEST && !message->forced && raft_hears_leader(raft))
+        if (message->type == RAFT_MSG_VOTE_REQUEST && !message->forced &&
+            (raft_hears_leader(raft) || raft_lease_binds(raft)))
             return OST_OK;
         raft_become_follower(raft, message->term,
                              message->type == RAFT_MSG_APPEND_REQUEST ? message->from : 0);
@@ -427,7 +429,7 @@ static int raft_dispatch(struct raft *raft, const struct raft_event *event)
     case RAFT_EV_CONFIGURATION_PROPOSED:
         return raft_configuration_propose(raft, event);
     case RAFT_EV_READ_REQUESTED:
-        return raft_read_request(raft);
+        return raft_read_request(raft, event);
     case RAFT_EV_TIMER_FIRED:
         raft_timer_fired(raft);
         return OST_OK;
@@ -579,6 +581,8 @@ struct raft *raft_new(const struct raft_options *options, const struct raft_snap
     if (commit_index_min > raft->commit_index)
         raft_set_commit_index(raft, commit_index_min);
     ASSERT(raft_log_last_term(&raft->log) <= raft->term);
+    /* What it promised before it was started, it does not know. */
+    raft->leader_heard_ns = now_ns;
     raft_election_timer_reset(raft);
     if (raft_is_sole_voter(raft))
         raft->election_deadline_ns = now_ns;

@@ -294,6 +294,7 @@ void raft_replicate_timer_fired(struct raft *raft)
         return;
     }
     raft_transfer_timer_fired(raft);
+    raft_lease_renew(raft);
     for (uint32_t i = raft->progress_count; i < raft_replicate_slots(raft); i++) {
         if (raft->now_ns >= raft->progress[i].left_until_ns)
             raft_replicate_forget(raft, &raft->progress[i--]);

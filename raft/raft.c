@@ -377,8 +377,7 @@ static int raft_recv(struct raft *raft, const struct raft_message *message)
     if (message->term > raft->term) {
         /* Dissertation, 4.2.3: who hears a leader disregards requests for its vote, term and all.
          */
-        if (message->type == RAFT_MSG_VOTE_REQUEST && !message->forced &&
-            (raft_hears_leader(raft) || raft_lease_binds(raft)))
+        if (message->type == RAFT_MSG_VOTE_REQUEST && !message->forced && raft_hears_leader(raft))
             return OST_OK;
         raft_become_follower(raft, message->term,
                              message->type == RAFT_MSG_APPEND_REQUEST ? message->from : 0);

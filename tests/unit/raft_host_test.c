@@ -399,8 +399,9 @@ Test(raft_host, a_fall_is_told_even_when_leadership_was_won_again)
     host_cluster_free(cluster);
 }
 
-/* A log of entries 1 to 10 of term 1, on the disk of replica 11 of group 1. */
-static uint8_t *segment_of_ten_entries(size_t segment_bytes, uint32_t *out_segment)
+/* A log of entries 1 to 10 of term 1, on the disk of replica 11 of group 1, cut up to `cut`. */
+static uint8_t *segment_of_ten_entries(raft_index_t cut, size_t segment_bytes,
+                                       uint32_t *out_segment)
 {
     struct wal_options options = {.segment_bytes = (uint32_t)segment_bytes,
                                   .write_bytes_max = 64u << 10,
@@ -410,12 +411,14 @@ static uint8_t *segment_of_ten_entries(size_t segment_bytes, uint32_t *out_segme
     struct raft_entry entries[10];
     for (raft_index_t i = 0; i < 10; i++)
         entries[i] = (struct raft_entry){.index = i + 1, .term = 1, .type = RAFT_ENTRY_COMMAND};
-    wal_persist(wal, wal_group_claim(wal, 1, 11, NULL),
+    struct wal_group *group = wal_group_claim(wal, 1, 11, NULL);
+    wal_persist(wal, group,
                 &(struct wal_unit_request){.hard_state_changed = true,
                                            .term = 4,
                                            .log_reset = true,
                                            .entries = entries,
                                            .entries_count = 10});
+    wal_cut(wal, group, cut);
     uint8_t *segment = calloc(1, segment_bytes);
     struct log_operation operation;
     const struct wal_durable *durable;
@@ -432,7 +435,7 @@ static uint8_t *segment_of_ten_entries(size_t segment_bytes, uint32_t *out_segme
     return segment;
 }
 
-static raft_index_t last_index_with_state(raft_index_t index, raft_term_t term)
+static raft_index_t last_index_with_state(raft_index_t cut, raft_index_t index, raft_term_t term)
 {
     static const struct raft_state_machine_ops ops = {0};
     struct raft_host_options options = options_small();
@@ -444,7 +447,7 @@ static raft_index_t last_index_with_state(raft_index_t index, raft_term_t term)
     meta.configuration.members[1] = (struct raft_member){12, 2, true, true};
     char why[WAL_WHY_BYTES];
     uint32_t number = 0;
-    uint8_t *segment = segment_of_ten_entries(options.log_segment_bytes, &number);
+    uint8_t *segment = segment_of_ten_entries(cut, options.log_segment_bytes, &number);
     outbox_init(&outbox);
     options.store = 1;
     struct raft_host *host = raft_host_new(&options, &update);
@@ -467,11 +470,13 @@ static raft_index_t last_index_with_state(raft_index_t index, raft_term_t term)
  */
 Test(raft_host, entries_behind_a_restored_state_are_of_its_history_or_go)
 {
-    cr_assert_eq(last_index_with_state(5, 1), 10);
-    cr_assert_eq(last_index_with_state(5, 3), 5, "another leader's entries");
-    cr_assert_eq(last_index_with_state(10, 1), 10);
-    cr_assert_eq(last_index_with_state(10, 2), 10);
-    cr_assert_eq(last_index_with_state(12, 3), 12);
+    cr_assert_eq(last_index_with_state(0, 5, 1), 10);
+    cr_assert_eq(last_index_with_state(0, 5, 3), 5, "another leader's entries");
+    cr_assert_eq(last_index_with_state(0, 10, 1), 10);
+    cr_assert_eq(last_index_with_state(0, 10, 2), 10);
+    cr_assert_eq(last_index_with_state(0, 12, 3), 12);
+    cr_assert_eq(last_index_with_state(5, 5, 1), 10, "the log begins where the state ends");
+    cr_assert_eq(last_index_with_state(5, 5, 3), 5);
 }
 
 Test(raft_host, a_state_behind_its_log_is_refused)

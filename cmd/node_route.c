@@ -104,12 +104,14 @@ bool node_route_all(struct node *node)
         if (!known) {
             blob_unref(item.frame);
         } else if (connection_id == CONNECTION_LOCAL) {
+            ASSERT(item.valid_until_ns == NS_NEVER); /* no clock is read in here */
             struct frame frame = frame_of_blob(item.frame);
             node_dispatch(node, CONNECTION_LOCAL, &frame);
             blob_unref(item.frame);
             delivered = true;
         } else {
-            outbox_to_connection(&node->update.frames, connection_id, item.frame);
+            outbox_to_connection_until(&node->update.frames, connection_id, item.valid_until_ns,
+                                       item.frame);
         }
     }
     outbox_reset(&node->outbox);

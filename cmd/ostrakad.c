@@ -39,6 +39,7 @@ enum option_key {
     KEY_HEARTBEAT_MS,
     KEY_ELECTION_MS_MIN,
     KEY_ELECTION_MS_MAX,
+    KEY_LEASE_MS,
     KEY_LOCK_WAIT_MS,
     KEY_LOCK_EXPIRY_MS,
     KEY_LOCK_QUEUE,
@@ -80,6 +81,12 @@ static const struct argp_option option_table[] = {
     {"heartbeat-ms", KEY_HEARTBEAT_MS, "MS", 0, "(default: 50)", 3},
     {"election-timeout-ms-min", KEY_ELECTION_MS_MIN, "MS", 0, "(default: 500)", 3},
     {"election-timeout-ms-max", KEY_ELECTION_MS_MAX, "MS", 0, "(default: 1000)", 3},
+    {"lease-ms", KEY_LEASE_MS, "MS", 0,
+     "a leader that a quorum answered answers reads by itself for so long, without asking again; "
+     "at "
+     "most --election-timeout-ms-min less 10 % for clocks that run apart; the same on every store; "
+     "not where machines are paused or moved while they run (default: 0, off)",
+     3},
     {"lock-wait-ms", KEY_LOCK_WAIT_MS, "MS", 0, "longest wait for a lock (default: 5000)", 3},
     {"lock-expiry-ms", KEY_LOCK_EXPIRY_MS, "MS", 0,
      "locks of a client that has not been heard from for so long are dropped (default: 5000)", 3},
@@ -171,6 +178,9 @@ static error_t parse_time(struct server_options *server, int key, char *text,
         raft->raft.election_timeout_ms_max =
             number_u32(state, "election-timeout-ms-max", text, 20, ms_max);
         break;
+    case KEY_LEASE_MS:
+        raft->raft.lease_ms = number_u32(state, "lease-ms", text, 0, ms_max);
+        break;
     case KEY_LOCK_WAIT_MS:
         participant->lock_wait_ms_max = number_u32(state, "lock-wait-ms", text, 1, ms_max);
         break;
@@ -248,6 +258,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
     struct arguments *arguments = state->input;
     struct server_options *server = &arguments->server;
     enum log_level level;
+    const char *why;
     switch (key) {
     case 's':
         server->node.raft.store = argument_number(state, "store", text, 1, STORES_COUNT_MAX);
@@ -304,6 +315,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
         if (server->node.raft.raft.election_timeout_ms_min <
             2 * server->node.raft.raft.heartbeat_ms)
             argp_error(state, "--election-timeout-ms-min must be at least twice --heartbeat-ms");
+        if (raft_options_check(&server->node.raft.raft, &why) != OST_OK)
+            argp_error(state, "%s", why);
         return 0;
     default:
         if (parse_time(server, key, text, state) == 0)

@@ -55,7 +55,7 @@ struct io_loop {
     size_t deferred_capacity;
 };
 
-static nanoseconds_t clock_read_ns(void)
+nanoseconds_t io_clock_read_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -65,7 +65,7 @@ static nanoseconds_t clock_read_ns(void)
 static void loop_read_clocks(struct io_loop *loop)
 {
     struct timespec wall;
-    loop->now_ns = clock_read_ns();
+    loop->now_ns = io_clock_read_ns();
     clock_gettime(CLOCK_REALTIME, &wall);
     loop->wall_ms = (uint64_t)wall.tv_sec * 1000 + (uint64_t)wall.tv_nsec / NS_PER_MS;
 }
@@ -203,7 +203,7 @@ static void loop_enter(struct io_loop *loop, nanoseconds_t deadline_ns)
     struct __kernel_timespec timeout = {0, 0};
     bool waits = deadline_ns == NS_NEVER;
     if (!waits && deadline_ns > loop->now_ns) {
-        nanoseconds_t now_ns = clock_read_ns();
+        nanoseconds_t now_ns = io_clock_read_ns();
         if (deadline_ns > now_ns) {
             waits = true;
             timeout.tv_sec = (int64_t)((deadline_ns - now_ns) / NS_PER_S);
@@ -313,7 +313,7 @@ void io_loop_drain(struct io_loop *loop, const void *owner, const size_t *in_fli
     ASSERT(!loop->in_turn);
     loop_dispatch_deferred(loop, owner);
     while (*in_flight_count > 0) {
-        loop_enter(loop, clock_read_ns() + NS_PER_S);
+        loop_enter(loop, io_clock_read_ns() + NS_PER_S);
         loop_dispatch(loop, owner);
     }
 }

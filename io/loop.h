@@ -16,6 +16,8 @@ OST_MUST_CHECK int io_loop_new(struct io_loop **out_loop);
 /* All connections, listeners and threads that use it are closed before. */
 void io_loop_free(struct io_loop *loop);
 
+/* CLOCK_MONOTONIC, read now. */
+nanoseconds_t io_clock_read_ns(void);
 /* CLOCK_MONOTONIC, read once a turn, after the wait. */
 nanoseconds_t io_loop_now_ns(const struct io_loop *loop);
 /* Wall clock in milliseconds since 1970, read once a turn. */

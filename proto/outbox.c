@@ -37,13 +37,20 @@ static void outbox_append(struct outbox *outbox, struct address to, struct blob 
         outbox->items = memory_realloc(outbox->items, capacity * sizeof(outbox->items[0]));
         outbox->items_capacity = capacity;
     }
-    outbox->items[outbox->items_count++] = (struct outgoing){to, frame_take};
+    outbox->items[outbox->items_count++] = (struct outgoing){to, frame_take, NS_NEVER};
 }
 
 void outbox_to_connection(struct outbox *outbox, uint64_t connection_id, struct blob *frame_take)
 {
     struct address to = {.kind = ADDRESS_CONNECTION, .id = connection_id};
     outbox_append(outbox, to, frame_take);
+}
+
+void outbox_to_connection_until(struct outbox *outbox, uint64_t connection_id,
+                                nanoseconds_t valid_until_ns, struct blob *frame_take)
+{
+    outbox_to_connection(outbox, connection_id, frame_take);
+    outbox->items[outbox->items_count - 1].valid_until_ns = valid_until_ns;
 }
 
 void outbox_to_store(struct outbox *outbox, store_id_t store, enum channel channel,

@@ -28,6 +28,9 @@ struct address {
 struct outgoing {
     struct address to;
     struct blob *frame;
+    /* Whoever puts it on the wire reads a clock first, and drops it unless that shows less: it says
+     * what was true under a lease (R3). NS_NEVER for nearly all. */
+    nanoseconds_t valid_until_ns;
 };
 
 struct outbox {
@@ -46,6 +49,8 @@ void outbox_fini(struct outbox *outbox);
 void outbox_reset(struct outbox *outbox);
 /* Takes `frame`. */
 void outbox_to_connection(struct outbox *outbox, uint64_t connection_id, struct blob *frame_take);
+void outbox_to_connection_until(struct outbox *outbox, uint64_t connection_id,
+                                nanoseconds_t valid_until_ns, struct blob *frame_take);
 void outbox_to_store(struct outbox *outbox, store_id_t store, enum channel channel,
                      struct blob *frame_take);
 void outbox_to_key(struct outbox *outbox, struct bytes key, struct blob *frame_take);

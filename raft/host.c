@@ -673,24 +673,44 @@ bool raft_host_configuration_is_settled(const struct raft_host *host, group_id_t
     return raft_configuration_index(group->raft) <= status.commit_index;
 }
 
-int raft_host_read(struct raft_host *host, group_id_t id, nanoseconds_t now_ns,
-                   uint64_t *out_read_id)
+static int host_read(struct raft_host *host, group_id_t id, bool by_lease, nanoseconds_t now_ns,
+                     uint64_t *out_read_id)
 {
     host_set_now(host, now_ns);
     struct host_group *group = host_group_find(host, id);
     if (!group)
         return OST_NOT_FOUND;
     struct raft_event event = {.type = RAFT_EV_READ_REQUESTED, .now_ns = host->now_ns};
+    event.read.by_lease = by_lease;
     int status = host_step(host, group, &event);
     if (status != OST_OK)
         return status;
     struct host_read *read = memory_alloc_zeroed(1, sizeof(*read));
     read->read_id = host->core.read_id;
+    read->valid_until_ns = NS_NEVER;
     TAILQ_INSERT_TAIL(&group->reads, read, link);
+    if (host->core.read_valid_until_ns != 0) {
+        read->confirmed = true;
+        read->index = host->core.read_index;
+        read->valid_until_ns = host->core.read_valid_until_ns;
+        host_group_set_work(host, group);
+    }
     /* The step may have confirmed it already: a group of one. */
     host_reads_note(host, group, &host->core);
     *out_read_id = read->read_id;
     return OST_OK;
+}
+
+int raft_host_read(struct raft_host *host, group_id_t group, nanoseconds_t now_ns,
+                   uint64_t *out_read_id)
+{
+    return host_read(host, group, false, now_ns, out_read_id);
+}
+
+int raft_host_read_by_lease(struct raft_host *host, group_id_t group, nanoseconds_t now_ns,
+                            uint64_t *out_read_id)
+{
+    return host_read(host, group, true, now_ns, out_read_id);
 }
 
 int raft_host_transfer(struct raft_host *host, group_id_t id, replica_id_t to, nanoseconds_t now_ns)

@@ -125,12 +125,12 @@ OST_MUST_CHECK int raft_host_configure(struct raft_host *host, group_id_t group,
                                        nanoseconds_t now_ns);
 /* The configuration in force is plain and committed, as far as this replica knows. */
 bool raft_host_configuration_is_settled(const struct raft_host *host, group_id_t group);
-/* R3. The machine's read_ready follows, never inside this call. By lease, where leases are on: the
- * machine obeys valid_until_ns. */
-OST_MUST_CHECK int raft_host_read_by_lease(struct raft_host *host, group_id_t group,
-                                           nanoseconds_t now_ns, uint64_t *out_read_id);
+/* R3. The machine's read_ready follows, never inside this call. By lease: where leases are on and
+ * this leader has one, no round is waited for; the machine obeys valid_until_ns. */
 OST_MUST_CHECK int raft_host_read(struct raft_host *host, group_id_t group, nanoseconds_t now_ns,
                                   uint64_t *out_read_id);
+OST_MUST_CHECK int raft_host_read_by_lease(struct raft_host *host, group_id_t group,
+                                           nanoseconds_t now_ns, uint64_t *out_read_id);
 /* OST_NOT_FOUND, OST_NOT_LEADER. `to` 0: to the best follower. */
 OST_MUST_CHECK int raft_host_transfer(struct raft_host *host, group_id_t group, replica_id_t to,
                                       nanoseconds_t now_ns);

@@ -55,7 +55,7 @@ static void host_reads_answer(struct host_group *group, bool leads)
     while ((read = TAILQ_FIRST(&ready)) != NULL) {
         TAILQ_REMOVE(&ready, read, link);
         group->ops->read_ready(group->machine, read->read_id,
-                               read->failed ? OST_NOT_LEADER : OST_OK, NS_NEVER);
+                               read->failed ? OST_NOT_LEADER : OST_OK, read->valid_until_ns);
         free(read);
     }
 }

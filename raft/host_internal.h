@@ -41,6 +41,7 @@ struct host_read {
     bool confirmed;
     bool failed;
     raft_index_t index;
+    nanoseconds_t valid_until_ns; /* NS_NEVER: confirmed by a round */
 };
 TAILQ_HEAD(host_reads, host_read);
 

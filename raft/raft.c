@@ -309,6 +309,7 @@ static void raft_turn_ended(struct raft *raft)
         return;
     raft->announced_index = raft_log_last_index(&raft->log);
     raft_read_begin_round(raft);
+    raft_lease_renew(raft);
     raft_replicate_to_all(raft);
     raft_read_send_round(raft);
     raft_transfer_advance(raft);
@@ -445,7 +446,7 @@ static int raft_dispatch(struct raft *raft, const struct raft_event *event)
     case RAFT_EV_CONFIGURATION_PROPOSED:
         return raft_configuration_propose(raft, event);
     case RAFT_EV_READ_REQUESTED:
-        return raft_read_request(raft);
+        return raft_read_request(raft, event);
     case RAFT_EV_TIMER_FIRED:
         raft_timer_fired(raft);
         return OST_OK;
@@ -597,6 +598,8 @@ struct raft *raft_new(const struct raft_options *options, const struct raft_snap
     if (commit_index_min > raft->commit_index)
         raft_set_commit_index(raft, commit_index_min);
     ASSERT(raft_log_last_term(&raft->log) <= raft->term);
+    /* What it promised before it was started, it does not know. */
+    raft->leader_heard_ns = now_ns;
     raft_election_timer_reset(raft);
     if (raft_is_sole_voter(raft))
         raft->election_deadline_ns = now_ns;

@@ -123,6 +123,8 @@ static void raft_become_leader(struct raft *raft)
     ASSERT(raft->vote == raft->options.replica);
     raft_set_role(raft, RAFT_LEADER);
     raft->leader = raft->options.replica;
+    raft->lease_until_ns = 0;
+    raft->lease_spent = false;
     raft_votes_reset(raft);
     raft->uncommitted_bytes =
         raft_log_payload_bytes(&raft->log, raft->commit_index + 1, raft_log_last_index(&raft->log));
@@ -243,7 +245,8 @@ void raft_recv_pre_vote_answer(struct raft *raft, const struct raft_message *mes
 void raft_recv_vote_request(struct raft *raft, const struct raft_message *message)
 {
     bool free_to_vote = raft->vote == message->from || (raft->vote == 0 && raft->leader == 0);
-    bool granted = free_to_vote && raft_may_vote(raft) &&
+    bool promised = !message->forced && raft_lease_binds(raft);
+    bool granted = free_to_vote && raft_may_vote(raft) && !promised &&
                    raft_log_is_up_to_date(&raft->log, message->index, message->index_term);
     if (granted) {
         if (raft->role == RAFT_PRE_CANDIDATE)

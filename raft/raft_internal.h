@@ -63,8 +63,9 @@ struct raft_configuration_at {
 
 struct raft_read_round {
     uint64_t round;
-    uint64_t read_id;   /* the newest read that it confirms */
-    raft_index_t index; /* what these reads need applied */
+    nanoseconds_t started_ns; /* no message of it left earlier */
+    uint64_t read_id;         /* the newest read that it confirms; 0: none, it renews the lease */
+    raft_index_t index;       /* what these reads need applied */
 };
 
 struct raft {
@@ -125,6 +126,12 @@ struct raft {
     struct raft_read_round read_rounds[RAFT_READ_ROUNDS_MAX];
     uint32_t read_rounds_first;
     uint32_t read_rounds_count;
+
+    /* Lease (R3): what a quorum promised by its echoes, by our clock. It binds us as well after we
+     * stepped down: we are one of those who promised. */
+    nanoseconds_t lease_until_ns;
+    nanoseconds_t lease_round_ns; /* when the last round began */
+    bool lease_spent; /* somebody was told to stand in spite of it: there is none in this term */
 
     /* Of the step that is being taken. */
     struct raft_update *update;
@@ -232,7 +239,11 @@ static inline bool raft_progress_is_live(const struct raft *raft,
 }
 
 /* raft_read.c */
-OST_MUST_CHECK int raft_read_request(struct raft *raft);
+OST_MUST_CHECK int raft_read_request(struct raft *raft, const struct raft_event *event);
+/* Of the events of a leader: begins a round of its own when the lease is to be renewed. */
+void raft_lease_renew(struct raft *raft);
+/* May what was promised to a leader, or by others to this replica, not be over yet? */
+bool raft_lease_binds(const struct raft *raft);
 /* At the end of a turn: one round for all reads that came since the last. */
 void raft_read_begin_round(struct raft *raft);
 void raft_read_send_round(struct raft *raft);

@@ -310,6 +310,7 @@ void raft_replicate_timer_fired(struct raft *raft)
     raft_transfer_timer_fired(raft);
     if (raft->transfer_to == 0 && RARE(LEADERSHIP_HANDED_OVER))
         (void)!raft_transfer_begin(raft, 0); /* nobody may be there to take it */
+    raft_lease_renew(raft);
     for (uint32_t i = raft->progress_count; i < raft_replicate_slots(raft); i++) {
         if (raft->now_ns >= raft->progress[i].left_until_ns)
             raft_replicate_forget(raft, &raft->progress[i--]);

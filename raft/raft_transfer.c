@@ -63,7 +63,11 @@ void raft_transfer_advance(struct raft *raft)
     const struct raft_progress *progress = raft_replicate_progress(raft, raft->transfer_to);
     if (!progress) {
         raft->transfer_to = 0; /* no longer a member */
-    } else if (progress->match_index == raft_log_last_index(&raft->log)) {
+    } else if (progress->match_index == raft_log_last_index(&raft->log) &&
+               raft->now_ns >= raft->lease_until_ns) {
+        /* The lease has run out, and there is none any more: who is told to stand may do it at any
+         * time from now on, and gets votes in spite of all promises. */
+        raft->lease_spent = true;
         raft_send(raft, RAFT_MSG_TIMEOUT_NOW, raft->transfer_to);
         if (raft_transfer_is_leaving(raft))
             raft_transfer_step_down(raft);

@@ -110,10 +110,16 @@ static void set_entry(struct answer_parts *parts, const struct kv_request *reque
 static void answer_send(struct answer_parts *parts, struct kv_request *request,
                         struct bytes payload)
 {
+    if (parts->header.status == OST_OK && request->valid_until_ns <= request->shared->now_ns) {
+        /* It would be dropped on its way out, and the asker left to wait. */
+        request->valid_until_ns = NS_NEVER;
+        answer_init(parts, request, OST_NOT_READY, "the lease ran out before the answer was there");
+        payload = bytes_of(NULL, 0);
+    }
     if (!request->is_orphan && !RARE(ANSWER_LOST)) {
         uint16_t type = (uint16_t)(request->type + 1);
-        outbox_to_connection(
-            request->shared->environment.outbox, request->connection_id,
+        outbox_to_connection_until(
+            request->shared->environment.outbox, request->connection_id, request->valid_until_ns,
             frame_encode(type, request->request_id, &parts->answer.base, &payload, 1));
     }
     kv_request_free(request);

@@ -424,13 +424,12 @@ static void kv_group_read_ready(void *machine, uint64_t read_id, int status,
 {
     struct kv_group *group = machine;
     struct kv_request *request;
-    ASSERT(valid_until_ns == NS_NEVER); /* no read is asked for by lease */
     HASH_FIND(by_read, group->requests_by_read, &read_id, sizeof(read_id), request);
     if (!request)
         return;
     HASH_DELETE(by_read, group->requests_by_read, request);
     request->read_id = 0;
-    kv_request_read_ready(request, status);
+    kv_request_read_ready(request, status, valid_until_ns);
 }
 
 static void kv_group_applied_meta(void *machine, struct raft_snapshot_meta *out_meta)

@@ -180,6 +180,7 @@ struct kv_request {
     uint64_t bytes_count; /* as it came: message and payload */
     struct txn_id txn;
     uint64_t read_id;
+    nanoseconds_t valid_until_ns; /* of what was read: the end of the lease; else NS_NEVER */
     raft_index_t index;
     raft_term_t index_term;
     struct lock_entry_number entry; /* granted */
@@ -278,7 +279,7 @@ void kv_request_begin(struct kv_request *request);
 void kv_request_confirm(struct kv_request *request);
 void kv_request_propose(struct kv_request *request, const Ostraka__KvCommand *command,
                         struct bytes write_set);
-void kv_request_read_ready(struct kv_request *request, int status);
+void kv_request_read_ready(struct kv_request *request, int status, nanoseconds_t valid_until_ns);
 void kv_request_granted(struct kv_request *request, const struct participant_granted *granted);
 void kv_request_ready(struct kv_request *request, const struct participant_ready *ready);
 void kv_request_timestamp(struct kv_request *request, timestamp_t timestamp);

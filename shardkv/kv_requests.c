@@ -31,6 +31,7 @@ struct kv_request *kv_request_new(struct kv_shared *shared, uint16_t type, uint6
     request->type = type;
     request->connection_id = connection_id;
     request->request_id = request_id;
+    request->valid_until_ns = NS_NEVER;
     request->oracle_waiter.owner = request;
     arena_init(&request->arena);
     HASH_ADD(by_token, shared->requests_by_token, token, sizeof(request->token), request);
@@ -311,8 +312,12 @@ void kv_request_confirm(struct kv_request *request)
 {
     struct kv_group *group = request->group;
     uint64_t read_id;
-    int status = raft_host_read(request->shared->environment.host, group->id,
-                                request->shared->now_ns, &read_id);
+    struct raft_host *host = request->shared->environment.host;
+    /* Only an answer that leaves this process is held against a clock once more. */
+    bool by_lease = !request->is_from_group && request->connection_id != CONNECTION_LOCAL;
+    int status = by_lease
+                     ? raft_host_read_by_lease(host, group->id, request->shared->now_ns, &read_id)
+                     : raft_host_read(host, group->id, request->shared->now_ns, &read_id);
     if (status != OST_OK) {
         kv_answer_status(request, status, NULL);
         return;
@@ -753,8 +758,9 @@ void kv_request_begin(struct kv_request *request)
     }
 }
 
-void kv_request_read_ready(struct kv_request *request, int status)
+void kv_request_read_ready(struct kv_request *request, int status, nanoseconds_t valid_until_ns)
 {
+    request->valid_until_ns = valid_until_ns;
     if (status != OST_OK || !request->group->is_leading) {
         kv_answer_status(request, OST_NOT_LEADER, "leadership could not be confirmed");
         return;

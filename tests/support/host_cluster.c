@@ -26,6 +26,7 @@ struct toy {
     replica_id_t flushed_replica; /* whose rows are on disk */
     struct toy_state flushed;
     uint32_t destroyed_count;
+    uint32_t falls_count; /* from leadership, as it was told */
     bool restoring;
     uint32_t appetite;
     bool in_read_call;
@@ -142,6 +143,7 @@ static void toy_leadership_changed(void *machine, const struct raft_leadership *
         cr_assert_eq(toy->leadership.term, leadership->term, "the fall was not told");
     if (leadership->ready)
         cr_assert_eq(leadership->role, RAFT_LEADER);
+    toy->falls_count += led && leadership->role != RAFT_LEADER;
     toy->leadership = *leadership;
 }
 
@@ -561,6 +563,11 @@ int host_cluster_add_replica(struct host_cluster *cluster, store_id_t id, group_
 replica_id_t host_cluster_replica(struct host_cluster *cluster, store_id_t store, group_id_t group)
 {
     return cluster->stores[store]->toys[group]->replica;
+}
+
+uint32_t toy_falls_count(const struct toy *toy)
+{
+    return toy->falls_count;
 }
 
 uint32_t toy_destroyed_count(const struct toy *toy)

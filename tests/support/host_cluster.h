@@ -92,6 +92,7 @@ struct toy_read {
 struct toy *host_cluster_toy(struct host_cluster *cluster, store_id_t store, group_id_t group);
 raft_index_t toy_applied(const struct toy *toy);
 raft_index_t toy_flushed(const struct toy *toy);
+uint32_t toy_falls_count(const struct toy *toy);
 uint32_t toy_destroyed_count(const struct toy *toy);
 uint64_t toy_reads_ok(const struct toy *toy);
 uint64_t toy_reads_failed(const struct toy *toy);

@@ -63,6 +63,10 @@ static void packets_take(struct kv_world *world, struct kv_world_store *store)
                 memory_realloc(world->packets, world->packets_capacity * sizeof(world->packets[0]));
         }
         struct outgoing *item = &store->outbox.items[index];
+        if (item->valid_until_ns <= world->now_ns + world->stopped_before_send_ns) {
+            world->frames_outlived_count++;
+            continue;
+        }
         world->packets[world->packets_count++] =
             (struct kv_world_packet){store->id, item->to, blob_ref(item->frame)};
         if (item->to.key)
@@ -257,11 +261,17 @@ void kv_world_run(struct kv_world *world, uint32_t ms)
 
 struct kv_world *kv_world_new(uint32_t stores_count)
 {
+    return kv_world_new_leased(stores_count, 0);
+}
+
+struct kv_world *kv_world_new_leased(uint32_t stores_count, uint32_t lease_ms)
+{
     struct kv_world *world = memory_alloc_zeroed(1, sizeof(*world));
     world->now_ns = NS_PER_S;
     world->stores_count = stores_count;
     raft_host_options_default(&world->host_options);
     world->host_options.log_segment_bytes = 4u << 20;
+    world->host_options.raft.lease_ms = lease_ms;
     kv_options_default(&world->kv_options);
     arena_init(&world->arena);
     for (store_id_t id = 1; id <= stores_count; id++) {

@@ -41,6 +41,9 @@ struct kv_world {
     bool are_jobs_held;
     timestamp_t timestamp;
     uint64_t frames_dropped_count;
+    nanoseconds_t
+        stopped_before_send_ns;     /* how long a process stands still between turn and send */
+    uint64_t frames_outlived_count; /* dropped for what they said was true under a lease */
     uint64_t request_id;
     struct blob *answers[4096]; /* by request id */
     struct kv_world_packet *packets;
@@ -49,6 +52,7 @@ struct kv_world {
 };
 
 struct kv_world *kv_world_new(uint32_t stores_count);
+struct kv_world *kv_world_new_leased(uint32_t stores_count, uint32_t lease_ms);
 void kv_world_free(struct kv_world *world);
 void kv_world_run(struct kv_world *world, uint32_t ms);
 

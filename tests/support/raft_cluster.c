@@ -976,20 +976,39 @@ bool cluster_run_until_members(struct cluster *cluster, const struct raft_config
     }
 }
 
-int cluster_read(struct cluster *cluster, replica_id_t replica, uint64_t *out_read_id)
+static int node_read(struct cluster *cluster, struct node *node, bool by_lease)
+{
+    struct raft_event event = {.type = RAFT_EV_READ_REQUESTED};
+    event.read.by_lease = by_lease;
+    int status = node_step(cluster, node, &event);
+    if (status != OST_OK)
+        return status;
+    uint64_t id = node->update.read_id;
+    CHECK(cluster, node, id == node->reads_asked + 1);
+    node->reads_asked = id;
+    node->reads[id % NODE_READS_MAX] = (struct node_read){id, cluster->committed_count};
+    return OST_OK;
+}
+
+int cluster_read(struct cluster *cluster, replica_id_t node, uint64_t *out_read_id)
+{
+    int status = node_read(cluster, cluster_node(cluster, node), false);
+    if (status == OST_OK && out_read_id)
+        *out_read_id = cluster_node(cluster, node)->update.read_id;
+    return status;
+}
+
+nanoseconds_t cluster_read_by_lease(struct cluster *cluster, replica_id_t replica)
 {
     struct node *node = cluster_node(cluster, replica);
-    struct raft_event event = {.type = RAFT_EV_READ_REQUESTED};
-    int status = node_step(cluster, node, &event);
-    if (status == OST_OK) {
-        uint64_t id = node->update.read_id;
-        CHECK(cluster, node, id == node->reads_asked + 1);
-        node->reads_asked = id;
-        node->reads[id % NODE_READS_MAX] = (struct node_read){id, cluster->committed_count};
-        if (out_read_id)
-            *out_read_id = id;
+    if (node_read(cluster, node, true) != OST_OK)
+        return 0;
+    const struct raft_update *update = &node->update;
+    if (update->read_valid_until_ns != 0) {
+        CHECK(cluster, node, update->read_index >= cluster->committed_count);
+        CHECK(cluster, node, update->read_valid_until_ns > cluster->now_ns);
     }
-    return status;
+    return update->read_valid_until_ns;
 }
 
 uint64_t cluster_reads_confirmed(const struct cluster *cluster, replica_id_t node)

@@ -75,6 +75,8 @@ void cluster_destroy_node(struct cluster *cluster, replica_id_t node);
 bool cluster_is_destroyed(const struct cluster *cluster, replica_id_t node);
 void cluster_turn_ended(struct cluster *cluster, replica_id_t node);
 int cluster_read(struct cluster *cluster, replica_id_t node, uint64_t *out_read_id);
+/* Until when one that leads may answer reads by itself; 0: it may not. */
+nanoseconds_t cluster_read_by_lease(struct cluster *cluster, replica_id_t node);
 uint64_t cluster_reads_confirmed(const struct cluster *cluster, replica_id_t node);
 uint64_t cluster_reads_failed(const struct cluster *cluster, replica_id_t node);
 /* Any other event; now_ns is filled in. */

@@ -830,6 +830,74 @@ Test(kv_group, deposed_leader_answers_and_serves_nothing)
     kv_world_free(world);
 }
 
+/* A leader with a lease, cut off from the others right after it was renewed. */
+static struct kv_world *world_leased(store_id_t *out_leader)
+{
+    struct kv_world *world = kv_world_new_leased(3, 450);
+    kv_world_create_group(world, 1);
+    kv_world_assign(world, 1, "", "", 1);
+    put(world, 1, "", "a", "1");
+    kv_world_run(world, 200);
+    *out_leader = kv_world_leader(world, 1);
+    world->isolated[*out_leader] = true;
+    return world;
+}
+
+static bool is_answered(struct kv_world *world, uint64_t request)
+{
+    return kv_world_answer(world, request, &ostraka__get_answer__descriptor, NULL) != NULL;
+}
+
+Test(kv_group, a_leader_with_a_lease_asks_nobody)
+{
+    store_id_t leader;
+    struct kv_world *world = world_leased(&leader);
+    uint64_t read = send_get(world, leader, 1, "", 1, "a");
+    kv_world_run(world, 5);
+    cr_assert(is_answered(world, read), "no quorum is within reach");
+    cr_assert_eq(wait_get(world, read, NULL)->header->status, OST_OK);
+    kv_world_run(world, 450);
+    read = send_get(world, leader, 1, "", 1, "a");
+    kv_world_run(world, 5);
+    cr_assert_not(is_answered(world, read), "the lease has run out");
+    cr_assert_eq(wait_get(world, read, NULL)->header->status, OST_NOT_LEADER);
+    kv_world_free(world);
+}
+
+/* The pool is at it when the lease ends, somebody else leads, and the value changes. */
+Test(kv_group, a_value_read_under_a_lease_that_is_over_is_not_told)
+{
+    store_id_t leader;
+    struct kv_world *world = world_leased(&leader);
+    store_memory_hinder(world->stores[leader].store, false, true);
+    world->are_jobs_held = true;
+    uint64_t read = send_get(world, leader, 1, "", 1, "a");
+    kv_world_run(world, 460);
+    cr_assert_not(is_answered(world, read));
+    world->are_jobs_held = false;
+    kv_world_run(world, 5);
+    cr_assert_eq(kv_world_leader_now(world, 1), leader, "it knows no better");
+    cr_assert_eq(wait_get(world, read, NULL)->header->status, OST_NOT_READY);
+    kv_world_free(world);
+}
+
+/* The process stands still after its turn, with the answer in its hands. */
+Test(kv_group, an_answer_that_outlived_its_lease_does_not_leave)
+{
+    store_id_t leader;
+    struct kv_world *world = world_leased(&leader);
+    world->stopped_before_send_ns = 450 * NS_PER_MS;
+    uint64_t read = send_get(world, leader, 1, "", 1, "a");
+    kv_world_run(world, 5);
+    cr_assert_eq(world->frames_outlived_count, 1);
+    cr_assert_not(is_answered(world, read));
+    world->stopped_before_send_ns = 0;
+    read = send_get(world, leader, 1, "", 1, "a");
+    kv_world_run(world, 5);
+    cr_assert(is_answered(world, read), "who asks again is answered");
+    kv_world_free(world);
+}
+
 Test(kv_group, resolution_is_repeated_until_it_is_heard)
 {
     struct kv_world *world = world_two(3);

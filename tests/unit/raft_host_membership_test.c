@@ -167,6 +167,9 @@ Test(raft_host_membership, a_removed_replica_never_answers_again)
     propose(cluster, 1, 20);
     host_cluster_settle(cluster);
     host_cluster_run(cluster, 100);
+    /* Answers are held back until the disk has what they say. */
+    host_cluster_hang_disk(cluster, 2, true);
+    propose(cluster, 1, 5);
     cluster->context = &silence;
     cluster->on_frame = silence_frame;
     struct raft_host *host = host_cluster_host(cluster, 2);
@@ -175,6 +178,8 @@ Test(raft_host_membership, a_removed_replica_never_answers_again)
     struct raft_status status;
     cr_assert_eq(raft_host_group_status(host, 1, &status), OST_NOT_FOUND, "at once");
     cr_assert_eq(host_cluster_add_replica(cluster, 2, 1, 22), OST_EXISTS, "the toy is there");
+    host_cluster_run(cluster, 10);
+    host_cluster_hang_disk(cluster, 2, false);
     host_cluster_run(cluster, 3000);
     cr_assert_eq(toy_destroyed_count(host_cluster_toy(cluster, 2, 1)), 1);
     cr_assert_eq(raft_host_group_remove(host, 1, 12, cluster->now_ns), OST_OK, "again");

@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/log.h"
 #include "proto/raft.pb-c.h"
+#include "raft/host_internal.h"
 #include "raft/wal.h"
 #include "tests/support/host_cluster.h"
 
@@ -374,6 +375,108 @@ Test(raft_host, leadership_is_handed_over)
     cr_assert_eq(raft_host_transfer(host_cluster_host(cluster, to), 77, 0, cluster->now_ns),
                  OST_NOT_FOUND);
     host_cluster_free(cluster);
+}
+
+/* The machine knows of a term that is over, and its store leads again when it is looked at next. */
+Test(raft_host, a_fall_is_told_even_when_leadership_was_won_again)
+{
+    struct host_cluster *cluster = cluster_small(15, 1);
+    host_cluster_settle(cluster);
+    store_id_t leader = host_cluster_leader(cluster, 1);
+    struct raft_host *host = host_cluster_host(cluster, leader);
+    struct toy *toy = host_cluster_toy(cluster, leader, 1);
+    struct host_group *group = host_group_find(host, 1);
+    uint32_t falls_count = toy_falls_count(toy);
+    cr_assert(host_cluster_read(cluster, leader, 1));
+    group->leadership.term--;
+    host_group_set_work(host, group);
+    host_cluster_run(cluster, 1);
+    cr_assert_eq(toy_falls_count(toy), falls_count + 1);
+    cr_assert_eq(toy_reads_failed(toy), 1, "what was asked for in the old term is given up");
+    struct raft_leadership leadership;
+    cr_assert_eq(raft_host_leadership(host, 1, &leadership), OST_OK);
+    cr_assert(leadership.ready);
+    host_cluster_free(cluster);
+}
+
+/* A log of entries 1 to 10 of term 1, on the disk of replica 11 of group 1, cut up to `cut`. */
+static uint8_t *segment_of_ten_entries(raft_index_t cut, size_t segment_bytes,
+                                       uint32_t *out_segment)
+{
+    struct wal_options options = {.segment_bytes = (uint32_t)segment_bytes,
+                                  .write_bytes_max = 64u << 10,
+                                  .segments_kept = 4,
+                                  .seed = 3};
+    struct wal *wal = wal_new(&options);
+    struct raft_entry entries[10];
+    for (raft_index_t i = 0; i < 10; i++)
+        entries[i] = (struct raft_entry){.index = i + 1, .term = 1, .type = RAFT_ENTRY_COMMAND};
+    struct wal_group *group = wal_group_claim(wal, 1, 11, NULL);
+    wal_persist(wal, group,
+                &(struct wal_unit_request){.hard_state_changed = true,
+                                           .term = 4,
+                                           .log_reset = true,
+                                           .entries = entries,
+                                           .entries_count = 10});
+    wal_cut(wal, group, cut);
+    uint8_t *segment = calloc(1, segment_bytes);
+    struct log_operation operation;
+    const struct wal_durable *durable;
+    size_t durable_count;
+    while (wal_next_operation(wal, &operation)) {
+        if (operation.type == LOG_OPERATION_WRITE) {
+            memcpy(segment + operation.offset, operation.data, operation.bytes_count);
+            *out_segment = operation.segment;
+        }
+        wal_operation_done(wal, operation.type, operation.segment, operation.cookie, &durable,
+                           &durable_count);
+    }
+    wal_free(wal);
+    return segment;
+}
+
+static raft_index_t last_index_with_state(raft_index_t cut, raft_index_t index, raft_term_t term)
+{
+    static const struct raft_state_machine_ops ops = {0};
+    struct raft_host_options options = options_small();
+    struct outbox outbox;
+    struct raft_host_update update = {.outbox = &outbox};
+    struct raft_snapshot_meta meta = {.index = index, .term = term};
+    meta.configuration.members_count = 2;
+    meta.configuration.members[0] = (struct raft_member){11, 1, true, true};
+    meta.configuration.members[1] = (struct raft_member){12, 2, true, true};
+    char why[WAL_WHY_BYTES];
+    uint32_t number = 0;
+    uint8_t *segment = segment_of_ten_entries(cut, options.log_segment_bytes, &number);
+    outbox_init(&outbox);
+    options.store = 1;
+    struct raft_host *host = raft_host_new(&options, &update);
+    cr_assert_eq(
+        raft_host_recover_segment(host, number, bytes_of(segment, options.log_segment_bytes), why),
+        OST_OK);
+    cr_assert_eq(raft_host_recover_end(host, why), OST_OK);
+    cr_assert_eq(raft_host_group_add(host, 1, 11, &meta, &ops, NULL, NS_PER_S), OST_OK);
+    struct raft_status status;
+    cr_assert_eq(raft_host_group_status(host, 1, &status), OST_OK);
+    cr_assert_eq(status.term, 4);
+    raft_host_free(host);
+    outbox_fini(&outbox);
+    free(segment);
+    return status.last_index;
+}
+
+/* A snapshot was taken over, and the crash came before the log was told. What the log has behind
+ * the snapshot goes on from it only if it has the snapshot's last entry with the snapshot's term.
+ */
+Test(raft_host, entries_behind_a_restored_state_are_of_its_history_or_go)
+{
+    cr_assert_eq(last_index_with_state(0, 5, 1), 10);
+    cr_assert_eq(last_index_with_state(0, 5, 3), 5, "another leader's entries");
+    cr_assert_eq(last_index_with_state(0, 10, 1), 10);
+    cr_assert_eq(last_index_with_state(0, 10, 2), 10);
+    cr_assert_eq(last_index_with_state(0, 12, 3), 12);
+    cr_assert_eq(last_index_with_state(5, 5, 1), 10, "the log begins where the state ends");
+    cr_assert_eq(last_index_with_state(5, 5, 3), 5);
 }
 
 Test(raft_host, a_state_behind_its_log_is_refused)

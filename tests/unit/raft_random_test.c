@@ -18,6 +18,7 @@ struct chaos {
     uint64_t changes_count;
     uint64_t moves_count; /* those of voters */
     uint64_t destroyed_count;
+    uint64_t leased_count; /* reads */
 };
 
 static replica_id_t chaos_node(struct chaos *chaos)
@@ -171,6 +172,9 @@ static void chaos_load(struct chaos *chaos)
             (void)cluster_propose_in_turn(chaos->cluster, node, NULL);
         if (random_below(&chaos->random, 2) == 0)
             (void)cluster_read(chaos->cluster, node, NULL);
+        if (random_below(&chaos->random, 2) == 0 &&
+            cluster_read_by_lease(chaos->cluster, node) != 0)
+            chaos->leased_count++;
         cluster_turn_ended(chaos->cluster, node);
     }
 }
@@ -219,6 +223,11 @@ static void chaos_demand_progress(struct chaos *chaos, uint64_t seed)
     cr_assert(confirmed, "seed %lu: no read", (unsigned long)seed);
 }
 
+static void chaos_tune_leases(struct raft_options *options)
+{
+    options->lease_ms = 450;
+}
+
 /* Small messages and windows, so that they fill. */
 static void chaos_tune(struct raft_options *options)
 {
@@ -227,7 +236,7 @@ static void chaos_tune(struct raft_options *options)
     options->inflight_bytes_max = 64;
 }
 
-static uint64_t changes_count, moves_count, destroyed_count;
+static uint64_t changes_count, moves_count, destroyed_count, leased_count;
 
 static void chaos_run(uint64_t seed)
 {
@@ -242,7 +251,7 @@ static void chaos_run(uint64_t seed)
     options.disk_us_max = seed % 3 ? 1000 : 20000;
     options.lost_per_mille = (uint32_t)random_below(&chaos.random, 100);
     options.doubled_per_mille = (uint32_t)random_below(&chaos.random, 50);
-    options.tune = seed % 5 < 2 ? chaos_tune : NULL;
+    options.tune = seed % 5 < 2 ? chaos_tune : seed % 5 == 2 ? chaos_tune_leases : NULL;
     chaos.cluster = cluster_new(&options);
     uint64_t ran_ms = 0;
     while (ran_ms < FAULTY_MS) {
@@ -263,6 +272,7 @@ static void chaos_run(uint64_t seed)
     changes_count += chaos.changes_count;
     moves_count += chaos.moves_count;
     destroyed_count += chaos.destroyed_count;
+    leased_count += chaos.leased_count;
     cluster_free(chaos.cluster);
 }
 
@@ -277,5 +287,6 @@ Test(raft_random, stays_safe_under_faults_and_recovers)
         chaos_run(seed);
     cr_assert(changes_count > SEEDS_COUNT, "members hardly ever changed");
     cr_assert(moves_count > SEEDS_COUNT / 2, "voters hardly ever changed");
+    cr_assert(leased_count > 100 * SEEDS_COUNT / 5, "hardly a lease was held");
     cr_assert(destroyed_count > SEEDS_COUNT / 2, "hardly anybody was destroyed");
 }

@@ -615,6 +615,33 @@ Test(wal, who_said_everything_after_the_damage_has_lost_nothing)
     disk_free(scene.disk);
 }
 
+/* P is torn and cut off, so it is not known that it has a number, and Q of the next run gets that
+ * number. Then P reads well, and Q is lost: nobody knows that P was never there. */
+Test(wal, damage_between_two_runs_costs_everybody)
+{
+    struct scene scene = scene_new(1);
+    uint8_t saved[WRITE_BYTES];
+    persist_entry(scene.disk, scene.groups[1], 4, 4, 1, 900);
+    scene_write(&scene, A);
+    memcpy(saved, scene_at(&scene, A), scene.places[A].bytes_count);
+    memset(scene_at(&scene, A), 0, scene.places[A].bytes_count);
+    recover_undamaged(scene.disk);
+    for (group_id_t group = 1; group <= 3; group++)
+        scene.groups[group] = disk_claim(scene.disk, group);
+    persist_hard_state(scene.disk, scene.groups[2], 1, 2, 0);
+    scene_write(&scene, B);
+    for (raft_term_t term = 10; term < 12; term++) {
+        persist_hard_state(scene.disk, scene.groups[3], term, term, 0);
+        disk_drain(scene.disk);
+    }
+    recover_undamaged(scene.disk);
+    memcpy(scene_at(&scene, A), saved, scene.places[A].bytes_count);
+    recover_undamaged(scene.disk);
+    memset(scene_at(&scene, B), 0, 512);
+    expect_damaged(scene.disk, true, true, true);
+    disk_free(scene.disk);
+}
+
 /* A write that never got to the disk although it was reported: the place has what a recycled file
  * held before. */
 Test(wal, a_stale_block_is_damage)

@@ -53,6 +53,7 @@ struct raft_host *raft_host_new(const struct raft_host_options *options,
     TAILQ_INIT(&host->dirty);
     TAILQ_INIT(&host->work);
     TAILQ_INIT(&host->work_later);
+    TAILQ_INIT(&host->removed);
     TAILQ_INIT(&host->senders);
     TAILQ_INIT(&host->receivers);
     struct wal_options wal_options = {.segment_bytes = options->log_segment_bytes,
@@ -63,7 +64,7 @@ struct raft_host *raft_host_new(const struct raft_host_options *options,
     return host;
 }
 
-static void host_group_free(struct raft_host *host, struct host_group *group)
+void host_group_free(struct host_group *group)
 {
     host_messages_free(&group->held);
     struct host_read *read;
@@ -71,7 +72,6 @@ static void host_group_free(struct raft_host *host, struct host_group *group)
         TAILQ_REMOVE(&group->reads, read, link);
         free(read);
     }
-    HASH_DELETE(hh, host->groups, group);
     raft_free(group->raft);
     free(group);
 }
@@ -88,7 +88,12 @@ void raft_host_free(struct raft_host *host)
     raft_host_stop(host);
     struct host_group *group, *group_next;
     HASH_ITER (hh, host->groups, group, group_next) {
-        host_group_free(host, group);
+        HASH_DELETE(hh, host->groups, group);
+        host_group_free(group);
+    }
+    while ((group = TAILQ_FIRST(&host->removed)) != NULL) {
+        TAILQ_REMOVE(&host->removed, group, removed_link);
+        host_group_free(group);
     }
     struct host_peer *peer, *peer_next;
     HASH_ITER (hh, host->peers, peer, peer_next) {
@@ -224,15 +229,57 @@ static void host_step_simple(struct raft_host *host, struct host_group *group,
 
 /* Start. */
 
+static void host_damage_log(const struct raft_host *host, const char *why)
+{
+    if (why[0] != '\0')
+        log_write(LOG_WARN, why, "store=%lu", host->options.store);
+}
+
 int raft_host_recover_segment(struct raft_host *host, uint32_t segment, struct bytes content,
                               char *out_why)
 {
-    return wal_recover_segment(host->wal, segment, content, out_why);
+    int status = wal_recover_segment(host->wal, segment, content, out_why);
+    host_damage_log(host, out_why);
+    return status;
 }
 
 int raft_host_recover_end(struct raft_host *host, char *out_why)
 {
-    return wal_recover_end(host->wal, out_why);
+    wal_recover_end(host->wal, out_why);
+    host_damage_log(host, out_why);
+    struct raft_host_recovered replica = {0};
+    for (bool more = raft_host_recovered_next(host, NULL, &replica); more;
+         more = raft_host_recovered_next(host, &replica, &replica)) {
+        if (replica.damaged)
+            log_write(LOG_WARN, "the log was damaged: the replica waits to be replaced",
+                      "store=%lu group=%lu replica=%lu", host->options.store, replica.group,
+                      replica.replica);
+    }
+    return OST_OK;
+}
+
+bool raft_host_recovered_next(const struct raft_host *host, const struct raft_host_recovered *last,
+                              struct raft_host_recovered *out_next)
+{
+    group_id_t after = last ? last->group : 0;
+    group_id_t group;
+    struct wal_group_state state;
+    if (!wal_group_next(host->wal, last ? &after : NULL, &group) ||
+        !wal_group_get(host->wal, group, &state))
+        return false;
+    *out_next = (struct raft_host_recovered){.group = group,
+                                             .replica = state.replica,
+                                             .destroyed = state.destroyed,
+                                             .damaged = state.damaged};
+    return true;
+}
+
+bool raft_host_group_damaged(const struct raft_host *host, group_id_t group)
+{
+    struct wal_group_state state;
+    if (wal_group_get(host->wal, group, &state))
+        return state.damaged;
+    return wal_has_lost_unknown(host->wal);
 }
 
 /* Do the log's entries go on from the state that the machine holds? They do not when a snapshot was
@@ -259,6 +306,7 @@ struct host_start {
     size_t entries_count;
     bool log_reset;
     bool log_cut;
+    bool birth; /* nothing is known of it */
 };
 
 static int host_group_recover(struct raft_host *host, group_id_t group, replica_id_t replica,
@@ -267,7 +315,14 @@ static int host_group_recover(struct raft_host *host, group_id_t group, replica_
 {
     *out_start = (struct host_start){0};
     struct wal_group_state log;
-    if (wal_group_get(host->wal, group, &log) && log.replica == replica) {
+    bool known = wal_group_get(host->wal, group, &log);
+    if (known && (log.replica > replica || (log.replica == replica && log.destroyed)))
+        return OST_NOT_FOUND; /* R6 */
+    if (known && log.replica < replica && (log.damaged || log.busy))
+        return OST_BUSY;
+    if (raft_host_group_damaged(host, group))
+        return OST_CORRUPT;
+    if (known && log.replica == replica) {
         if (log.begin_known && log.begin_index > applied->index) {
             log_write(LOG_ERROR, "the log begins after what the state machine holds",
                       "store=%lu group=%lu replica=%lu applied=%lu log_begins_after=%lu",
@@ -294,12 +349,22 @@ static int host_group_recover(struct raft_host *host, group_id_t group, replica_
                   "store=%lu group=%lu replica=%lu applied=%lu", host->options.store, group,
                   replica, applied->index);
         return OST_CORRUPT;
+    } else {
+        out_start->birth = true;
     }
     if (out_start->term < applied->term) {
         out_start->term = applied->term; /* It came with a snapshot; nothing was voted in it. */
         out_start->vote = 0;
     }
     return OST_OK;
+}
+
+/* For good: it may have forgotten a vote. */
+static void host_mark_damaged(struct raft_host *host, group_id_t group, replica_id_t replica)
+{
+    struct wal_group_state state;
+    if (!wal_group_get(host->wal, group, &state) || !state.damaged)
+        wal_mark_damaged(host->wal, group, replica);
 }
 
 int raft_host_group_add(struct raft_host *host, group_id_t id, replica_id_t replica,
@@ -311,8 +376,12 @@ int raft_host_group_add(struct raft_host *host, group_id_t id, replica_id_t repl
     host_set_now(host, now_ns);
     if (host_group_find(host, id))
         return OST_EXISTS;
+    if (host_is_removing(host, id))
+        return OST_BUSY;
     struct host_start start;
     int status = host_group_recover(host, id, replica, initial, &start);
+    if (status == OST_CORRUPT)
+        host_mark_damaged(host, id, replica);
     if (status != OST_OK)
         return status;
     struct host_group *group = memory_alloc_zeroed(1, sizeof(*group));
@@ -337,6 +406,9 @@ int raft_host_group_add(struct raft_host *host, group_id_t id, replica_id_t repl
                                                .reset_term = initial->term});
     else if (start.log_cut)
         wal_cut(host->wal, group->wal, initial->index);
+    else if (start.birth) /* so that the log knows who is here, from the first moment */
+        wal_persist(host->wal, group->wal,
+                    &(struct wal_unit_request){.log_reset = true, .hard_state_changed = true});
     HASH_ADD(hh, host->groups, group, sizeof(group->group), group);
     if (host->log_slow)
         host_step_simple(host, group,
@@ -382,8 +454,12 @@ void raft_host_log_done(struct raft_host *host, enum log_operation_type type, ui
     host->log_busy_since_ns = 0;
     for (size_t i = 0; i < durable_count; i++) {
         struct host_group *group = durable[i].owner;
+        if (!group)
+            continue; /* a replica was destroyed that was not even added */
         ASSERT(durable[i].persist_id > group->persisted_id);
         group->persisted_id = durable[i].persist_id;
+        if (group->removed)
+            continue;
         host_messages_release(host, group);
         host_step_simple(
             host, group,
@@ -508,9 +584,11 @@ void raft_host_turn_ended(struct raft_host *host, nanoseconds_t now_ns)
     host_set_now(host, now_ns);
     host->turn++;
     host->update->more_to_apply = false;
+    host->in_turn_end = true;
     uint32_t rounds_max = RARE(TURN_ONE_ROUND) ? 1 : HOST_TURN_ROUNDS_MAX;
     for (uint32_t round = 0; round < rounds_max; round++) {
         host_snapshot_turn(host);
+        host_removed_turn(host);
         host_work(host);
         if (TAILQ_EMPTY(&host->dirty))
             break;
@@ -521,6 +599,7 @@ void raft_host_turn_ended(struct raft_host *host, nanoseconds_t now_ns)
             host_step_simple(host, group, (struct raft_event){.type = RAFT_EV_TURN_ENDED});
         }
     }
+    host->in_turn_end = false;
     TAILQ_CONCAT(&host->work, &host->work_later, work_link);
     if (!TAILQ_EMPTY(&host->work) || !TAILQ_EMPTY(&host->dirty))
         host->update->more_to_apply = true;
@@ -556,6 +635,29 @@ int raft_host_propose(struct raft_host *host, group_id_t id, enum raft_entry_typ
     *out_index = host->core.proposed_index;
     *out_term = host->core.proposed_term;
     return OST_OK;
+}
+
+int raft_host_configure(struct raft_host *host, group_id_t id,
+                        const struct raft_configuration *target, nanoseconds_t now_ns)
+{
+    host_set_now(host, now_ns);
+    struct host_group *group = host_group_find(host, id);
+    if (!group)
+        return OST_NOT_FOUND;
+    struct raft_event event = {.type = RAFT_EV_CONFIGURATION_PROPOSED, .now_ns = host->now_ns};
+    event.configure.target = target;
+    event.configure.heard_timestamp = host->heard;
+    return host_step(host, group, &event);
+}
+
+bool raft_host_configuration_is_settled(const struct raft_host *host, group_id_t id)
+{
+    const struct host_group *group = host_group_find(host, id);
+    if (!group || raft_configuration_is_joint(raft_get_configuration(group->raft)))
+        return false;
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    return raft_configuration_index(group->raft) <= status.commit_index;
 }
 
 int raft_host_read(struct raft_host *host, group_id_t id, nanoseconds_t now_ns,

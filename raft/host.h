@@ -52,20 +52,53 @@ void raft_host_stop(struct raft_host *host);
 void raft_host_free(struct raft_host *host);
 
 /* Start-up: hand over the segments found on disk in ascending order, whole; then close the
- * recovery. OST_CORRUPT: what was durable is damaged; `out_why` (at least 256 bytes) names segment
- * and offset. A torn tail is cut off without an error. */
+ * recovery. A torn tail is cut off. What was durable and does not check costs the replicas that may
+ * have had something in it (raft_host_group_damaged), and no others; `out_why` (at least 256 bytes)
+ * then names segment and offset, and is empty otherwise. OST_WRONG_VERSION: not a log of this
+ * version. */
 OST_MUST_CHECK int raft_host_recover_segment(struct raft_host *host, uint32_t segment,
                                              struct bytes content, char *out_why);
 OST_MUST_CHECK int raft_host_recover_end(struct raft_host *host, char *out_why);
 
+/* After the recovery, the replicas that the log knows, in order of their groups: begin with NULL,
+ * then give the last one back. False: no more. Those that are neither destroyed nor added by the
+ * first raft_host_flushed are forgotten. */
+struct raft_host_recovered {
+    group_id_t group;
+    replica_id_t replica;
+    bool destroyed; /* wipe what the store still has of it */
+    bool damaged;   /* may have lost what it had promised: not to be added, to be destroyed */
+};
+bool raft_host_recovered_next(const struct raft_host *host, const struct raft_host_recovered *last,
+                              struct raft_host_recovered *out_next);
+/* Damage to the log may have cost the replica of this group votes or entries: it is not served, and
+ * neither votes nor stands, which is to say that it is not added; it waits for
+ * raft_host_group_remove and comes back under a new number. True until then, over restarts. */
+bool raft_host_group_damaged(const struct raft_host *host, group_id_t group);
+
 /* Adds a replica of a group: one that the log knows (recovered), or, with nothing in the log and an
- * empty state machine, a new one with the configuration in `initial`. `initial` is what
- * applied_meta says for a recovered one. OST_EXISTS; OST_CORRUPT when log and state leave a gap. */
+ * empty state machine, a new one with the configuration in `initial`: that of the group's birth, or
+ * for one that joins a living group none (members_count 0): it is fed by the leader that has it as
+ * a learner. `initial` is what applied_meta says for a recovered one.
+ *   OST_EXISTS      a replica of the group is here
+ *   OST_BUSY        the one that was here is not yet destroyed
+ *   OST_NOT_FOUND   this replica, or one with a higher number, was destroyed here: its number is
+ *                   used up (R6); wipe what the store has of it
+ *   OST_CORRUPT     log and state leave a gap, or the log was damaged: raft_host_group_damaged from
+ *                   now on */
 OST_MUST_CHECK int raft_host_group_add(struct raft_host *host, group_id_t group,
                                        replica_id_t replica,
                                        const struct raft_snapshot_meta *initial,
                                        const struct raft_state_machine_ops *ops, void *machine,
                                        nanoseconds_t now_ns);
+
+/* Destroys the replica with this number: one that was added, or one that is damaged, or one that
+ * the log knows nothing of. From now on nothing answers for it; its log is forgotten durably, and
+ * its number never comes back here. One that was added hears of it by its `destroyed`, when a turn
+ * ends. OST_NOT_FOUND: another replica of the group is here. OST_OK again for one that is gone. Not
+ * from inside a machine's call. */
+OST_MUST_CHECK int raft_host_group_remove(struct raft_host *host, group_id_t group,
+                                          replica_id_t replica, nanoseconds_t now_ns);
 
 /* A FRAME_RAFT_BATCH or FRAME_RAFT_SNAPSHOT_CHUNK from a store. OST_PROTOCOL: does not parse. */
 OST_MUST_CHECK int raft_host_receive(struct raft_host *host, store_id_t from_store,
@@ -84,7 +117,18 @@ OST_MUST_CHECK int raft_host_propose(struct raft_host *host, group_id_t group,
                                      enum raft_entry_type type, struct blob *payload,
                                      nanoseconds_t now_ns, raft_index_t *out_index,
                                      raft_term_t *out_term);
-/* R3. The machine's read_ready follows, never inside this call. */
+/* Leader: begin to make `target` the group's configuration; what is answered is at
+ * RAFT_EV_CONFIGURATION_PROPOSED. It is done when raft_host_configuration is the target and
+ * raft_host_configuration_is_settled. OST_NOT_FOUND. */
+OST_MUST_CHECK int raft_host_configure(struct raft_host *host, group_id_t group,
+                                       const struct raft_configuration *target,
+                                       nanoseconds_t now_ns);
+/* The configuration in force is plain and committed, as far as this replica knows. */
+bool raft_host_configuration_is_settled(const struct raft_host *host, group_id_t group);
+/* R3. The machine's read_ready follows, never inside this call. By lease, where leases are on: the
+ * machine obeys valid_until_ns. */
+OST_MUST_CHECK int raft_host_read_by_lease(struct raft_host *host, group_id_t group,
+                                           nanoseconds_t now_ns, uint64_t *out_read_id);
 OST_MUST_CHECK int raft_host_read(struct raft_host *host, group_id_t group, nanoseconds_t now_ns,
                                   uint64_t *out_read_id);
 /* OST_NOT_FOUND, OST_NOT_LEADER. `to` 0: to the best follower. */

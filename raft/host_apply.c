@@ -55,7 +55,7 @@ static void host_reads_answer(struct host_group *group, bool leads)
     while ((read = TAILQ_FIRST(&ready)) != NULL) {
         TAILQ_REMOVE(&ready, read, link);
         group->ops->read_ready(group->machine, read->read_id,
-                               read->failed ? OST_NOT_LEADER : OST_OK);
+                               read->failed ? OST_NOT_LEADER : OST_OK, NS_NEVER);
         free(read);
     }
 }
@@ -103,6 +103,18 @@ static void host_leadership_check(struct raft_host *host, struct host_group *gro
     if (told->role != is.role || told->term != is.term || told->leader_store != is.leader_store ||
         told->ready != is.ready)
         host_leadership_tell(group, is);
+}
+
+void host_leadership_end(struct raft_host *host, struct host_group *group)
+{
+    const struct raft_leadership was = group->leadership;
+    host_reads_answer(group, false);
+    if (was.role == RAFT_LEADER)
+        log_write(LOG_INFO, "leadership lost", "store=%lu group=%lu term=%lu", host->options.store,
+                  group->group, was.term);
+    if (was.role != RAFT_FOLLOWER || was.leader_store != 0)
+        host_leadership_tell(group,
+                             (struct raft_leadership){.role = RAFT_FOLLOWER, .term = was.term});
 }
 
 /* Entries. */

@@ -51,6 +51,11 @@ struct host_group {
     void *machine;
     struct wal_group *wal;
 
+    /* Removed: not found by its id any more, kept until nobody holds it (host_remove.c). */
+    bool removed;
+    uint64_t destroyed_id; /* the unit that says so in the log */
+    TAILQ_ENTRY(host_group) removed_link;
+
     uint64_t queued_id;        /* the last unit handed to the log */
     uint64_t persisted_id;     /* units up to this one are durable */
     struct host_messages held; /* by after_persist_id */
@@ -105,7 +110,9 @@ struct raft_host {
     struct host_groups dirty;
     struct host_groups work;
     struct host_groups work_later; /* had its slice in this turn */
+    struct host_groups removed;
     uint64_t turn;
+    bool in_turn_end; /* machines are being called */
     uint64_t messages_dropped_count;
     replica_id_t speaker; /* of the message being taken in; 0: none is */
     store_id_t speaker_store;
@@ -127,8 +134,17 @@ int host_step(struct raft_host *host, struct host_group *group, const struct raf
 void host_group_set_work(struct raft_host *host, struct host_group *group);
 void host_group_set_timer(struct raft_host *host, struct host_group *group);
 
+void host_group_free(struct host_group *group);
+
+/* host_remove.c */
+/* The end of those whose removal is durable and whose snapshots are closed. */
+void host_removed_turn(struct raft_host *host);
+bool host_is_removing(const struct raft_host *host, group_id_t group);
+
 /* host_apply.c: callbacks of state machines; at the end of a turn alone. */
 void host_work(struct raft_host *host);
+/* The machine learns that it does not lead, and that its reads are in vain. */
+void host_leadership_end(struct raft_host *host, struct host_group *group);
 void host_reads_note(struct raft_host *host, struct host_group *group,
                      const struct raft_update *update);
 
@@ -145,6 +161,8 @@ void host_snapshot_want(struct raft_host *host, struct host_group *group, replic
 void host_snapshot_ack(struct raft_host *host, struct host_group *group, store_id_t from_store,
                        const struct raft_message *message);
 int host_snapshot_receive(struct raft_host *host, store_id_t from_store, const struct frame *frame);
+/* Gives up what goes to and comes from the group's replica; false: a job of it still runs. */
+bool host_snapshot_end_group(struct raft_host *host, struct host_group *group);
 void host_snapshot_peer_reset(struct raft_host *host, store_id_t store);
 /* Looks at jobs that came back and at what has timed out; starts what is next. */
 void host_snapshot_turn(struct raft_host *host);

@@ -130,7 +130,8 @@ static void host_sender_end(struct host_sender *sender, raft_index_t index)
     if (index > 0)
         host->metrics->snapshots_sent_count++;
     host_sender_free(sender);
-    (void)!host_step(host, group, &event);
+    if (!group->removed)
+        (void)!host_step(host, group, &event);
 }
 
 static void host_sender_give_up(struct host_sender *sender)
@@ -277,11 +278,14 @@ static void host_sender_turn(struct host_sender *sender)
     struct raft_status status;
     raft_get_status(sender->group->raft, &status);
     bool leads = status.role == RAFT_LEADER && status.term == sender->term;
+    bool wanted = leads && !sender->group->removed &&
+                  raft_configuration_find(raft_get_configuration(sender->group->raft),
+                                          sender->replica) != NULL;
     bool stuck = sender->state != SENDER_QUEUED &&
                  host->now_ns >= sender->progress_ns + HOST_SNAPSHOT_GIVE_UP_NS;
     bool failed = sender->state == SENDER_READING &&
                   (sender->status != OST_OK || RARE(SNAPSHOT_SENDER_GIVES_UP));
-    if (!leads || stuck || failed || sender->given_up) {
+    if (!wanted || stuck || failed || sender->given_up) {
         host_sender_end(sender, 0);
         return;
     }
@@ -591,6 +595,10 @@ static void host_receiver_turn(struct host_receiver *receiver)
     struct raft_host *host = receiver->host;
     if (host_receiver_is_running(receiver))
         return;
+    if (receiver->group->removed) {
+        host_receiver_end(receiver, false);
+        return;
+    }
     bool failed = (receiver->state == RECEIVER_WRITING || receiver->state == RECEIVER_FINISHING) &&
                   receiver->status != OST_OK;
     if (failed) {
@@ -670,6 +678,22 @@ void host_snapshot_peer_reset(struct raft_host *host, store_id_t store)
         if (sender->state != SENDER_QUEUED && sender->store == store)
             host_sender_give_up(sender);
     }
+}
+
+bool host_snapshot_end_group(struct raft_host *host, struct host_group *group)
+{
+    bool ended = true;
+    struct host_sender *sender, *next;
+    TAILQ_FOREACH_SAFE(sender, &host->senders, link, next)
+    {
+        if (sender->group != group)
+            continue;
+        ended = ended && !(sender->state == SENDER_READING && !sender->job_back);
+        host_sender_give_up(sender);
+    }
+    if (group->receiver)
+        host_receiver_give_up(group->receiver);
+    return ended && !group->receiver;
 }
 
 void host_snapshot_free(struct raft_host *host)

@@ -23,7 +23,27 @@ void raft_options_default(struct raft_options *out_options)
         .inflight_bytes_max = 4u << 20,
         .message_bytes_max = 512u << 10,
         .uncommitted_bytes_max = UINT64_C(128) << 20,
+        .learner_lag_entries_max = 1000,
+        .lease_drift_percent = 10,
     };
+}
+
+int raft_options_check(const struct raft_options *options, const char **out_why)
+{
+    *out_why = NULL;
+    if (options->heartbeat_ms == 0 || options->heartbeat_ms >= options->election_timeout_ms_min)
+        *out_why = "the heartbeat must be shorter than the shortest election timeout";
+    else if (options->election_timeout_ms_min > options->election_timeout_ms_max)
+        *out_why = "the shortest election timeout is above the longest";
+    else if (options->inflight_messages_max == 0)
+        *out_why = "a window of no messages moves nothing";
+    else if (options->lease_drift_percent >= 100)
+        *out_why = "clocks that drift by 100 percent or more measure nothing";
+    else if (options->lease_ms > UINT64_C(1) * options->election_timeout_ms_min *
+                                     (100 - options->lease_drift_percent) / 100)
+        *out_why = "the lease must be shorter than the shortest election timeout by the drift of "
+                   "clocks";
+    return *out_why ? OST_INVALID_ARGUMENT : OST_OK;
 }
 
 /* The update. */
@@ -265,23 +285,13 @@ static int raft_propose(struct raft *raft, const struct raft_event *event)
     };
     if (raft->role != RAFT_LEADER)
         return OST_NOT_LEADER;
-    if (type != RAFT_ENTRY_COMMAND && type != RAFT_ENTRY_CONFIGURATION)
+    if (type != RAFT_ENTRY_COMMAND)
         return OST_INVALID_ARGUMENT;
     if (raft->transfer_to != 0)
         return OST_NOT_READY;
     if (raft->uncommitted_bytes != 0 &&
         raft->uncommitted_bytes + bytes_count > raft->options.uncommitted_bytes_max)
         return OST_LOG_FULL;
-    if (type == RAFT_ENTRY_CONFIGURATION) {
-        if (!raft_entry_is_valid_configuration(&entry))
-            return OST_INVALID_ARGUMENT;
-        /* One change at a time, and none before a commit of the own term: else two leaders could
-         * change the same configuration into two whose quorums do not meet (Ongaro, 2015). */
-        if (raft->commit_index < raft->term_opening_index)
-            return OST_NOT_READY;
-        if (raft_configuration_index(raft) > raft->commit_index)
-            return OST_CONFLICT;
-    }
     if (entry.log_timestamp < event->propose.heard_timestamp)
         entry.log_timestamp = event->propose.heard_timestamp; /* R8 */
     raft_append_entry(raft, &entry);
@@ -432,6 +442,8 @@ static int raft_dispatch(struct raft *raft, const struct raft_event *event)
         return OST_OK;
     case RAFT_EV_PROPOSED:
         return raft_propose(raft, event);
+    case RAFT_EV_CONFIGURATION_PROPOSED:
+        return raft_configuration_propose(raft, event);
     case RAFT_EV_READ_REQUESTED:
         return raft_read_request(raft);
     case RAFT_EV_TIMER_FIRED:
@@ -494,11 +506,13 @@ static void raft_check_invariants(const struct raft *raft, const struct raft_bef
         ASSERT(raft->announced_index <= last_index);
     } else {
         ASSERT(raft->read_rounds_count == 0 && raft->read_waiting_id == 0);
-        ASSERT(raft->progress_count == 0 && raft->transfer_to == 0);
+        ASSERT(raft->progress_count == 0 && raft->transfer_to == 0 && raft->leaving_count == 0);
     }
-    for (uint32_t i = 0; i < raft->progress_count; i++) {
+    ASSERT(raft->progress_count + raft->leaving_count <= RAFT_MEMBERS_MAX);
+    for (uint32_t i = 0; i < raft->progress_count + raft->leaving_count; i++) {
         const struct raft_progress *progress = &raft->progress[i];
-        ASSERT(progress->replica == raft_get_configuration(raft)->members[i].replica);
+        ASSERT(i >= raft->progress_count ||
+               progress->replica == raft_get_configuration(raft)->members[i].replica);
         ASSERT(progress->match_index < progress->next_index);
         ASSERT(progress->next_index <= last_index + 1);
     }
@@ -560,9 +574,8 @@ struct raft *raft_new(const struct raft_options *options, const struct raft_snap
                       raft_term_t term, replica_id_t vote, const struct raft_entry *entries,
                       size_t entries_count, raft_index_t commit_index_min, nanoseconds_t now_ns)
 {
-    ASSERT(options->replica != 0 && options->inflight_messages_max != 0);
-    ASSERT(options->heartbeat_ms < options->election_timeout_ms_min);
-    ASSERT(options->election_timeout_ms_min <= options->election_timeout_ms_max);
+    const char *why;
+    ASSERT(options->replica != 0 && raft_options_check(options, &why) == OST_OK);
     struct raft *raft = memory_alloc_zeroed(1, sizeof *raft);
     raft->options = *options;
     raft->now_ns = now_ns;

@@ -74,7 +74,8 @@ enum raft_message_type {
     RAFT_MSG_VOTE_REQUEST = 3, /* as above; forced: by leadership transfer, pre-vote rules waived */
     RAFT_MSG_VOTE_ANSWER = 4,
     RAFT_MSG_APPEND_REQUEST = 5, /* index, index_term: the entry before `entries`; commit_index */
-    RAFT_MSG_APPEND_ANSWER = 6,  /* index: match, or when rejected the request's index with hints */
+    RAFT_MSG_APPEND_ANSWER = 6,  /* index: match, or when rejected the request's index with hints;
+                                    commit_index: the follower's own */
     RAFT_MSG_TIMEOUT_NOW = 7,    /* transfer: stand at once */
     RAFT_MSG_SNAPSHOT_ACK = 8, /* host to host: index = chunk sequence, read_round = snapshot id */
 };
@@ -108,14 +109,32 @@ struct raft_options {
     uint32_t inflight_bytes_max; /* per follower, 4 MiB: sent and not acknowledged; one message may
                                     exceed it */
     uint32_t message_bytes_max;  /* 512 KiB of payload an append; one larger entry travels alone */
-    uint64_t uncommitted_bytes_max; /* 128 MiB: above, proposals get OST_LOG_FULL */
+    uint64_t uncommitted_bytes_max;   /* 128 MiB: above, proposals get OST_LOG_FULL */
+    uint32_t learner_lag_entries_max; /* 1000: a learner that lacks more is not given a vote */
+    /* Leases (R3). 0: off. The clocks of two stores are taken to run apart by no more than
+     * lease_drift_percent: a lease that long by the leader's clock is over before a follower's has
+     * counted election_timeout_ms_min. On or off for all stores of a cluster alike. */
+    uint32_t lease_ms;
+    uint32_t lease_drift_percent; /* 10 */
 };
 void raft_options_default(struct raft_options *out_options);
+/* OST_INVALID_ARGUMENT, and `out_why` (static) says which option breaks which bound. */
+OST_MUST_CHECK int raft_options_check(const struct raft_options *options, const char **out_why);
 
 enum raft_event_type {
     RAFT_EV_MSG_RECEIVED,
-    RAFT_EV_PERSISTED,      /* everything up to persist_id is durable */
-    RAFT_EV_PROPOSED,       /* a leader appends one entry; else OST_NOT_LEADER */
+    RAFT_EV_PERSISTED, /* everything up to persist_id is durable */
+    RAFT_EV_PROPOSED,  /* a leader appends one command; else OST_NOT_LEADER */
+    /* A leader begins to change the members to `target`, a plain configuration. One of learners
+     * alone is one entry; else both configurations rule together until that is committed, and then
+     * the leader of the day appends the target by itself (dissertation, 4.3).
+     *   OST_NOT_LEADER
+     *   OST_NOT_READY         nothing of the own term is committed yet, or leadership is handed
+     * over OST_CONFLICT          a change is under way OST_EXISTS            the target is in force
+     *   OST_INVALID_ARGUMENT  no voter, a limit broken, a member with another store than it has, a
+     *                         voter made a learner, a vote to one that is no learner yet
+     *   OST_LEARNER_BEHIND    a learner that would get a vote lags, or was not heard lately */
+    RAFT_EV_CONFIGURATION_PROPOSED,
     RAFT_EV_READ_REQUESTED, /* R3: confirm that this is still the leader; else OST_NOT_LEADER */
     RAFT_EV_TIMER_FIRED,    /* now_ns has reached the update's deadline_ns (early is harmless) */
     RAFT_EV_TURN_ENDED, /* send what was appended, confirm what was asked: batching happens here */
@@ -144,6 +163,13 @@ struct raft_event {
             struct blob *payload; /* the log takes a reference of its own */
             timestamp_t heard_timestamp;
         } propose;
+        struct {
+            const struct raft_configuration *target; /* borrowed */
+            timestamp_t heard_timestamp;
+        } configure;
+        struct {
+            bool by_lease; /* a lease will do: the asker looks at read_valid_until_ns */
+        } read;
         raft_index_t cut_index;
         store_id_t peer_store;
         replica_id_t transfer_to;
@@ -183,11 +209,15 @@ struct raft_update {
     raft_index_t durable_index;
     bool role_changed; /* role, term or known leader changed: see raft_status */
 
-    /* Of RAFT_EV_PROPOSED. */
+    /* Of RAFT_EV_PROPOSED and RAFT_EV_CONFIGURATION_PROPOSED. */
     raft_index_t proposed_index;
     raft_term_t proposed_term;
     /* Of RAFT_EV_READ_REQUESTED: its id; ids grow. */
     uint64_t read_id;
+    /* Not 0: the read is confirmed by a lease, needs read_index applied, and what it finds may be
+     * told only while a clock that is read after it shows less than this. */
+    nanoseconds_t read_valid_until_ns;
+    raft_index_t read_index;
     /* Reads up to this id are confirmed: serve each once its own index is applied. 0: none new. */
     uint64_t reads_confirmed_id;
     raft_index_t reads_confirmed_index; /* the highest that any of them needs */

@@ -131,6 +131,7 @@ void raft_recv_append_request(struct raft *raft, const struct raft_message *mess
     struct raft_message *answer = raft_send(raft, RAFT_MSG_APPEND_ANSWER, message->from);
     answer->index = match_index;
     answer->read_round = message->read_round;
+    answer->commit_index = raft->commit_index;
 }
 
 int raft_snapshot_offered(struct raft *raft, const struct raft_event *event)

@@ -117,6 +117,166 @@ bool raft_entry_is_valid_configuration(const struct raft_entry *entry)
     return old_voters != 0 && new_voters != 0;
 }
 
+/* Changing it. */
+
+/* What can be said of a target by itself: plain, somebody who votes, no limit broken. */
+static bool raft_configuration_is_target(const struct raft_configuration *target)
+{
+    uint32_t voters = 0;
+    if (target->members_count > RAFT_MEMBERS_MAX)
+        return false;
+    for (uint32_t i = 0; i < target->members_count; i++) {
+        const struct raft_member *member = &target->members[i];
+        if (member->replica == 0 || member->store == 0 || member->voter_old != member->voter_new ||
+            raft_configuration_position(target, member->replica) != (int)i)
+            return false;
+        voters += member->voter_new;
+    }
+    return voters != 0 && voters <= REPLICAS_PER_GROUP_MAX;
+}
+
+static bool raft_configuration_is_same(const struct raft_configuration *a,
+                                       const struct raft_configuration *b)
+{
+    if (a->members_count != b->members_count)
+        return false;
+    for (uint32_t i = 0; i < a->members_count; i++) {
+        const struct raft_member *member = raft_configuration_find(b, a->members[i].replica);
+        if (!member || member->store != a->members[i].store ||
+            member->voter_new != a->members[i].voter_new)
+            return false;
+    }
+    return true;
+}
+
+static bool raft_configuration_add(struct raft_configuration *configuration,
+                                   struct raft_member member)
+{
+    if (configuration->members_count == RAFT_MEMBERS_MAX)
+        return false;
+    configuration->members[configuration->members_count++] = member;
+    return true;
+}
+
+/* Both at a time. Who is only in the old one and votes there, leaves with the second half; a
+ * learner leaves at once. A voter does not become a learner, so that the second half can be told
+ * from the first by whoever leads by then. */
+static bool raft_configuration_join(const struct raft_configuration *from,
+                                    const struct raft_configuration *target,
+                                    struct raft_configuration *out)
+{
+    *out = (struct raft_configuration){0};
+    for (uint32_t i = 0; i < from->members_count; i++) {
+        struct raft_member member = from->members[i];
+        const struct raft_member *stays = raft_configuration_find(target, member.replica);
+        if (stays && (stays->store != member.store || (member.voter_old && !stays->voter_new)))
+            return false;
+        if (!stays && !member.voter_old)
+            continue;
+        member.voter_new = stays && stays->voter_new;
+        if (!raft_configuration_add(out, member))
+            return false;
+    }
+    for (uint32_t i = 0; i < target->members_count; i++) {
+        const struct raft_member *member = &target->members[i];
+        if (raft_configuration_find(from, member->replica))
+            continue;
+        if (member->voter_new || !raft_configuration_add(out, *member))
+            return false;
+    }
+    return true;
+}
+
+/* Dissertation, 4.2.1: who is given a vote has nearly all of the log, else the group might wait for
+ * it before it can commit again. */
+static bool raft_configuration_has_caught_up(struct raft *raft,
+                                             const struct raft_configuration *joint)
+{
+    for (uint32_t i = 0; i < joint->members_count; i++) {
+        const struct raft_member *member = &joint->members[i];
+        if (member->voter_old || !member->voter_new)
+            continue;
+        const struct raft_progress *progress = raft_replicate_progress(raft, member->replica);
+        /* It holds the entry that makes it a learner: so it has a configuration, and votes when it
+         * is asked (raft_may_vote). That says also that this leader has ever heard it. */
+        if (!progress || progress->match_index == 0 ||
+            progress->match_index < raft_configuration_index(raft) ||
+            !raft_progress_is_live(raft, progress) ||
+            raft_log_last_index(&raft->log) - progress->match_index >
+                raft->options.learner_lag_entries_max)
+            return false;
+    }
+    return true;
+}
+
+static void raft_configuration_append(struct raft *raft,
+                                      const struct raft_configuration *configuration,
+                                      timestamp_t heard_timestamp)
+{
+    struct raft_entry entry = {
+        .index = raft_log_last_index(&raft->log) + 1,
+        .term = raft->term,
+        .log_timestamp = raft_log_last_timestamp(&raft->log),
+        .type = RAFT_ENTRY_CONFIGURATION,
+        .payload = raft_configuration_pack(configuration),
+    };
+    if (entry.log_timestamp < heard_timestamp)
+        entry.log_timestamp = heard_timestamp; /* R8 */
+    ASSERT(raft_entry_is_valid_configuration(&entry));
+    raft_append_entry(raft, &entry);
+    blob_unref(entry.payload);
+}
+
+int raft_configuration_propose(struct raft *raft, const struct raft_event *event)
+{
+    const struct raft_configuration *target = event->configure.target;
+    struct raft_configuration joint;
+    if (raft->role != RAFT_LEADER)
+        return OST_NOT_LEADER;
+    if (!raft_configuration_is_target(target))
+        return OST_INVALID_ARGUMENT;
+    /* One change at a time, and none before a commit of the own term: else two leaders could change
+     * the same configuration into two whose quorums do not meet (Ongaro, 2015). */
+    if (raft->commit_index < raft->term_opening_index || raft->transfer_to != 0)
+        return OST_NOT_READY;
+    const struct raft_configuration *from = raft_get_configuration(raft);
+    if (raft_configuration_index(raft) > raft->commit_index || raft_configuration_is_joint(from))
+        return OST_CONFLICT;
+    if (raft_configuration_is_same(from, target))
+        return OST_EXISTS;
+    if (!raft_configuration_join(from, target, &joint))
+        return OST_INVALID_ARGUMENT;
+    if (!raft_configuration_has_caught_up(raft, &joint))
+        return OST_LEARNER_BEHIND;
+    raft_configuration_append(raft, &joint, event->configure.heard_timestamp);
+    raft->update->proposed_index = raft_log_last_index(&raft->log);
+    raft->update->proposed_term = raft->term;
+    return OST_OK;
+}
+
+void raft_configuration_advance(struct raft *raft)
+{
+    const struct raft_configuration *joint = raft_get_configuration(raft);
+    struct raft_configuration next = {0};
+    if (raft_configuration_index(raft) > raft->commit_index)
+        return;
+    if (!raft_configuration_is_joint(joint)) {
+        if (!raft_configuration_self_votes(raft))
+            raft_transfer_leave(raft);
+        return;
+    }
+    /* Dissertation, 4.3: once the joint configuration is committed, the leader of the day, who need
+     * not be the one that began, goes on to the new one. */
+    for (uint32_t i = 0; i < joint->members_count; i++) {
+        struct raft_member member = joint->members[i];
+        if (member.voter_old && !member.voter_new)
+            continue;
+        member.voter_old = member.voter_new;
+        next.members[next.members_count++] = member;
+    }
+    raft_configuration_append(raft, &next, 0);
+}
+
 const struct raft_configuration_at *raft_configuration_in_force(const struct raft *raft)
 {
     return &raft->configurations[raft->configurations_count - 1];

@@ -109,6 +109,7 @@ void raft_become_follower(struct raft *raft, raft_term_t term, replica_id_t lead
         raft->transfer_to = 0;
         raft->term_opening_index = 0;
         raft->progress_count = 0;
+        raft->leaving_count = 0;
     }
     /* A follower that only learns of a newer term keeps its timer: else a replica that keeps asking
      * for votes in vain would keep everybody from standing. */
@@ -199,10 +200,19 @@ void raft_election_persisted(struct raft *raft)
     raft_vote_count(raft);
 }
 
+/* Has it any say? One that was added has no configuration at first, and none can count its vote: it
+ * is given one only once it holds, durably, the entry that makes it a learner. So who asks means
+ * one that had its number and lost its disk (R6). A learner does vote when asked: the candidate may
+ * know already that it was given a vote, and without it nobody might win. */
+static bool raft_may_vote(const struct raft *raft)
+{
+    return raft_get_configuration(raft)->members_count != 0;
+}
+
 /* A pre-vote changes nothing here, whatever its term: it asks what would happen. */
 void raft_recv_pre_vote_request(struct raft *raft, const struct raft_message *message)
 {
-    bool granted = message->term > raft->term && !raft_hears_leader(raft) &&
+    bool granted = message->term > raft->term && raft_may_vote(raft) && !raft_hears_leader(raft) &&
                    raft_log_is_up_to_date(&raft->log, message->index, message->index_term);
     if (!granted)
         COVER(PRE_VOTE_REFUSED);
@@ -233,8 +243,8 @@ void raft_recv_pre_vote_answer(struct raft *raft, const struct raft_message *mes
 void raft_recv_vote_request(struct raft *raft, const struct raft_message *message)
 {
     bool free_to_vote = raft->vote == message->from || (raft->vote == 0 && raft->leader == 0);
-    bool granted =
-        free_to_vote && raft_log_is_up_to_date(&raft->log, message->index, message->index_term);
+    bool granted = free_to_vote && raft_may_vote(raft) &&
+                   raft_log_is_up_to_date(&raft->log, message->index, message->index_term);
     if (granted) {
         if (raft->role == RAFT_PRE_CANDIDATE)
             raft_become_follower(raft, raft->term, 0); /* it need not stand any more */

@@ -27,7 +27,8 @@ struct raft_inflight {
 };
 
 /* What a leader knows of one member; slot i belongs to member i of the configuration in force. The
- * leader's own slot is there too, and not used. */
+ * leader's own slot is there too, and not used. Behind them are the slots of those that are
+ * leaving: they count nowhere, and are sent entries until they know that they were removed. */
 struct raft_progress {
     replica_id_t replica;
     store_id_t store;
@@ -40,6 +41,8 @@ struct raft_progress {
     nanoseconds_t acked_ns;   /* pipeline: the last time that the window moved */
     uint64_t round_sent;      /* the newest read round that went out to it, */
     uint64_t round_echoed;    /* and that came back */
+    raft_index_t left_index;  /* leaving: the configuration that it is not in any more, */
+    nanoseconds_t left_until_ns;    /* and how long it is told about that */
     struct raft_inflight *inflight; /* a ring of options.inflight_messages_max */
     uint32_t inflight_first;
     uint32_t inflight_count;
@@ -106,6 +109,7 @@ struct raft {
     /* Leader. */
     struct raft_progress progress[RAFT_MEMBERS_MAX];
     uint32_t progress_count;
+    uint32_t leaving_count;
     raft_index_t term_opening_index;
     raft_index_t announced_index; /* may be sent; what is behind waits for the end of the turn */
     uint64_t uncommitted_bytes;
@@ -173,6 +177,9 @@ bool raft_configuration_has_quorum(const struct raft_configuration *configuratio
                                    uint32_t members);
 store_id_t raft_configuration_store(const struct raft *raft, replica_id_t replica);
 bool raft_entry_is_valid_configuration(const struct raft_entry *entry);
+OST_MUST_CHECK int raft_configuration_propose(struct raft *raft, const struct raft_event *event);
+/* Leader, once more is committed: the second half of a change, and its end. */
+void raft_configuration_advance(struct raft *raft);
 
 /* raft_election.c */
 void raft_election_timer_reset(struct raft *raft);
@@ -213,7 +220,9 @@ OST_MUST_CHECK int raft_replicate_snapshot_sent(struct raft *raft, replica_id_t 
 OST_MUST_CHECK int raft_append_answer_check(const struct raft *raft,
                                             const struct raft_message *message);
 void raft_recv_append_answer(struct raft *raft, const struct raft_message *message);
-/* NULL: not a follower of this leader. */
+/* For the last time, to those who leave: what is committed. */
+void raft_replicate_farewell(struct raft *raft);
+/* NULL: not a follower of this leader, and not leaving either. */
 struct raft_progress *raft_replicate_progress(struct raft *raft, replica_id_t replica);
 static inline bool raft_progress_is_live(const struct raft *raft,
                                          const struct raft_progress *progress)
@@ -234,3 +243,5 @@ OST_MUST_CHECK int raft_transfer_begin(struct raft *raft, replica_id_t to);
 /* Tells the target to stand once it has everything. */
 void raft_transfer_advance(struct raft *raft);
 void raft_transfer_timer_fired(struct raft *raft);
+/* The leader is not in the configuration that is committed: it goes, when it can to hand over. */
+void raft_transfer_leave(struct raft *raft);

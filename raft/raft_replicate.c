@@ -16,6 +16,9 @@
 
 #include <stdlib.h>
 
+/* One that was removed and does not answer is told of it for so many of the longest timeouts. */
+#define RAFT_LEAVING_TIMEOUTS 10
+
 static void raft_progress_window_reset(struct raft_progress *progress)
 {
     progress->inflight_first = 0;
@@ -74,11 +77,17 @@ static void raft_progress_window_free(const struct raft *raft, struct raft_progr
     }
 }
 
+/* Members and those who leave. */
+static uint32_t raft_replicate_slots(const struct raft *raft)
+{
+    return raft->progress_count + raft->leaving_count;
+}
+
 struct raft_progress *raft_replicate_progress(struct raft *raft, replica_id_t replica)
 {
     if (replica == raft->options.replica)
         return NULL;
-    for (uint32_t i = 0; i < raft->progress_count; i++) {
+    for (uint32_t i = 0; i < raft_replicate_slots(raft); i++) {
         if (raft->progress[i].replica == replica)
             return &raft->progress[i];
     }
@@ -114,14 +123,43 @@ void raft_replicate_start(struct raft *raft)
         raft_progress_init(raft, &raft->progress[i], &configuration->members[i]);
 }
 
+/* Who is not a member any more goes on being sent entries until it knows, so that it does not ask
+ * for votes for ever; but not for long (dissertation, 4.2.3). */
+static void raft_replicate_leave(struct raft *raft, struct raft_progress *progress)
+{
+    uint32_t slot = raft_replicate_slots(raft);
+    if (slot == RAFT_MEMBERS_MAX)
+        return;
+    if (progress->left_index == 0) {
+        progress->left_index = raft_configuration_index(raft);
+        progress->left_until_ns =
+            raft->now_ns + RAFT_LEAVING_TIMEOUTS * raft_ms(raft->options.election_timeout_ms_max);
+    }
+    free(raft->progress[slot].inflight);
+    raft->progress[slot] = *progress;
+    progress->inflight = NULL;
+    raft->leaving_count++;
+}
+
+static void raft_replicate_forget(struct raft *raft, struct raft_progress *progress)
+{
+    struct raft_progress *last = &raft->progress[raft_replicate_slots(raft) - 1];
+    ASSERT(progress >= &raft->progress[raft->progress_count] && progress <= last);
+    free(progress->inflight);
+    *progress = *last;
+    *last = (struct raft_progress){0};
+    raft->leaving_count--;
+}
+
 /* Slot i is to be member i again. Who stays keeps what is known of it. */
 void raft_replicate_configuration_changed(struct raft *raft)
 {
     const struct raft_configuration *configuration = raft_get_configuration(raft);
     struct raft_progress old[RAFT_MEMBERS_MAX];
-    uint32_t old_count = raft->progress_count;
+    uint32_t old_count = raft_replicate_slots(raft);
     memcpy(old, raft->progress, sizeof old);
     raft->progress_count = configuration->members_count;
+    raft->leaving_count = 0;
     for (uint32_t i = 0; i < RAFT_MEMBERS_MAX; i++)
         raft->progress[i] = (struct raft_progress){0};
     for (uint32_t i = 0; i < raft->progress_count; i++) {
@@ -130,10 +168,15 @@ void raft_replicate_configuration_changed(struct raft *raft)
                 continue;
             raft->progress[i] = old[j];
             raft->progress[i].store = configuration->members[i].store;
+            raft->progress[i].left_index = 0;
             old[j].inflight = NULL;
         }
         if (raft->progress[i].replica == 0)
             raft_progress_init(raft, &raft->progress[i], &configuration->members[i]);
+    }
+    for (uint32_t j = 0; j < old_count; j++) {
+        if (old[j].inflight && old[j].replica != raft->options.replica)
+            raft_replicate_leave(raft, &old[j]);
     }
     for (uint32_t j = 0; j < RAFT_MEMBERS_MAX; j++)
         free(old[j].inflight);
@@ -146,6 +189,7 @@ raft_replicate_message(struct raft *raft, struct raft_progress *progress, raft_i
     message->index = index;
     if (!raft_log_term(&raft->log, index, &message->index_term))
         ASSERT(!"an append begins in the log");
+    message->to_store = progress->store; /* one that leaves is in no configuration */
     message->commit_index = raft->commit_index;
     message->read_round = raft->read_round_last;
     progress->sent_ns = raft->now_ns;
@@ -184,7 +228,7 @@ static void raft_replicate_want_snapshot(struct raft *raft, struct raft_progress
         next_index = progress->match_index + 1;
     raft_progress_probe(progress, next_index);
     progress->paused = true;
-    if (!raft_progress_is_live(raft, progress))
+    if (!raft_progress_is_live(raft, progress) || progress->left_index != 0)
         return;
     progress->state = RAFT_PROGRESS_SNAPSHOT;
     ASSERT(raft->update->snapshot_wanted_count < RAFT_MEMBERS_MAX);
@@ -220,7 +264,7 @@ void raft_replicate_to(struct raft *raft, struct raft_progress *progress)
 
 void raft_replicate_to_all(struct raft *raft)
 {
-    for (uint32_t i = 0; i < raft->progress_count; i++) {
+    for (uint32_t i = 0; i < raft_replicate_slots(raft); i++) {
         if (raft->progress[i].replica != raft->options.replica)
             raft_replicate_to(raft, &raft->progress[i]);
     }
@@ -264,7 +308,11 @@ void raft_replicate_timer_fired(struct raft *raft)
     raft_transfer_timer_fired(raft);
     if (raft->transfer_to == 0 && RARE(LEADERSHIP_HANDED_OVER))
         (void)!raft_transfer_begin(raft, 0); /* nobody may be there to take it */
-    for (uint32_t i = 0; i < raft->progress_count; i++) {
+    for (uint32_t i = raft->progress_count; i < raft_replicate_slots(raft); i++) {
+        if (raft->now_ns >= raft->progress[i].left_until_ns)
+            raft_replicate_forget(raft, &raft->progress[i--]);
+    }
+    for (uint32_t i = 0; i < raft_replicate_slots(raft); i++) {
         struct raft_progress *progress = &raft->progress[i];
         if (progress->replica == raft->options.replica)
             continue;
@@ -284,7 +332,7 @@ void raft_replicate_timer_fired(struct raft *raft)
 nanoseconds_t raft_replicate_deadline(const struct raft *raft)
 {
     nanoseconds_t deadline_ns = raft->transfer_to ? raft->transfer_deadline_ns : NS_NEVER;
-    for (uint32_t i = 0; i < raft->progress_count; i++) {
+    for (uint32_t i = 0; i < raft_replicate_slots(raft); i++) {
         const struct raft_progress *progress = &raft->progress[i];
         nanoseconds_t due_ns = progress->sent_ns + raft_ms(raft->options.heartbeat_ms);
         if (progress->replica != raft->options.replica && due_ns < deadline_ns)
@@ -327,17 +375,18 @@ void raft_replicate_commit(struct raft *raft)
     raft->uncommitted_bytes -=
         raft_log_payload_bytes(&raft->log, raft->commit_index + 1, commit_index);
     raft_set_commit_index(raft, commit_index);
-    /* Dissertation, 4.2.2: a leader that is not in the new configuration manages the cluster until
-     * that is committed, and then steps down. */
-    if (raft_configuration_index(raft) <= commit_index && !raft_configuration_self_votes(raft)) {
-        COVER(LEADER_REMOVED);
-        raft_become_follower(raft, raft->term, 0);
-    }
+    raft_configuration_advance(raft);
+}
+
+void raft_replicate_farewell(struct raft *raft)
+{
+    for (uint32_t i = raft->progress_count; i < raft_replicate_slots(raft); i++)
+        raft_replicate_heartbeat(raft, &raft->progress[i]);
 }
 
 void raft_replicate_peer_reset(struct raft *raft, store_id_t store)
 {
-    for (uint32_t i = 0; i < raft->progress_count; i++) {
+    for (uint32_t i = 0; i < raft_replicate_slots(raft); i++) {
         struct raft_progress *progress = &raft->progress[i];
         if (progress->store != store || progress->replica == raft->options.replica)
             continue;
@@ -443,7 +492,11 @@ void raft_recv_append_answer(struct raft *raft, const struct raft_message *messa
     raft_replicate_commit(raft);
     if (raft->role != RAFT_LEADER)
         return; /* it committed the configuration that it is not in */
-    raft_replicate_to(raft, progress);
+    progress = raft_replicate_progress(raft, message->from); /* members may have changed */
+    if (progress && progress->left_index != 0 && message->commit_index >= progress->left_index)
+        raft_replicate_forget(raft, progress); /* it knows */
+    else if (progress)
+        raft_replicate_to(raft, progress);
     raft_transfer_advance(raft);
 }
 

@@ -22,6 +22,20 @@ static replica_id_t raft_transfer_best(const struct raft *raft)
     return best ? best->replica : 0;
 }
 
+/* Dissertation, 4.2.2: a leader that is not in the new configuration manages the cluster until that
+ * is committed, and then steps down. */
+static bool raft_transfer_is_leaving(const struct raft *raft)
+{
+    return raft_configuration_index(raft) <= raft->commit_index &&
+           !raft_configuration_self_votes(raft);
+}
+
+static void raft_transfer_step_down(struct raft *raft)
+{
+    raft_replicate_farewell(raft);
+    raft_become_follower(raft, raft->term, 0);
+}
+
 int raft_transfer_begin(struct raft *raft, replica_id_t to)
 {
     if (raft->role != RAFT_LEADER)
@@ -46,10 +60,13 @@ void raft_transfer_advance(struct raft *raft)
     if (raft->role != RAFT_LEADER || raft->transfer_to == 0)
         return;
     const struct raft_progress *progress = raft_replicate_progress(raft, raft->transfer_to);
-    if (!progress)
+    if (!progress) {
         raft->transfer_to = 0; /* no longer a member */
-    else if (progress->match_index == raft_log_last_index(&raft->log))
+    } else if (progress->match_index == raft_log_last_index(&raft->log)) {
         raft_send(raft, RAFT_MSG_TIMEOUT_NOW, raft->transfer_to);
+        if (raft_transfer_is_leaving(raft))
+            raft_transfer_step_down(raft);
+    }
 }
 
 void raft_transfer_timer_fired(struct raft *raft)
@@ -58,4 +75,13 @@ void raft_transfer_timer_fired(struct raft *raft)
         return;
     COVER(TRANSFER_TIMED_OUT);
     raft->transfer_to = 0;
+    if (raft_transfer_is_leaving(raft))
+        raft_transfer_step_down(raft);
+}
+
+void raft_transfer_leave(struct raft *raft)
+{
+    COVER(LEADER_REMOVED);
+    if (raft->transfer_to == 0 && raft_transfer_begin(raft, 0) != OST_OK)
+        raft_transfer_step_down(raft);
 }

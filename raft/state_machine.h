@@ -24,8 +24,10 @@ struct raft_state_machine_ops {
      * answered here. */
     void (*leadership_changed)(void *machine, const struct raft_leadership *leadership);
     /* The read asked for with raft_host_read may be served now (OST_OK: the leader was confirmed
-     * and what it needs is applied), or never (OST_NOT_LEADER). */
-    void (*read_ready)(void *machine, uint64_t read_id, int status);
+     * and what it needs is applied), or never (OST_NOT_LEADER). What it finds may leave this store
+     * only while a clock read at that moment shows less than `valid_until_ns` (outbox.h); NS_NEVER
+     * unless the read was asked for by lease. */
+    void (*read_ready)(void *machine, uint64_t read_id, int status, nanoseconds_t valid_until_ns);
     /* What is applied now. */
     void (*applied_meta)(void *machine, struct raft_snapshot_meta *out_meta);
     /* What would be found after a crash (S1). */
@@ -43,4 +45,9 @@ struct raft_state_machine_ops {
     int (*restore_finish)(void *restore); /* pool; durable when it returns OST_OK */
     /* Loop: take over what was restored, or (adopt false) throw it away. Frees `restore`. */
     void (*restore_close)(void *machine, void *restore, bool adopt);
+
+    /* The last call: the replica was removed (raft_host_group_remove), which is durable; no
+     * snapshot of it is open any more. The machine wipes its rows and may free itself. NULL: its
+     * groups are never removed. */
+    void (*destroyed)(void *machine);
 };

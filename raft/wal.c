@@ -22,6 +22,7 @@ struct wal *wal_new(const struct wal_options *options)
     TAILQ_INIT(&wal->ready);
     wal->segment_next = 1;
     wal->number_next = 1;
+    wal->run = 1;
     buffer_init(&wal->recovery.pending_copy);
     void *data = NULL;
     /* O_DIRECT wants an aligned buffer. */
@@ -31,15 +32,22 @@ struct wal *wal_new(const struct wal_options *options)
     return wal;
 }
 
-static void wal_group_free(struct wal *wal, struct wal_group *group)
+/* Parts that were written already are no unit without the rest, and are passed over at recovery. */
+static void wal_units_drop(struct wal *wal, struct wal_group *group)
 {
     if (group->queued)
         TAILQ_REMOVE(&wal->ready, group, ready_link);
+    group->queued = group->rewrite_queued = false;
     struct wal_unit *unit;
     while ((unit = TAILQ_FIRST(&group->units)) != NULL) {
         TAILQ_REMOVE(&group->units, unit, link);
         wal_unit_free(unit);
     }
+}
+
+static void wal_group_free(struct wal *wal, struct wal_group *group)
+{
+    wal_units_drop(wal, group);
     wal_group_clear(group);
     free(group->entries);
     buffer_fini(&group->part);
@@ -59,6 +67,7 @@ void wal_free(struct wal *wal)
     free(wal->spares.items);
     free(wal->to_retire.items);
     free(wal->durable);
+    free(wal->names.items);
     buffer_fini(&wal->recovery.pending_copy);
     free(wal->data);
     free(wal);
@@ -81,6 +90,17 @@ uint32_t wal_numbers_shift(struct wal_numbers *numbers)
     numbers->count--;
     memmove(numbers->items, numbers->items + 1, numbers->count * sizeof(uint32_t));
     return number;
+}
+
+void wal_names_add(struct wal_names *names, group_id_t group, replica_id_t replica)
+{
+    if (names->count > 0 && names->items[names->count - 1].group == group)
+        return; /* several units stand together */
+    if (names->count == names->capacity) {
+        names->capacity = names->capacity ? 2 * names->capacity : 16;
+        names->items = memory_realloc(names->items, names->capacity * sizeof(*names->items));
+    }
+    names->items[names->count++] = (struct wal_name){.group = group, .replica = replica};
 }
 
 /* The picture of one group. */
@@ -129,6 +149,16 @@ void wal_group_clear(struct wal_group *group)
     group->begin_known = group->begin_derived = false;
     group->begin_index = group->begin_term = 0;
     group->part_open = false;
+    group->mark = WAL_MARK_NONE;
+    group->mark_replaced = false;
+    group->complete_number = group->lost_number = 0;
+}
+
+void wal_group_set_mark(struct wal_group *group, enum wal_mark mark, uint32_t segment)
+{
+    wal_group_clear(group);
+    group->mark = mark;
+    group->mark_segment = segment;
 }
 
 void wal_group_reset_log(struct wal_group *group, raft_index_t index, raft_term_t term)
@@ -231,6 +261,9 @@ bool wal_group_get(const struct wal *wal, group_id_t id, struct wal_group_state 
         return false;
     *out_state = (struct wal_group_state){
         .replica = group->replica,
+        .destroyed = group->mark == WAL_MARK_DESTROYED,
+        .damaged = group->mark == WAL_MARK_DAMAGED,
+        .busy = !TAILQ_EMPTY(&group->units),
         .hard_state_known = group->hard_state_known,
         .term = group->term,
         .vote = group->vote,
@@ -240,6 +273,19 @@ bool wal_group_get(const struct wal *wal, group_id_t id, struct wal_group_state 
         .last_index = wal_group_last_index(group),
     };
     return true;
+}
+
+bool wal_group_next(const struct wal *wal, const group_id_t *after, group_id_t *out_group)
+{
+    struct wal_group *group, *next;
+    bool found = false;
+    HASH_ITER (hh, wal->groups, group, next) {
+        if ((after && group->group <= *after) || (found && group->group > *out_group))
+            continue;
+        *out_group = group->group;
+        found = true;
+    }
+    return found;
 }
 
 const struct raft_entry *wal_group_entry(const struct wal *wal, group_id_t id, raft_index_t index)
@@ -264,11 +310,44 @@ static struct wal_unit *wal_unit_queue(struct wal *wal, struct wal_group *group)
 
 struct wal_group *wal_group_claim(struct wal *wal, group_id_t id, replica_id_t replica, void *owner)
 {
-    struct wal_group *group = wal_group_make(wal, id, replica);
-    ASSERT(!group->claimed);
+    struct wal_group *group = wal_group_find(wal, id);
+    ASSERT(!group || (!group->claimed && TAILQ_EMPTY(&group->units) && group->replica <= replica));
+    bool marked = group && group->mark != WAL_MARK_NONE;
+    ASSERT(!marked || group->replica < replica);
+    group = wal_group_make(wal, id, replica);
+    group->mark_replaced = marked;
     group->claimed = true;
     group->owner = owner;
     return group;
+}
+
+static void wal_mark_queue(struct wal *wal, struct wal_group *group, enum wal_mark mark,
+                           uint64_t persist_id)
+{
+    wal_units_drop(wal, group);
+    struct wal_unit *unit = wal_unit_queue(wal, group);
+    unit->mark = mark;
+    unit->persist_id = persist_id;
+}
+
+void wal_destroy(struct wal *wal, group_id_t id, replica_id_t replica, void *owner,
+                 uint64_t persist_id)
+{
+    struct wal_group *group = wal_group_find(wal, id);
+    ASSERT(!group || group->replica <= replica);
+    group = wal_group_make(wal, id, replica);
+    group->claimed = false;
+    group->owner = owner;
+    wal_mark_queue(wal, group, WAL_MARK_DESTROYED, persist_id);
+}
+
+void wal_mark_damaged(struct wal *wal, group_id_t id, replica_id_t replica)
+{
+    struct wal_group *group = wal_group_make(wal, id, replica);
+    ASSERT(!group->claimed);
+    /* What stands on disk is needed until the mark does. */
+    wal_group_set_mark(group, WAL_MARK_DAMAGED, wal->used.count > 0 ? wal->used.items[0] : 0);
+    wal_mark_queue(wal, group, WAL_MARK_DAMAGED, 0);
 }
 
 void wal_persist(struct wal *wal, struct wal_group *group, const struct wal_unit_request *request)
@@ -306,7 +385,7 @@ void wal_forget_unclaimed(struct wal *wal)
 {
     struct wal_group *group, *next;
     HASH_ITER (hh, wal->groups, group, next) {
-        if (!group->claimed)
+        if (!group->claimed && group->mark == WAL_MARK_NONE && TAILQ_EMPTY(&group->units))
             wal_group_free(wal, group);
     }
 }
@@ -317,7 +396,9 @@ void wal_forget_unclaimed(struct wal *wal)
 static uint32_t wal_group_oldest_segment(const struct wal_group *group)
 {
     uint32_t oldest = UINT32_MAX;
-    if (group->hard_state_known)
+    if (group->mark != WAL_MARK_NONE || group->mark_replaced)
+        oldest = group->mark_segment;
+    if (group->hard_state_known && group->hard_state_segment < oldest)
         oldest = group->hard_state_segment;
     /* Segments do not fall as the index grows, so that the first entry is enough. */
     if (group->entries_count > 0 && group->entries[group->entries_head].segment < oldest)
@@ -336,7 +417,8 @@ static void wal_rewrite_laggards(struct wal *wal)
     uint64_t budget = wal->options.segment_bytes / 2;
     struct wal_group *group, *next;
     HASH_ITER (hh, wal->groups, group, next) {
-        if (!group->claimed || group->rewrite_queued || wal_group_oldest_segment(group) != victim)
+        bool wanted = group->claimed || group->mark != WAL_MARK_NONE;
+        if (!wanted || group->rewrite_queued || wal_group_oldest_segment(group) != victim)
             continue;
         uint64_t bytes =
             group->entries_bytes + (group->entries_count + 2) * WAL_RECORD_HEADER_BYTES;

@@ -6,8 +6,9 @@
  * Form. A segment is a row of writes. A write is a run of 4 KiB blocks: a header (segment and salt,
  * number, what went before it, the highest number known durable, checksums) and a row of chunks. A
  * chunk is a whole unit or a part of one. A unit is what one step of a core wants persisted, all or
- * nothing: records of one group (hard state, entries, reset, cut), each with its own checksum over
- * group, replica, index, term and payload.
+ * nothing: records of one group (hard state, entries, reset, cut, destroyed, damaged), each with
+ * its own checksum over group, replica, index, term and payload. A write also names the groups of
+ * the write before it, so that it is known who has lost something when that one cannot be read.
  *
  * Invariants:
  *   W1 One write is under way at a time; the next one is built when it is durable.
@@ -15,8 +16,10 @@
  *      reused, so what a recycled file held before can not be taken for the log.
  *   W3 The units of a group are written in the order in which they came.
  *   W4 A segment is retired only when all that is live in it stands, durable, in later ones.
- *   W5 What is not durable is dropped at recovery whole units at a time; what was durable and does
- * not check is OST_CORRUPT, never cut off.
+ *   W5 What is not durable is dropped at recovery whole units at a time. Who may have had something
+ * in what was durable and does not check is damaged, for good: nothing of it is used.
+ *   W6 What the log holds of a replica is of that replica alone. The number of one that was
+ * destroyed stays until a later one has a record of its own.
  *
  * Memory: the live entries of each group are kept by reference, so that what lags can be written
  * forward; one write buffer is used over and over.
@@ -45,15 +48,21 @@ struct wal_group;
 struct wal *wal_new(const struct wal_options *options);
 void wal_free(struct wal *wal);
 
-/* Segments in ascending order, whole. `content` is borrowed. OST_CORRUPT; a torn tail is no error.
- */
+/* Segments in ascending order, whole. `content` is borrowed. Neither a torn tail nor damage is an
+ * error; `out_why` says what is damaged, and is empty when nothing is. OST_WRONG_VERSION. */
 OST_MUST_CHECK int wal_recover_segment(struct wal *wal, uint32_t segment, struct bytes content,
                                        char *out_why);
-OST_MUST_CHECK int wal_recover_end(struct wal *wal, char *out_why);
+void wal_recover_end(struct wal *wal, char *out_why);
+/* Something was lost of which it is not known whose it was: a group that the log knows nothing of
+ * may have been there. */
+bool wal_has_lost_unknown(const struct wal *wal);
 
 /* What the log holds of a group; what is queued but not written is not in it yet. */
 struct wal_group_state {
     replica_id_t replica;
+    bool destroyed; /* and so is every replica with a lower number */
+    bool damaged;
+    bool busy; /* something is queued */
     bool hard_state_known;
     raft_term_t term;
     replica_id_t vote;
@@ -64,14 +73,25 @@ struct wal_group_state {
 };
 /* False: the log knows nothing of it. */
 bool wal_group_get(const struct wal *wal, group_id_t group, struct wal_group_state *out_state);
+/* The next group that the log knows; `after` NULL: the first. False: no more. */
+bool wal_group_next(const struct wal *wal, const group_id_t *after, group_id_t *out_group);
 /* NULL when it is not in the log. */
 const struct raft_entry *wal_group_entry(const struct wal *wal, group_id_t group,
                                          raft_index_t index);
 
-/* Takes a group over, known or not, for writing. What the log holds of another replica of it is
- * dropped. `owner` comes back with what became durable. */
+/* Takes a group over, known or not, for writing. What the log holds of a replica with a lower
+ * number is dropped. `owner` comes back with what became durable. */
 struct wal_group *wal_group_claim(struct wal *wal, group_id_t group, replica_id_t replica,
                                   void *owner);
+
+/* The replica, known or not, is destroyed (W6), and what is queued of it is dropped; nobody claims
+ * it any more. `owner` comes back with `persist_id` when that is durable (0: nobody asks for it).
+ */
+void wal_destroy(struct wal *wal, group_id_t group, replica_id_t replica, void *owner,
+                 uint64_t persist_id);
+/* What the log holds of the replica is of no use: forgets all but that. Not of one that is claimed.
+ */
+void wal_mark_damaged(struct wal *wal, group_id_t group, replica_id_t replica);
 
 struct wal_unit_request {
     uint64_t persist_id; /* 0: nobody asks for it */
@@ -87,7 +107,8 @@ struct wal_unit_request {
 void wal_persist(struct wal *wal, struct wal_group *group, const struct wal_unit_request *request);
 /* Nothing up to and with `index` is needed any more. */
 void wal_cut(struct wal *wal, struct wal_group *group, raft_index_t index);
-/* Groups that nobody claimed are forgotten: their replicas are gone. */
+/* Groups that nobody claimed are forgotten: their replicas are gone. What was destroyed or damaged
+ * stays known. */
 void wal_forget_unclaimed(struct wal *wal);
 /* Retires what is behind every group, and writes forward what lags. After cuts. */
 void wal_maintain(struct wal *wal);

@@ -16,24 +16,42 @@
  *    36  u32 this segment          40  u64 offset in it
  *    48  u64 highest number known durable
  *    56  u32 bytes of chunks       60  u32 bytes in all, whole blocks
- *    64  u64 XXH3 of all that follows the header, padding too, seeded with salt and number
- *    72  u64 XXH3 of bytes 0-71 */
-#define WAL_MAGIC              0x4c41574fu
-#define WAL_VERSION            1u
-#define WAL_WRITE_HEADER_BYTES 80u
+ *    64  u64 run: number of the first write since the last recovery
+ *    72  u64 XXH3 of all that follows the header, padding too, seeded with salt and number
+ *    80  u64 XXH3 of bytes 0-79 */
+#define WAL_MAGIC                     0x4c41574fu
+#define WAL_VERSION                   2u
+#define WAL_WRITE_HEADER_BYTES        88u
+#define WAL_WRITE_HEADER_SUMMED_BYTES 80u
 
 /* Header of a chunk:
  *     0  u32 kind    4  u32 bytes   8  u64 group   16  u64 replica
- *    24  u64 number of the write in which its unit begins   32  u64 bytes of the whole unit */
+ *    24  u64 number of the write in which its unit begins   32  u64 bytes of the whole unit
+ * PREVIOUS is no unit but the groups that had a chunk in the write before: u64 group, u64 replica
+ * each. It is left out when they are too many, and then nobody knows. */
 #define WAL_CHUNK_HEADER_BYTES 40u
-enum wal_chunk_kind { WAL_CHUNK_WHOLE = 1, WAL_CHUNK_FIRST, WAL_CHUNK_MIDDLE, WAL_CHUNK_LAST };
+enum wal_chunk_kind {
+    WAL_CHUNK_WHOLE = 1,
+    WAL_CHUNK_FIRST,
+    WAL_CHUNK_MIDDLE,
+    WAL_CHUNK_LAST,
+    WAL_CHUNK_PREVIOUS,
+};
+#define WAL_NAME_BYTES 16u
 
 /* Header of a record; the payload follows:
  *     0  u8 type, u8 entry type, u16 zero   4  u32 payload bytes
  *     8  u64 group  16  u64 replica  24  u64 term  32  u64 index (hard state: the vote)
  *    40  u64 log timestamp          48  u64 XXH3 of bytes 0-47 and of the payload */
 #define WAL_RECORD_HEADER_BYTES 56u
-enum wal_record_type { WAL_HARD_STATE = 1, WAL_ENTRY, WAL_RESET, WAL_CUT };
+enum wal_record_type {
+    WAL_HARD_STATE = 1,
+    WAL_ENTRY,
+    WAL_RESET,
+    WAL_CUT,
+    WAL_DESTROYED,
+    WAL_DAMAGED,
+};
 
 /* Of one group in one turn of the round. */
 #define WAL_QUANTUM_BYTES (64u << 10)
@@ -70,11 +88,15 @@ struct wal_entry {
     uint32_t segment;        /* where its unit begins */
 };
 
-/* One unit on its way to the disk. Its records in order: reset, cut, entries, hard state. */
+/* All that is known of a replica that has no log any more. */
+enum wal_mark { WAL_MARK_NONE, WAL_MARK_DESTROYED, WAL_MARK_DAMAGED };
+
+/* One unit on its way to the disk. Its records in order: mark, reset, cut, entries, hard state. */
 struct wal_unit {
     TAILQ_ENTRY(wal_unit) link;
     uint64_t persist_id;
-    bool rewrite; /* what is live of the group, filled in when it is its turn */
+    enum wal_mark mark; /* alone in its unit */
+    bool rewrite;       /* what is live of the group, filled in when it is its turn */
     bool hard_state;
     raft_term_t term;
     replica_id_t vote;
@@ -105,6 +127,9 @@ struct wal_group {
     bool claimed;
 
     /* What a recovery would find, once the write under way is durable. */
+    enum wal_mark mark;
+    bool mark_replaced; /* a later replica has the group, and no record yet: the mark stands in */
+    uint32_t mark_segment;
     bool hard_state_known;
     raft_term_t term;
     replica_id_t vote;
@@ -130,6 +155,10 @@ struct wal_group {
     uint64_t part_first_write;
     uint64_t part_bytes_count;
     uint32_t part_first_segment;
+    /* The write in which the last unit begins that says all there is to know of the replica, and
+     * the last write in which something of it was lost. */
+    uint64_t complete_number;
+    uint64_t lost_number;
 
     UT_hash_handle hh;
 };
@@ -145,6 +174,19 @@ struct wal_write_header {
     uint64_t durable_number;
     uint32_t body_bytes;
     uint32_t run_bytes;
+    uint64_t run;
+};
+
+struct wal_name {
+    group_id_t group;
+    replica_id_t replica;
+};
+/* Who had a chunk in a write. */
+struct wal_names {
+    uint64_t number; /* of the write; 0: not known */
+    struct wal_name *items;
+    size_t count;
+    size_t capacity;
 };
 
 struct wal_numbers {
@@ -174,8 +216,10 @@ struct wal {
     bool writing;
     uint64_t number_next;
     uint64_t number_durable;
+    uint64_t run;
     uint64_t previous_number;
     uint32_t previous_segment;
+    struct wal_names names; /* of the last write */
     struct wal_durable *durable;
     size_t durable_count;
     size_t durable_capacity;
@@ -187,13 +231,14 @@ struct wal {
         uint32_t last_segment;
         uint64_t first_number; /* of the writes taken in */
         uint64_t highest_number;
-        bool pending; /* the last write that checks: taken in when the next one names it */
+        bool pending;      /* the last header that checks: taken in when the next one names it */
+        bool pending_lost; /* its body does not check */
         bool pending_copied;
         struct wal_write_header pending_header;
         struct bytes pending_body;
         struct buffer pending_copy;
-        uint32_t end_segment; /* where the last row of good writes ends */
-        uint64_t end_offset;
+        uint64_t lost_number; /* the last write that was lost and might have been anybody's */
+        char *why;            /* WAL_WHY_BYTES; the first damage is told */
     } recovery;
 };
 
@@ -207,6 +252,8 @@ void wal_group_cut_log(struct wal_group *group, raft_index_t index);
 bool wal_group_append(struct wal_group *group, const struct raft_entry *entry, uint32_t segment);
 void wal_group_set_hard_state(struct wal_group *group, raft_term_t term, replica_id_t vote,
                               uint32_t segment);
+void wal_group_set_mark(struct wal_group *group, enum wal_mark mark, uint32_t segment);
+void wal_names_add(struct wal_names *names, group_id_t group, replica_id_t replica);
 void wal_numbers_push(struct wal_numbers *numbers, uint32_t number);
 uint32_t wal_numbers_shift(struct wal_numbers *numbers);
 

@@ -1,8 +1,19 @@
 /* wal_recover.c: the log read back from its segments.
  *
- * A write that checks is taken in only when the next one names it as the one before, or when it is
- * the last of all. A tail that an earlier recovery found torn, and that reads well today, is so
- * passed over: the write after that recovery names the one before the tail. */
+ * Every place where a write may begin is looked at. A write whose header checks is taken in only
+ * when the next one names it as the one before, or when it is the last of all. A tail that an
+ * earlier recovery found torn, and that reads well today, is so passed over: the write after that
+ * recovery names the one before the tail.
+ *
+ * A write that a later one names as the one before it was durable, as the next is only begun then
+ * (W1). If it does not check, it is lost; if it is not even found, so are perhaps others before it.
+ * Who may have had something in it:
+ *   - one write is lost, and the next one checks: the groups that the next one lists;
+ *   - else: every group.
+ * Of these, who has a later unit that says all there is to know of its replica has lost nothing
+ * that still counts. All others are damaged: whatever else of them reads well, a vote or an entry
+ * may be missing (PITFALLS: a replica that forgot a vote votes twice). The last write of all cannot
+ * be told from a torn one, and is cut off. */
 #include "raft/wal_internal.h"
 
 #include <stdio.h>
@@ -16,7 +27,7 @@ static bool wal_header_decode(struct bytes content, uint32_t segment, uint64_t o
         return false;
     const uint8_t *at = content.data + offset;
     if (wal_get_u32(at) != WAL_MAGIC || wal_get_u32(at + 4) != WAL_VERSION ||
-        wal_get_u64(at + 72) != XXH3_64bits(at, 72))
+        wal_get_u64(at + 80) != XXH3_64bits(at, WAL_WRITE_HEADER_SUMMED_BYTES))
         return false;
     *out = (struct wal_write_header){
         .salt = wal_get_u64(at + 8),
@@ -28,6 +39,7 @@ static bool wal_header_decode(struct bytes content, uint32_t segment, uint64_t o
         .durable_number = wal_get_u64(at + 48),
         .body_bytes = wal_get_u32(at + 56),
         .run_bytes = wal_get_u32(at + 60),
+        .run = wal_get_u64(at + 64),
     };
     return out->segment == segment && out->offset == offset && out->number > 0 &&
            out->run_bytes % WAL_BLOCK_BYTES == 0 && out->run_bytes >= WAL_BLOCK_BYTES &&
@@ -39,15 +51,17 @@ static bool wal_body_checks(struct bytes content, const struct wal_write_header 
     if (header->run_bytes > content.bytes_count - header->offset)
         return false;
     const uint8_t *at = content.data + header->offset;
-    return wal_get_u64(at + 64) == wal_checksum_body(header, at + WAL_WRITE_HEADER_BYTES,
+    return wal_get_u64(at + 72) == wal_checksum_body(header, at + WAL_WRITE_HEADER_BYTES,
                                                      header->run_bytes - WAL_WRITE_HEADER_BYTES);
 }
 
-static int wal_corrupt(char *out_why, uint32_t segment, uint64_t offset, const char *what)
+/* Damage is told of once: what follows is often a consequence. */
+static void wal_damage_note(struct wal *wal, uint32_t segment, uint64_t offset, const char *what)
 {
-    snprintf(out_why, WAL_WHY_BYTES, "log segment %010u is damaged at offset %llu: %s", segment,
-             (unsigned long long)offset, what);
-    return OST_CORRUPT;
+    if (wal->recovery.why[0] == '\0')
+        snprintf(wal->recovery.why, WAL_WHY_BYTES,
+                 "log segment %010u is damaged at offset %llu: %s", segment,
+                 (unsigned long long)offset, what);
 }
 
 /* Records. */
@@ -66,6 +80,12 @@ static bool wal_record_take(struct wal_group *group, const uint8_t *at, struct b
         return true;
     case WAL_CUT:
         wal_group_cut_log(group, index);
+        return true;
+    case WAL_DESTROYED:
+        wal_group_set_mark(group, WAL_MARK_DESTROYED, segment);
+        return true;
+    case WAL_DAMAGED:
+        wal_group_set_mark(group, WAL_MARK_DAMAGED, segment);
         return true;
     case WAL_ENTRY:
         break;
@@ -87,10 +107,12 @@ static bool wal_record_take(struct wal_group *group, const uint8_t *at, struct b
     return fits;
 }
 
-/* All records of one whole unit. */
+/* All records of one whole unit. One with a mark, or with where the log begins and the hard state,
+ * says all there is to know. */
 static bool wal_unit_take(struct wal_group *group, struct bytes unit, uint32_t segment,
-                          const char **out_what)
+                          uint64_t first_write, const char **out_what)
 {
+    bool reset = false, hard_state = false, mark = false;
     while (unit.bytes_count > 0) {
         const uint8_t *at = unit.data;
         *out_what = "a record is cut short";
@@ -106,9 +128,14 @@ static bool wal_unit_take(struct wal_group *group, struct bytes unit, uint32_t s
             return false;
         if (!wal_record_take(group, at, payload, segment, out_what))
             return false;
+        reset |= at[0] == WAL_RESET;
+        hard_state |= at[0] == WAL_HARD_STATE;
+        mark |= at[0] == WAL_DESTROYED || at[0] == WAL_DAMAGED;
         unit.data += WAL_RECORD_HEADER_BYTES + payload_bytes;
         unit.bytes_count -= WAL_RECORD_HEADER_BYTES + payload_bytes;
     }
+    if (mark || (reset && hard_state))
+        group->complete_number = first_write;
     return true;
 }
 
@@ -140,28 +167,24 @@ static bool wal_part_continue(struct wal *wal, struct wal_group *group,
         return true;
     if (group->part.bytes_count != chunk->unit_bytes)
         return false;
-    bool taken =
-        wal_unit_take(group, buffer_bytes(&group->part), group->part_first_segment, out_what);
+    bool taken = wal_unit_take(group, buffer_bytes(&group->part), group->part_first_segment,
+                               group->part_first_write, out_what);
     group->part_open = false;
     buffer_fini(&group->part);
     buffer_init(&group->part);
     return taken;
 }
 
-static bool wal_chunk_take(struct wal *wal, const struct wal_chunk *chunk, uint32_t segment,
-                           const char **out_what)
+static bool wal_unit_chunk_take(struct wal *wal, struct wal_group *group,
+                                const struct wal_chunk *chunk, uint32_t segment,
+                                const char **out_what)
 {
-    *out_what = "a chunk of an unknown kind";
-    if (chunk->kind < WAL_CHUNK_WHOLE || chunk->kind > WAL_CHUNK_LAST ||
-        chunk->unit_bytes > WAL_UNIT_BYTES_MAX || chunk->bytes.bytes_count > chunk->unit_bytes)
-        return false;
-    struct wal_group *group = wal_group_make(wal, chunk->group, chunk->replica);
     if (chunk->kind == WAL_CHUNK_MIDDLE || chunk->kind == WAL_CHUNK_LAST)
         return wal_part_continue(wal, group, chunk, out_what);
     /* A unit still open here was cut off by a crash: it never became durable, and is dropped. */
     group->part_open = false;
     if (chunk->kind == WAL_CHUNK_WHOLE)
-        return wal_unit_take(group, chunk->bytes, segment, out_what);
+        return wal_unit_take(group, chunk->bytes, segment, chunk->first_write, out_what);
     buffer_reset(&group->part);
     buffer_append(&group->part, chunk->bytes.data, chunk->bytes.bytes_count);
     group->part_open = true;
@@ -171,113 +194,160 @@ static bool wal_chunk_take(struct wal *wal, const struct wal_chunk *chunk, uint3
     return true;
 }
 
-static int wal_write_take(struct wal *wal, const struct wal_write_header *header, struct bytes body,
-                          char *out_why)
+/* What does not fit into its group's log is a consequence of something that was lost. */
+static void wal_chunk_take(struct wal *wal, const struct wal_chunk *chunk,
+                           const struct wal_write_header *header)
+{
+    const char *what = NULL;
+    const struct wal_group *known = wal_group_find(wal, chunk->group);
+    if (known && known->replica > chunk->replica)
+        return; /* it is gone */
+    struct wal_group *group = wal_group_make(wal, chunk->group, chunk->replica);
+    wal_names_add(&wal->names, chunk->group, chunk->replica);
+    if (wal_unit_chunk_take(wal, group, chunk, header->segment, &what))
+        return;
+    group->part_open = false;
+    group->lost_number = header->number;
+    wal_damage_note(wal, header->segment, header->offset, what);
+}
+
+/* False: there is no chunk. */
+static bool wal_chunk_decode(struct bytes body, struct wal_chunk *out)
+{
+    const uint8_t *at = body.data;
+    if (body.bytes_count < WAL_CHUNK_HEADER_BYTES)
+        return false;
+    uint64_t bytes = wal_get_u32(at + 4);
+    if (bytes > body.bytes_count - WAL_CHUNK_HEADER_BYTES)
+        return false;
+    *out = (struct wal_chunk){.kind = wal_get_u32(at),
+                              .group = wal_get_u64(at + 8),
+                              .replica = wal_get_u64(at + 16),
+                              .first_write = wal_get_u64(at + 24),
+                              .unit_bytes = wal_get_u64(at + 32),
+                              .bytes = bytes_of(at + WAL_CHUNK_HEADER_BYTES, bytes)};
+    if (out->kind == WAL_CHUNK_PREVIOUS)
+        return bytes % WAL_NAME_BYTES == 0;
+    return out->kind >= WAL_CHUNK_WHOLE && out->kind <= WAL_CHUNK_LAST &&
+           out->unit_bytes <= WAL_UNIT_BYTES_MAX && bytes <= out->unit_bytes;
+}
+
+/* A write whose checksum is right. */
+static void wal_write_take(struct wal *wal, const struct wal_write_header *header,
+                           struct bytes body)
 {
     if (wal->recovery.first_number == 0)
         wal->recovery.first_number = header->number;
+    wal->names.number = header->number;
+    wal->names.count = 0;
     while (body.bytes_count > 0) {
-        const uint8_t *at = body.data;
-        const char *what = "a chunk is cut short";
-        uint64_t bytes = 0;
-        bool good = body.bytes_count >= WAL_CHUNK_HEADER_BYTES;
-        if (good) {
-            bytes = wal_get_u32(at + 4);
-            good = bytes <= body.bytes_count - WAL_CHUNK_HEADER_BYTES;
+        struct wal_chunk chunk;
+        if (!wal_chunk_decode(body, &chunk)) {
+            wal->recovery.lost_number = header->number;
+            wal_damage_note(wal, header->segment, header->offset, "a chunk makes no sense");
+            return;
         }
-        if (good) {
-            struct wal_chunk chunk = {.kind = wal_get_u32(at),
-                                      .group = wal_get_u64(at + 8),
-                                      .replica = wal_get_u64(at + 16),
-                                      .first_write = wal_get_u64(at + 24),
-                                      .unit_bytes = wal_get_u64(at + 32),
-                                      .bytes = bytes_of(at + WAL_CHUNK_HEADER_BYTES, bytes)};
-            good = wal_chunk_take(wal, &chunk, header->segment, &what);
-        }
-        if (!good)
-            return wal_corrupt(out_why, header->segment, header->offset, what);
-        body.data += WAL_CHUNK_HEADER_BYTES + bytes;
-        body.bytes_count -= WAL_CHUNK_HEADER_BYTES + bytes;
+        if (chunk.kind != WAL_CHUNK_PREVIOUS)
+            wal_chunk_take(wal, &chunk, header);
+        body.data += WAL_CHUNK_HEADER_BYTES + chunk.bytes.bytes_count;
+        body.bytes_count -= WAL_CHUNK_HEADER_BYTES + chunk.bytes.bytes_count;
     }
-    return OST_OK;
 }
 
 /* Writes. */
 
-static bool wal_pending_is_previous_of(const struct wal *wal, const struct wal_write_header *header)
+/* A write and whether its body checks. */
+struct wal_found {
+    struct wal_write_header header;
+    struct bytes body;
+    bool lost;
+};
+
+/* The write before `next` is lost, and no other: those whom `next` lists had something in it.
+ * False: it has no list. */
+static bool wal_lose_listed(struct wal *wal, const struct wal_found *next)
 {
-    return wal->recovery.pending_header.number == header->previous_number &&
-           wal->recovery.pending_header.segment == header->previous_segment;
+    struct wal_chunk chunk;
+    if (next->lost || !wal_chunk_decode(next->body, &chunk) || chunk.kind != WAL_CHUNK_PREVIOUS)
+        return false;
+    for (size_t at = 0; at < chunk.bytes.bytes_count; at += WAL_NAME_BYTES) {
+        group_id_t id = wal_get_u64(chunk.bytes.data + at);
+        replica_id_t replica = wal_get_u64(chunk.bytes.data + at + 8);
+        const struct wal_group *known = wal_group_find(wal, id);
+        if (known && known->replica > replica)
+            continue;
+        struct wal_group *group = wal_group_make(wal, id, replica);
+        group->part_open = false;
+        group->lost_number = next->header.previous_number;
+    }
+    return true;
 }
 
-/* Finds the place of a write that checks in the row of all. */
-static int wal_write_link(struct wal *wal, const struct wal_write_header *header, struct bytes body,
-                          char *out_why)
+/* What `next` names as the write before it, and perhaps others before that, was durable and is not
+ * there. */
+static void wal_lose(struct wal *wal, const struct wal_found *next, bool only_one)
 {
-    if (wal->recovery.pending && wal_pending_is_previous_of(wal, header)) {
-        int status =
-            wal_write_take(wal, &wal->recovery.pending_header, wal->recovery.pending_body, out_why);
-        if (status != OST_OK)
-            return status;
-    } else if (wal->recovery.pending) {
-        /* An earlier recovery has cut off what reads well today. */
-        const struct wal_write_header *pending = &wal->recovery.pending_header;
-        if (header->offset != 0 || pending->previous_number != header->previous_number ||
-            pending->previous_segment != header->previous_segment)
-            return wal_corrupt(out_why, wal->recovery.end_segment, wal->recovery.end_offset,
-                               "durable writes are missing");
-    } else if (header->offset != 0 || header->previous_segment >= wal->recovery.first_segment) {
-        uint32_t segment = wal->recovery.first_segment;
-        return wal_corrupt(out_why, segment, 0, "durable writes are missing");
+    const struct wal_write_header *pending = &wal->recovery.pending_header;
+    if (!wal->recovery.pending)
+        wal_damage_note(wal, next->header.segment, 0, "what came first cannot be read");
+    else if (wal->recovery.pending_lost)
+        wal_damage_note(wal, pending->segment, pending->offset,
+                        "a write that was durable does not check");
+    else
+        wal_damage_note(wal, pending->segment, pending->offset + pending->run_bytes,
+                        "a write that was durable cannot be found");
+    if (only_one && wal_lose_listed(wal, next))
+        return;
+    wal->recovery.lost_number = next->header.previous_number;
+    struct wal_group *group, *hash_next;
+    HASH_ITER (hh, wal->groups, group, hash_next) {
+        group->part_open = false;
+    }
+}
+
+static void wal_pending_take(struct wal *wal)
+{
+    if (!wal->recovery.pending_lost)
+        wal_write_take(wal, &wal->recovery.pending_header, wal->recovery.pending_body);
+}
+
+/* Finds the place of a write in the row of all. */
+static void wal_write_link(struct wal *wal, const struct wal_found *next)
+{
+    const struct wal_write_header *pending = &wal->recovery.pending_header;
+    const struct wal_write_header *header = &next->header;
+    if (!wal->recovery.pending) {
+        /* What came before the first segment was needed no more. */
+        if (header->offset != 0 || header->previous_segment >= wal->recovery.first_segment)
+            wal_lose(wal, next, false);
+    } else if (pending->number == header->previous_number &&
+               pending->segment == header->previous_segment) {
+        wal_pending_take(wal);
+        if (wal->recovery.pending_lost)
+            wal_lose(wal, next, true);
+    } else if (header->number == header->run && header->run != pending->run &&
+               header->previous_number == pending->previous_number &&
+               header->previous_segment == pending->previous_segment) {
+        /* An earlier recovery has cut it off, whether or not it reads well today. */
+    } else {
+        /* In one run each write was durable before the next, so if the numbers leave out one, one
+         * is missing. Between runs nobody knows, nor whether the pending one was cut off. */
+        bool only_one = pending->run == header->run && !wal->recovery.pending_lost &&
+                        header->previous_number == pending->number + 1;
+        wal_pending_take(wal);
+        wal_lose(wal, next, only_one);
     }
     wal->recovery.pending = true;
+    wal->recovery.pending_lost = next->lost;
+    wal->recovery.pending_copied = false;
     wal->recovery.pending_header = *header;
-    wal->recovery.pending_body = body;
-    return OST_OK;
-}
-
-static void wal_number_seen(struct wal *wal, uint64_t number)
-{
-    if (number > wal->recovery.highest_number)
-        wal->recovery.highest_number = number;
-}
-
-/* What follows the last good write of a segment: a torn write, or nothing of this segment. A header
- * that counts the bad place as durable makes it damage. */
-static int wal_scan_behind(struct wal *wal, uint32_t segment, struct bytes content, uint64_t end,
-                           bool salt_known, uint64_t salt, char *out_why, bool *out_written)
-{
-    struct wal_write_header header;
-    uint64_t offset = end;
-    uint64_t bad_number = 0;
-    if (wal_header_decode(content, segment, offset, &header) &&
-        (!salt_known || header.salt == salt)) {
-        wal_number_seen(wal, header.number);
-        *out_written = true;
-        bad_number = header.number;
-        salt_known = true;
-        salt = header.salt;
-        offset += header.run_bytes;
-    } else {
-        offset += WAL_BLOCK_BYTES;
-    }
-    for (; offset < content.bytes_count; offset += WAL_BLOCK_BYTES) {
-        if (!wal_header_decode(content, segment, offset, &header) ||
-            (salt_known && header.salt != salt))
-            continue;
-        wal_number_seen(wal, header.number);
-        *out_written = true;
-        uint64_t expected = bad_number ? bad_number : wal->recovery.pending_header.number + 1;
-        if (header.durable_number >= expected)
-            return wal_corrupt(out_why, segment, end, "a write that was durable does not check");
-    }
-    return OST_OK;
+    wal->recovery.pending_body = next->body;
 }
 
 /* The next segment's content will be elsewhere. */
 static void wal_pending_keep(struct wal *wal)
 {
-    if (!wal->recovery.pending || wal->recovery.pending_copied)
+    if (!wal->recovery.pending || wal->recovery.pending_copied || wal->recovery.pending_lost)
         return;
     buffer_reset(&wal->recovery.pending_copy);
     buffer_append(&wal->recovery.pending_copy, wal->recovery.pending_body.data,
@@ -298,66 +368,93 @@ static void wal_segment_found(struct wal *wal, uint32_t segment, size_t bytes_co
     wal_numbers_push(&wal->used, segment);
 }
 
+/* A header of another version, whole. */
+static bool wal_is_other_version(struct bytes content)
+{
+    return content.bytes_count >= WAL_BLOCK_BYTES && wal_get_u32(content.data) == WAL_MAGIC &&
+           wal_get_u32(content.data + 4) != WAL_VERSION &&
+           wal_get_u64(content.data + 72) == XXH3_64bits(content.data, 72);
+}
+
 int wal_recover_segment(struct wal *wal, uint32_t segment, struct bytes content, char *out_why)
 {
     ASSERT(segment > wal->recovery.last_segment);
+    out_why[0] = '\0';
+    wal->recovery.why = out_why;
+    if (wal_is_other_version(content)) {
+        snprintf(out_why, WAL_WHY_BYTES, "log segment %010u was written by another version",
+                 segment);
+        return OST_WRONG_VERSION;
+    }
     if (!wal->recovery.started)
         wal->recovery.first_segment = segment;
     wal->recovery.started = true;
     wal->recovery.last_segment = segment;
     bool written = false;
-    bool salt_known = false;
     uint64_t salt = 0;
     uint64_t offset = 0;
-    struct wal_write_header header;
-    while (wal_header_decode(content, segment, offset, &header) &&
-           (!salt_known || header.salt == salt) && wal_body_checks(content, &header)) {
-        struct bytes body =
-            bytes_of(content.data + offset + WAL_WRITE_HEADER_BYTES, header.body_bytes);
-        int status = wal_write_link(wal, &header, body, out_why);
-        if (status != OST_OK)
-            return status;
-        wal->recovery.pending_copied = false;
-        wal_number_seen(wal, header.number);
-        written = salt_known = true;
-        salt = header.salt;
-        offset += header.run_bytes;
-    }
-    int status =
-        wal_scan_behind(wal, segment, content, offset, salt_known, salt, out_why, &written);
-    if (status != OST_OK)
-        return status;
-    if (written) {
-        wal->recovery.end_segment = segment;
-        wal->recovery.end_offset = offset;
+    while (offset < content.bytes_count) {
+        struct wal_found found = {0};
+        if (!wal_header_decode(content, segment, offset, &found.header) ||
+            (written && found.header.salt != salt)) {
+            offset += WAL_BLOCK_BYTES;
+            continue;
+        }
+        found.lost = !wal_body_checks(content, &found.header);
+        if (!found.lost)
+            found.body =
+                bytes_of(content.data + offset + WAL_WRITE_HEADER_BYTES, found.header.body_bytes);
+        wal_write_link(wal, &found);
+        if (found.header.number > wal->recovery.highest_number)
+            wal->recovery.highest_number = found.header.number;
+        written = true;
+        salt = found.header.salt;
+        offset += found.header.run_bytes;
     }
     wal_pending_keep(wal);
     wal_segment_found(wal, segment, content.bytes_count, written);
     return OST_OK;
 }
 
-int wal_recover_end(struct wal *wal, char *out_why)
+static void wal_recover_group(struct wal *wal, struct wal_group *group)
 {
+    group->part_open = false;
+    buffer_fini(&group->part);
+    buffer_init(&group->part);
+    uint64_t lost_number = group->lost_number;
+    if (wal->recovery.lost_number > lost_number)
+        lost_number = wal->recovery.lost_number;
+    if (lost_number != 0 && lost_number >= group->complete_number)
+        wal_mark_damaged(wal, group->group, group->replica);
+}
+
+void wal_recover_end(struct wal *wal, char *out_why)
+{
+    out_why[0] = '\0';
+    wal->recovery.why = out_why;
     if (wal->recovery.pending) {
-        int status =
-            wal_write_take(wal, &wal->recovery.pending_header, wal->recovery.pending_body, out_why);
-        if (status != OST_OK)
-            return status;
-        wal->previous_number = wal->recovery.pending_header.number;
-        wal->previous_segment = wal->recovery.pending_header.segment;
+        const struct wal_write_header *last = &wal->recovery.pending_header;
+        bool lost = wal->recovery.pending_lost; /* torn: it is cut off */
+        wal_pending_take(wal);
+        wal->previous_number = lost ? last->previous_number : last->number;
+        wal->previous_segment = lost ? last->previous_segment : last->segment;
         wal->number_durable = wal->previous_number;
     }
     buffer_fini(&wal->recovery.pending_copy);
     buffer_init(&wal->recovery.pending_copy);
     struct wal_group *group, *next;
     HASH_ITER (hh, wal->groups, group, next) {
-        group->part_open = false;
-        buffer_fini(&group->part);
-        buffer_init(&group->part);
+        wal_recover_group(wal, group);
     }
     /* One more than any seen: the number after that may stand in a torn header. */
     wal->number_next = wal->recovery.highest_number + 2;
+    wal->run = wal->number_next;
     wal->segment_next = wal->recovery.last_segment + 1;
     wal->recovery.started = false;
-    return OST_OK;
+    wal->recovery.why = NULL;
+}
+
+bool wal_has_lost_unknown(const struct wal *wal)
+{
+    return wal->recovery.lost_number != 0;
 }

@@ -31,7 +31,8 @@ void wal_unit_free(struct wal_unit *unit)
 
 static uint32_t wal_unit_records_count(const struct wal_unit *unit)
 {
-    return unit->reset + unit->cut + unit->entries_count + unit->hard_state;
+    uint32_t mark = unit->mark != WAL_MARK_NONE;
+    return mark + unit->reset + unit->cut + unit->entries_count + unit->hard_state;
 }
 
 struct wal_record {
@@ -45,6 +46,9 @@ struct wal_record {
 
 static struct wal_record wal_unit_record(const struct wal_unit *unit, uint32_t number)
 {
+    if (unit->mark != WAL_MARK_NONE && number-- == 0)
+        return (struct wal_record){.type = unit->mark == WAL_MARK_DESTROYED ? WAL_DESTROYED
+                                                                            : WAL_DAMAGED};
     if (unit->reset && number-- == 0)
         return (struct wal_record){
             .type = WAL_RESET, .term = unit->reset_term, .index = unit->reset_index};
@@ -115,6 +119,11 @@ static void wal_unit_emit(const struct wal_group *group, struct wal_unit *unit, 
 static void wal_unit_fill_rewrite(struct wal_group *group, struct wal_unit *unit)
 {
     group->rewrite_queued = false;
+    unit->mark = group->mark;
+    if (group->mark_replaced) { /* the later replica is here, and that is all */
+        unit->reset = unit->hard_state = true;
+        return;
+    }
     unit->hard_state = group->hard_state_known;
     unit->term = group->term;
     unit->vote = group->vote;
@@ -150,6 +159,9 @@ static void wal_unit_measure(struct wal_group *group, struct wal_unit *unit)
 /* The unit's last byte is in the write: so is its meaning. */
 static void wal_unit_finish(struct wal *wal, struct wal_group *group, struct wal_unit *unit)
 {
+    if (unit->mark != WAL_MARK_NONE)
+        wal_group_set_mark(group, unit->mark, unit->first_segment);
+    group->mark_replaced = false;
     if (unit->reset)
         wal_group_reset_log(group, unit->reset_index, unit->reset_term);
     if (unit->cut)
@@ -160,7 +172,7 @@ static void wal_unit_finish(struct wal *wal, struct wal_group *group, struct wal
     }
     if (unit->hard_state)
         wal_group_set_hard_state(group, unit->term, unit->vote, unit->first_segment);
-    if (unit->cut || unit->reset || unit->rewrite)
+    if (unit->cut || unit->reset || unit->rewrite || unit->mark != WAL_MARK_NONE)
         wal->maintain_wanted = true;
     if (unit->persist_id != 0) {
         if (wal->durable_count == wal->durable_capacity) {
@@ -179,6 +191,7 @@ static void wal_unit_finish(struct wal *wal, struct wal_group *group, struct wal
 
 struct wal_filling {
     size_t at;        /* next free byte of wal->data */
+    size_t units_at;  /* where the first unit's chunk begins */
     size_t bytes_max; /* of this write */
     uint32_t segment;
     uint64_t number;
@@ -249,7 +262,7 @@ static bool wal_group_fill(struct wal *wal, struct wal_group *group, struct wal_
         /* A small unit is not torn apart for the rest of a write. */
         uint64_t whole = WAL_CHUNK_HEADER_BYTES + unit->bytes_count;
         if (!unit->started && whole > left && whole <= turn_bytes_max &&
-            filling->at > WAL_WRITE_HEADER_BYTES)
+            filling->at > filling->units_at)
             return false;
         size_t quantum = turn_bytes_max - used;
         if (quantum < WAL_CHUNK_BYTES_MIN)
@@ -275,9 +288,29 @@ static void wal_write_seal(struct wal *wal, const struct wal_filling *filling, s
     wal_put_u64(at + 48, wal->number_durable);
     wal_put_u32(at + 56, (uint32_t)(filling->at - WAL_WRITE_HEADER_BYTES));
     wal_put_u32(at + 60, (uint32_t)run_bytes);
-    wal_put_u64(at + 64, wal_checksum_body(&header, at + WAL_WRITE_HEADER_BYTES,
+    wal_put_u64(at + 64, wal->run);
+    wal_put_u64(at + 72, wal_checksum_body(&header, at + WAL_WRITE_HEADER_BYTES,
                                            run_bytes - WAL_WRITE_HEADER_BYTES));
-    wal_put_u64(at + 72, XXH3_64bits(at, 72));
+    wal_put_u64(at + 80, XXH3_64bits(at, WAL_WRITE_HEADER_SUMMED_BYTES));
+}
+
+/* Whose units the write before this one had, if that is known and does not take too much space. */
+static void wal_write_names(struct wal *wal, struct wal_filling *filling)
+{
+    size_t bytes = wal->names.count * WAL_NAME_BYTES;
+    if (wal->names.number == 0 || wal->names.number != wal->previous_number ||
+        WAL_CHUNK_HEADER_BYTES + bytes > filling->bytes_max / 4)
+        return;
+    uint8_t *at = wal->data + filling->at;
+    memset(at, 0, WAL_CHUNK_HEADER_BYTES);
+    wal_put_u32(at, WAL_CHUNK_PREVIOUS);
+    wal_put_u32(at + 4, (uint32_t)bytes);
+    at += WAL_CHUNK_HEADER_BYTES;
+    for (size_t i = 0; i < wal->names.count; i++, at += WAL_NAME_BYTES) {
+        wal_put_u64(at, wal->names.items[i].group);
+        wal_put_u64(at + 8, wal->names.items[i].replica);
+    }
+    filling->at += WAL_CHUNK_HEADER_BYTES + bytes;
 }
 
 bool wal_write_build(struct wal *wal, struct log_operation *out_operation)
@@ -294,11 +327,17 @@ bool wal_write_build(struct wal *wal, struct log_operation *out_operation)
     if (RARE(LOG_WRITE_SHORT))
         filling.bytes_max = WAL_BLOCK_BYTES;
     wal->durable_count = 0;
+    wal_write_names(wal, &filling);
+    filling.units_at = filling.at;
+    wal->names.number = filling.number;
+    wal->names.count = 0;
     struct wal_group *group;
     bool more = true;
     while (more && (group = TAILQ_FIRST(&wal->ready)) != NULL) {
         size_t turn_start = filling.at;
         more = wal_group_fill(wal, group, &filling);
+        if (filling.at > turn_start)
+            wal_names_add(&wal->names, group->group, group->replica);
         bool empty = TAILQ_EMPTY(&group->units);
         /* Who got nothing because the write was full is the first of the next one. */
         if (!empty && filling.at == turn_start)
@@ -310,7 +349,7 @@ bool wal_write_build(struct wal *wal, struct log_operation *out_operation)
         if (filling.at > WAL_WRITE_HEADER_BYTES && RARE(LOG_WRITE_ONE_GROUP))
             break;
     }
-    if (filling.at == WAL_WRITE_HEADER_BYTES)
+    if (filling.at == filling.units_at)
         return false;
     size_t run_bytes = (filling.at + WAL_BLOCK_BYTES - 1) / WAL_BLOCK_BYTES * WAL_BLOCK_BYTES;
     wal_write_seal(wal, &filling, run_bytes);

@@ -408,10 +408,12 @@ static void kv_group_leadership_changed(void *machine, const struct raft_leaders
         leadership_begin(group, leadership->term);
 }
 
-static void kv_group_read_ready(void *machine, uint64_t read_id, int status)
+static void kv_group_read_ready(void *machine, uint64_t read_id, int status,
+                                nanoseconds_t valid_until_ns)
 {
     struct kv_group *group = machine;
     struct kv_request *request;
+    ASSERT(valid_until_ns == NS_NEVER); /* no read is asked for by lease */
     HASH_FIND(by_read, group->requests_by_read, &read_id, sizeof(read_id), request);
     if (!request)
         return;

@@ -309,8 +309,10 @@ static void machine_leadership_changed(void *machine, const struct raft_leadersh
     master_leadership_changed(machine, leadership);
 }
 
-static void machine_read_ready(void *machine, uint64_t read_id, int status)
+static void machine_read_ready(void *machine, uint64_t read_id, int status,
+                               nanoseconds_t valid_until_ns)
 {
+    ASSERT(valid_until_ns == NS_NEVER); /* no read is asked for by lease */
     master_read_ready(machine, read_id, status);
 }
 

@@ -21,8 +21,11 @@ struct toy {
     struct host_cluster *cluster;
     struct cluster_store *store;
     group_id_t group;
+    replica_id_t replica; /* 0: none is here */
     struct toy_state live;
+    replica_id_t flushed_replica; /* whose rows are on disk */
     struct toy_state flushed;
+    uint32_t destroyed_count;
     bool restoring;
     uint32_t appetite;
     bool in_read_call;
@@ -142,10 +145,12 @@ static void toy_leadership_changed(void *machine, const struct raft_leadership *
     toy->leadership = *leadership;
 }
 
-static void toy_read_ready(void *machine, uint64_t read_id, int status)
+static void toy_read_ready(void *machine, uint64_t read_id, int status,
+                           nanoseconds_t valid_until_ns)
 {
     struct toy *toy = machine;
     cr_assert_not(toy->in_read_call);
+    cr_assert_eq(valid_until_ns, NS_NEVER);
     for (size_t i = 0; i < toy->reads_count; i++) {
         if (toy->reads[i].read_id != read_id)
             continue;
@@ -169,7 +174,8 @@ static void toy_applied_meta(void *machine, struct raft_snapshot_meta *out_meta)
 
 static raft_index_t toy_flushed_index(void *machine)
 {
-    return ((struct toy *)machine)->flushed.meta.index;
+    const struct toy *toy = machine;
+    return toy->flushed_replica == toy->replica ? toy->flushed.meta.index : 0;
 }
 
 struct toy_snapshot {
@@ -247,6 +253,7 @@ static int toy_restore_finish(void *opened)
     restore->finished = true;
     restore->toy->cluster->restores_finished_count++;
     toy_state_copy(&restore->toy->flushed, &restore->state); /* durable */
+    restore->toy->flushed_replica = restore->toy->replica;
     return OST_OK;
 }
 
@@ -269,6 +276,26 @@ static void toy_restore_close(void *machine, void *opened, bool adopt)
     free(restore);
 }
 
+static void toy_wipe(struct toy *toy)
+{
+    toy->replica = 0;
+    toy->live.meta = (struct raft_snapshot_meta){0};
+    toy->live.hash = 0;
+    buffer_reset(&toy->live.list);
+    toy->leadership = (struct raft_leadership){0};
+}
+
+/* On disk the rows go with the next flush. */
+static void toy_destroyed(void *machine)
+{
+    struct toy *toy = machine;
+    cr_assert_not(toy->restoring);
+    cr_assert_eq(toy->reads_count, 0, "a read is waited for in vain");
+    cr_assert_neq(toy->leadership.role, RAFT_LEADER);
+    toy_wipe(toy);
+    toy->destroyed_count++;
+}
+
 static const struct raft_state_machine_ops toy_ops = {
     .apply = toy_apply,
     .leadership_changed = toy_leadership_changed,
@@ -282,6 +309,7 @@ static const struct raft_state_machine_ops toy_ops = {
     .restore_write = toy_restore_write,
     .restore_finish = toy_restore_finish,
     .restore_close = toy_restore_close,
+    .destroyed = toy_destroyed,
 };
 
 raft_index_t toy_applied(const struct toy *toy)
@@ -444,6 +472,38 @@ static void store_turn(struct cluster_store *store)
     }
 }
 
+/* One whose rows were found. */
+static int toy_start(struct toy *toy)
+{
+    struct raft_host *host = toy->store->host;
+    int status = raft_host_group_add(host, toy->group, toy->replica, &toy->live.meta, &toy_ops, toy,
+                                     toy->cluster->now_ns);
+    if (status == OST_OK)
+        return OST_OK;
+    if (status != OST_NOT_FOUND &&
+        !(status == OST_CORRUPT && raft_host_group_damaged(host, toy->group)))
+        return status;
+    toy_wipe(toy);
+    return OST_OK;
+}
+
+/* Those that were new, and of which no row was flushed. */
+static int store_add_recovered(struct cluster_store *store)
+{
+    struct raft_host_recovered recovered;
+    bool more = raft_host_recovered_next(store->host, NULL, &recovered);
+    for (; more; more = raft_host_recovered_next(store->host, &recovered, &recovered)) {
+        struct toy *toy = store->toys[recovered.group];
+        if (recovered.destroyed || recovered.damaged || toy->replica != 0)
+            continue;
+        toy->replica = recovered.replica;
+        int status = toy_start(toy);
+        if (status != OST_OK)
+            return status;
+    }
+    return OST_OK;
+}
+
 int host_cluster_start(struct host_cluster *cluster, store_id_t id)
 {
     struct cluster_store *store = cluster->stores[id];
@@ -470,15 +530,47 @@ int host_cluster_start(struct host_cluster *cluster, store_id_t id)
     for (group_id_t group = 1; status == OST_OK && group <= cluster->groups_count; group++) {
         struct toy *toy = store->toys[group];
         toy_state_copy(&toy->live, &toy->flushed);
+        toy->replica = toy->flushed_replica;
         toy->leadership = (struct raft_leadership){0};
         toy->restoring = false;
         toy->reads_count = 0;
-        status = raft_host_group_add(store->host, group, 10 * group + id, &toy->live.meta, &toy_ops,
-                                     toy, cluster->now_ns);
+        if (toy->replica != 0)
+            status = toy_start(toy);
     }
+    if (status == OST_OK)
+        status = store_add_recovered(store);
     if (status == OST_OK)
         store_turn(store);
     return status;
+}
+
+int host_cluster_add_replica(struct host_cluster *cluster, store_id_t id, group_id_t group,
+                             replica_id_t replica)
+{
+    struct toy *toy = cluster->stores[id]->toys[group];
+    if (toy->replica != 0)
+        return OST_EXISTS;
+    toy->replica = replica;
+    int status = raft_host_group_add(cluster->stores[id]->host, group, replica, &toy->live.meta,
+                                     &toy_ops, toy, cluster->now_ns);
+    if (status != OST_OK)
+        toy_wipe(toy);
+    return status;
+}
+
+replica_id_t host_cluster_replica(struct host_cluster *cluster, store_id_t store, group_id_t group)
+{
+    return cluster->stores[store]->toys[group]->replica;
+}
+
+uint32_t toy_destroyed_count(const struct toy *toy)
+{
+    return toy->destroyed_count;
+}
+
+uint8_t *host_cluster_segment(struct host_cluster *cluster, store_id_t store, uint32_t segment)
+{
+    return segment < DISK_SEGMENTS ? cluster->stores[store]->segments[segment] : NULL;
 }
 
 void host_cluster_crash(struct host_cluster *cluster, store_id_t id)
@@ -533,6 +625,7 @@ struct host_cluster *host_cluster_new(uint64_t seed, uint32_t stores_count, uint
             toy->store = store;
             toy->group = group;
             toy->appetite = UINT32_MAX;
+            toy->flushed_replica = 10 * group + id;
             struct raft_configuration *configuration = &toy->flushed.meta.configuration;
             for (store_id_t member = 1; member <= stores_count; member++)
                 configuration->members[configuration->members_count++] =
@@ -608,8 +701,8 @@ store_id_t host_cluster_leader(struct host_cluster *cluster, group_id_t group)
         struct raft_leadership leadership;
         if (!cluster->stores[id]->up)
             continue;
-        cr_assert_eq(raft_host_leadership(cluster->stores[id]->host, group, &leadership), OST_OK);
-        if (leadership.ready && leadership.term > term) {
+        if (raft_host_leadership(cluster->stores[id]->host, group, &leadership) == OST_OK &&
+            leadership.ready && leadership.term > term) {
             leader = id;
             term = leadership.term;
         }
@@ -667,10 +760,12 @@ static bool cluster_is_settled(struct host_cluster *cluster)
         struct raft_status status;
         if (leader == 0)
             return false;
-        cr_assert_eq(raft_host_group_status(cluster->stores[leader]->host, group, &status), OST_OK);
+        const struct raft_host *host = cluster->stores[leader]->host;
+        cr_assert_eq(raft_host_group_status(host, group, &status), OST_OK);
         for (store_id_t id = 1; id <= cluster->stores_count; id++) {
-            if (cluster->stores[id]->up &&
-                cluster->stores[id]->toys[group]->live.meta.index != status.last_index)
+            const struct toy *toy = cluster->stores[id]->toys[group];
+            if (cluster->stores[id]->up && toy->live.meta.index != status.last_index &&
+                raft_configuration_find(raft_host_configuration(host, group), toy->replica))
                 return false;
         }
     }
@@ -701,8 +796,11 @@ void host_cluster_flush(struct host_cluster *cluster, store_id_t id)
     for (group_id_t group = 1; group <= cluster->groups_count; group++) {
         struct toy *toy = store->toys[group];
         /* While a restored state waits to be taken over it is the newer one on disk. */
-        if (toy->flushed.meta.index < toy->live.meta.index)
+        if (toy->flushed.meta.index < toy->live.meta.index ||
+            toy->flushed_replica != toy->replica) {
             toy_state_copy(&toy->flushed, &toy->live);
+            toy->flushed_replica = toy->replica;
+        }
     }
     raft_host_flushed(store->host, cluster->now_ns);
 }

@@ -64,7 +64,7 @@ bool host_cluster_is_up(const struct host_cluster *cluster, store_id_t store);
 /* Runs until what was proposed is applied at every store that is up. */
 void host_cluster_settle(struct host_cluster *cluster);
 void host_cluster_crash(struct host_cluster *cluster, store_id_t store);
-/* The status of the recovery. */
+/* The status of the recovery. What is destroyed is wiped, what is damaged stays away. */
 int host_cluster_start(struct host_cluster *cluster, store_id_t store);
 void host_cluster_isolate(struct host_cluster *cluster, store_id_t store, bool isolated);
 void host_cluster_hang_disk(struct host_cluster *cluster, store_id_t store, bool hung);
@@ -72,6 +72,14 @@ void host_cluster_flush(struct host_cluster *cluster, store_id_t store);
 /* A store that is down finds an empty state machine when it comes back. */
 void host_cluster_lose_state(struct host_cluster *cluster, store_id_t store, group_id_t group);
 size_t host_cluster_segments_count(const struct host_cluster *cluster, store_id_t store);
+
+/* An empty replica without a configuration; what raft_host_group_add answers. */
+int host_cluster_add_replica(struct host_cluster *cluster, store_id_t store, group_id_t group,
+                             replica_id_t replica);
+/* 0: none is here. */
+replica_id_t host_cluster_replica(struct host_cluster *cluster, store_id_t store, group_id_t group);
+/* The bytes on disk; NULL: there is no such segment. */
+uint8_t *host_cluster_segment(struct host_cluster *cluster, store_id_t store, uint32_t segment);
 
 struct raft_host *host_cluster_host(struct host_cluster *cluster, store_id_t store);
 const struct metrics *host_cluster_metrics(struct host_cluster *cluster, store_id_t store);
@@ -84,6 +92,7 @@ struct toy_read {
 struct toy *host_cluster_toy(struct host_cluster *cluster, store_id_t store, group_id_t group);
 raft_index_t toy_applied(const struct toy *toy);
 raft_index_t toy_flushed(const struct toy *toy);
+uint32_t toy_destroyed_count(const struct toy *toy);
 uint64_t toy_reads_ok(const struct toy *toy);
 uint64_t toy_reads_failed(const struct toy *toy);
 /* At most so many entries are taken at a time; 0: none, UINT32_MAX: all. */

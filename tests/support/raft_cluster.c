@@ -80,6 +80,7 @@ struct node {
     bool disk_busy;
     bool disk_held;
     struct held_message *held;
+    bool destroyed;
 
     struct node_read reads[NODE_READS_MAX];
     uint64_t reads_asked;
@@ -518,11 +519,13 @@ static void node_disk_take(struct node *node)
     disk_write_free(write);
 }
 
-/* What is applied at `index`, as a snapshot says it. */
-static void cluster_meta(const struct cluster *cluster, raft_index_t index,
+/* What the node's state machine is at `index`, as a snapshot says it. */
+static void cluster_meta(const struct cluster *cluster, const struct node *node, raft_index_t index,
                          struct raft_snapshot_meta *out_meta)
 {
-    *out_meta = (struct raft_snapshot_meta){.configuration = cluster->initial};
+    *out_meta = (struct raft_snapshot_meta){0};
+    if (raft_configuration_find(&cluster->initial, node->replica))
+        out_meta->configuration = cluster->initial;
     if (index == 0)
         return;
     const struct committed_entry *committed = &cluster->committed[index - 1];
@@ -553,7 +556,7 @@ static void node_offer_snapshot(struct cluster *cluster, struct node *node, repl
     raft_get_status(node->raft, &status);
     struct occurrence *offer = cluster_schedule(cluster, SNAPSHOT_OFFER, cluster_node(cluster, to),
                                                 cluster_delay(cluster));
-    cluster_meta(cluster, node_applied_index(node), &offer->meta);
+    cluster_meta(cluster, node, node_applied_index(node), &offer->meta);
     offer->message.term = status.term;
     offer->message.from = node->replica;
     offer->from_node = (uint32_t)(node->replica - 1);
@@ -656,7 +659,7 @@ void cluster_crash(struct cluster *cluster, replica_id_t replica)
 void cluster_restart(struct cluster *cluster, replica_id_t replica)
 {
     struct node *node = cluster_node(cluster, replica);
-    ASSERT(!node->raft);
+    ASSERT(!node->raft && !node->destroyed);
     cluster_start(cluster, node);
 }
 
@@ -667,7 +670,7 @@ void cluster_cut_log(struct cluster *cluster, replica_id_t replica)
     event.cut_index = node_applied_index(node);
     if (event.cut_index <= node->flushed.index)
         return;
-    cluster_meta(cluster, event.cut_index, &node->flushed);
+    cluster_meta(cluster, node, event.cut_index, &node->flushed);
     if (node_step(cluster, node, &event) != OST_OK)
         cluster_breach(cluster, node, "what is applied and durable may be cut", __LINE__);
     if (event.cut_index <= raft_log_last_index(&node->disk_log))
@@ -902,27 +905,24 @@ struct raft_status cluster_status(struct cluster *cluster, replica_id_t node)
     return status;
 }
 
-static int cluster_propose_blob(struct cluster *cluster, replica_id_t node,
-                                enum raft_entry_type type, struct blob *payload,
-                                raft_index_t *out_index)
+/* Clocks of stores differ: what a leader has heard may be older than what its log says. */
+static timestamp_t cluster_heard(struct cluster *cluster)
 {
-    struct raft_event event = {.type = RAFT_EV_PROPOSED};
-    event.propose.entry_type = type;
-    event.propose.payload = payload;
-    /* Clocks of stores differ: what a leader has heard may be older than what its log says. */
-    event.propose.heard_timestamp = cluster->now_ns / 1000 + random_below(&cluster->random, 100000);
-    int status = cluster_step(cluster, node, &event);
-    if (status == OST_OK && out_index)
-        *out_index = cluster_node(cluster, node)->update.proposed_index;
-    blob_unref(payload);
-    return status;
+    return cluster->now_ns / 1000 + random_below(&cluster->random, 100000);
 }
 
 int cluster_propose_in_turn(struct cluster *cluster, replica_id_t node, raft_index_t *out_index)
 {
     uint64_t id = ++cluster->payload_id_last;
-    return cluster_propose_blob(cluster, node, RAFT_ENTRY_COMMAND,
-                                blob_copy(bytes_of(&id, sizeof id)), out_index);
+    struct raft_event event = {.type = RAFT_EV_PROPOSED};
+    event.propose.entry_type = RAFT_ENTRY_COMMAND;
+    event.propose.payload = blob_copy(bytes_of(&id, sizeof id));
+    event.propose.heard_timestamp = cluster_heard(cluster);
+    int status = cluster_step(cluster, node, &event);
+    if (status == OST_OK && out_index)
+        *out_index = cluster_node(cluster, node)->update.proposed_index;
+    blob_unref(event.propose.payload);
+    return status;
 }
 
 int cluster_propose(struct cluster *cluster, replica_id_t node, raft_index_t *out_index)
@@ -933,13 +933,47 @@ int cluster_propose(struct cluster *cluster, replica_id_t node, raft_index_t *ou
 }
 
 int cluster_propose_configuration(struct cluster *cluster, replica_id_t node,
-                                  const struct raft_configuration *configuration,
-                                  raft_index_t *out_index)
+                                  const struct raft_configuration *target)
 {
-    int status = cluster_propose_blob(cluster, node, RAFT_ENTRY_CONFIGURATION,
-                                      raft_configuration_pack(configuration), out_index);
+    struct raft_event event = {.type = RAFT_EV_CONFIGURATION_PROPOSED};
+    event.configure.target = target;
+    event.configure.heard_timestamp = cluster_heard(cluster);
+    int status = cluster_step(cluster, node, &event);
     cluster_turn_ended(cluster, node);
     return status;
+}
+
+void cluster_committed_configuration(const struct cluster *cluster,
+                                     struct raft_configuration *out_configuration)
+{
+    *out_configuration = cluster->initial;
+    for (raft_index_t index = cluster->committed_count; index >= 1; index--) {
+        if (!cluster->committed[index - 1].is_configuration)
+            continue;
+        *out_configuration = cluster->committed[index - 1].configuration;
+        return;
+    }
+}
+
+bool cluster_run_until_members(struct cluster *cluster, const struct raft_configuration *target,
+                               uint64_t ms)
+{
+    nanoseconds_t until_ns = cluster->now_ns + ms * NS_PER_MS;
+    for (;;) {
+        struct raft_configuration committed;
+        cluster_committed_configuration(cluster, &committed);
+        uint32_t same_count = 0;
+        for (uint32_t i = 0; i < target->members_count; i++) {
+            const struct raft_member *member =
+                raft_configuration_find(&committed, target->members[i].replica);
+            same_count += member && member->voter_new == target->members[i].voter_new;
+        }
+        if (!raft_configuration_is_joint(&committed) && same_count == committed.members_count &&
+            same_count == target->members_count)
+            return true;
+        if (!cluster_run_one(cluster, until_ns))
+            return false;
+    }
 }
 
 int cluster_read(struct cluster *cluster, replica_id_t replica, uint64_t *out_read_id)
@@ -1040,6 +1074,17 @@ void cluster_options_default(struct cluster_options *out_options)
     };
 }
 
+/* Who is in the first configuration knows it from birth. Who joins later begins with none. */
+static void cluster_node_make(struct cluster *cluster, uint32_t i)
+{
+    struct node *node = &cluster->nodes[i];
+    node->replica = i + 1;
+    raft_log_init(&node->disk_log, 0, 0, 0);
+    raft_update_init(&node->update);
+    cluster_meta(cluster, node, 0, &node->flushed);
+    cluster_start(cluster, node);
+}
+
 struct cluster *cluster_new(const struct cluster_options *options)
 {
     struct cluster *cluster = memory_alloc_zeroed(1, sizeof *cluster);
@@ -1051,14 +1096,33 @@ struct cluster *cluster_new(const struct cluster_options *options)
     cluster_configuration(options->voters_count ? options->voters_count : options->nodes_count,
                           &cluster->initial);
     for (uint32_t i = 0; i < options->nodes_count; i++) {
-        struct node *node = &cluster->nodes[i];
-        node->replica = i + 1;
-        raft_log_init(&node->disk_log, 0, 0, 0);
-        raft_update_init(&node->update);
-        cluster_meta(cluster, 0, &node->flushed);
-        cluster_start(cluster, node);
+        cluster_node_make(cluster, i);
     }
     return cluster;
+}
+
+replica_id_t cluster_add_node(struct cluster *cluster)
+{
+    if (cluster->options.nodes_count == CLUSTER_NODES_MAX)
+        return 0;
+    cluster_node_make(cluster, cluster->options.nodes_count++);
+    return cluster->options.nodes_count;
+}
+
+void cluster_destroy_node(struct cluster *cluster, replica_id_t replica)
+{
+    struct node *node = cluster_node(cluster, replica);
+    struct raft_configuration committed;
+    cluster_committed_configuration(cluster, &committed);
+    ASSERT(!raft_configuration_find(&committed, replica));
+    if (node->raft)
+        cluster_crash(cluster, replica);
+    node->destroyed = true;
+}
+
+bool cluster_is_destroyed(const struct cluster *cluster, replica_id_t replica)
+{
+    return cluster->nodes[replica - 1].destroyed;
 }
 
 void cluster_free(struct cluster *cluster)

@@ -20,15 +20,15 @@
 
 #include "raft/raft.h"
 
-#define CLUSTER_NODES_MAX 7
+#define CLUSTER_NODES_MAX 16
 
 struct cluster;
 
 struct cluster_options {
     uint64_t seed;
-    uint32_t nodes_count; /* replicas 1.. on stores 101.. */
-    uint32_t
-        voters_count; /* the first ones vote from the start; 0: all; the others are no members */
+    uint32_t nodes_count;  /* replicas 1.. on stores 101.. */
+    uint32_t voters_count; /* the first ones vote from the start; 0: all; the others are no members,
+                              and begin without a configuration */
     uint32_t delay_us_min, delay_us_max;        /* of a message; differing ones overtake */
     uint32_t disk_us_min, disk_us_max;          /* of a write */
     uint32_t lost_per_mille, doubled_per_mille; /* messages */
@@ -60,9 +60,19 @@ struct raft_status cluster_status(struct cluster *cluster, replica_id_t node);
 int cluster_propose(struct cluster *cluster, replica_id_t node, raft_index_t *out_index);
 /* Without the end of the turn. */
 int cluster_propose_in_turn(struct cluster *cluster, replica_id_t node, raft_index_t *out_index);
+/* And the end of the turn. */
 int cluster_propose_configuration(struct cluster *cluster, replica_id_t node,
-                                  const struct raft_configuration *configuration,
-                                  raft_index_t *out_index);
+                                  const struct raft_configuration *target);
+/* The newest that anybody has committed; and until that is `target`. */
+void cluster_committed_configuration(const struct cluster *cluster,
+                                     struct raft_configuration *out_configuration);
+bool cluster_run_until_members(struct cluster *cluster, const struct raft_configuration *target,
+                               uint64_t ms);
+/* One more node, empty, of the next number, without a configuration; 0: there is no room. */
+replica_id_t cluster_add_node(struct cluster *cluster);
+/* It never comes back (R6). Only one that the committed configuration does not have. */
+void cluster_destroy_node(struct cluster *cluster, replica_id_t node);
+bool cluster_is_destroyed(const struct cluster *cluster, replica_id_t node);
 void cluster_turn_ended(struct cluster *cluster, replica_id_t node);
 int cluster_read(struct cluster *cluster, replica_id_t node, uint64_t *out_read_id);
 uint64_t cluster_reads_confirmed(const struct cluster *cluster, replica_id_t node);

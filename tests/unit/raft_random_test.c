@@ -16,6 +16,8 @@ struct chaos {
     struct random random;
     uint32_t nodes_count;
     uint64_t changes_count;
+    uint64_t moves_count; /* those of voters */
+    uint64_t destroyed_count;
 };
 
 static replica_id_t chaos_node(struct chaos *chaos)
@@ -39,6 +41,8 @@ static void chaos_repair(struct chaos *chaos)
         cluster_disk_hold(chaos->cluster, node, false);
         for (replica_id_t to = 1; to <= chaos->nodes_count; to++)
             cluster_link_cut(chaos->cluster, node, to, false);
+        if (cluster_is_destroyed(chaos->cluster, node))
+            continue;
         if (!cluster_raft(chaos->cluster, node))
             cluster_restart(chaos->cluster, node);
         (void)cluster_step(chaos->cluster, node, &event);
@@ -51,6 +55,8 @@ static void chaos_fault(struct chaos *chaos)
     replica_id_t node = chaos_node(chaos);
     bool up = cluster_raft(cluster, node) != NULL;
     struct raft_event event = {0};
+    if (cluster_is_destroyed(cluster, node))
+        return;
     switch (random_below(&chaos->random, 12)) {
     case 0:
     case 1:
@@ -104,30 +110,54 @@ static void chaos_fault(struct chaos *chaos)
     }
 }
 
-/* One step of a move: from a joint configuration on to its new half, from a plain one to a joint
- * one with up to three voters drawn anew. Who is drawn beside a new half becomes a learner. */
+/* A target near what is: each member may go, each learner may be given a vote, and somebody may
+ * come as a learner, a new node among them. Most are refused for what is under way or not caught
+ * up. */
 static void chaos_change_members(struct chaos *chaos)
 {
-    replica_id_t leader = cluster_leader(chaos->cluster);
-    struct raft_configuration next = {0};
-    bool drawn[CLUSTER_NODES_MAX + 1] = {false};
+    struct cluster *cluster = chaos->cluster;
+    replica_id_t leader = cluster_leader(cluster);
+    struct raft_configuration target = {0};
     if (leader == 0 || chaos->nodes_count < 4)
         return;
-    const struct raft_configuration *now =
-        raft_get_configuration(cluster_raft(chaos->cluster, leader));
-    bool joint = raft_configuration_is_joint(now);
-    for (int i = 0; i < 3; i++)
-        drawn[chaos_node(chaos)] = true;
+    const struct raft_configuration *now = raft_get_configuration(cluster_raft(cluster, leader));
+    if (random_below(&chaos->random, 10) == 0 && cluster_add_node(cluster) != 0)
+        chaos->nodes_count++;
+    replica_id_t joins = chaos_node(chaos);
+    bool moves = random_below(&chaos->random, 2) == 0; /* else learners alone */
     for (replica_id_t node = 1; node <= chaos->nodes_count; node++) {
         const struct raft_member *member = raft_configuration_find(now, node);
-        bool voter_now = member && member->voter_new;
-        bool voter_new = joint ? voter_now : drawn[node];
-        if (voter_now || voter_new || drawn[node])
-            next.members[next.members_count++] =
-                (struct raft_member){node, 100 + node, voter_now, voter_new};
+        bool votes = member && member->voter_new;
+        bool stays = member && (!moves && votes ? true : random_below(&chaos->random, 4) != 0);
+        if (!stays && (node != joins || member || cluster_is_destroyed(cluster, node)))
+            continue;
+        if (stays && !votes && moves)
+            votes = true;
+        target.members[target.members_count++] =
+            (struct raft_member){node, 100 + node, votes, votes};
     }
-    if (cluster_propose_configuration(chaos->cluster, leader, &next, NULL) == OST_OK)
+    if (cluster_propose_configuration(cluster, leader, &target) == OST_OK) {
         chaos->changes_count++;
+        chaos->moves_count += moves;
+    }
+}
+
+/* What the master would do: destroy who was removed for good. */
+static void chaos_destroy_removed(struct chaos *chaos)
+{
+    struct raft_configuration committed;
+    replica_id_t node = chaos_node(chaos);
+    cluster_committed_configuration(chaos->cluster, &committed);
+    if (cluster_is_destroyed(chaos->cluster, node) || raft_configuration_find(&committed, node) ||
+        raft_configuration_is_joint(&committed))
+        return;
+    for (replica_id_t other = 1; other <= chaos->nodes_count; other++) {
+        const struct raft *raft = cluster_raft(chaos->cluster, other);
+        if (raft && other != node && raft_configuration_find(raft_get_configuration(raft), node))
+            return; /* on its way in, or still on its way out */
+    }
+    cluster_destroy_node(chaos->cluster, node);
+    chaos->destroyed_count++;
 }
 
 /* Clients ask every node: one that has been deposed and does not know it is the interesting one. */
@@ -168,15 +198,25 @@ static void chaos_demand_progress(struct chaos *chaos, uint64_t seed)
     struct raft_configuration members = *raft_get_configuration(cluster_raft(cluster, leader));
     for (uint32_t i = 0; i < members.members_count; i++) {
         replica_id_t node = members.members[i].replica;
+        if (cluster_is_destroyed(cluster, node)) {
+            /* It was, before an entry that makes it a learner was committed. */
+            cr_assert(!members.members[i].voter_old && !members.members[i].voter_new);
+            continue;
+        }
         cr_assert(cluster_run_until_committed(cluster, node, index, HEAL_MS),
                   "seed %lu: node %lu does not catch up", (unsigned long)seed, (unsigned long)node);
     }
-    leader = cluster_run_until_leader(cluster, HEAL_MS);
-    cr_assert(leader != 0 && cluster_read(cluster, leader, &read_id) == OST_OK);
-    cluster_turn_ended(cluster, leader);
-    cluster_run_ms(cluster, 200);
-    cr_assert(cluster_reads_confirmed(cluster, leader) >= read_id, "seed %lu: no read",
-              (unsigned long)seed);
+    bool confirmed = false;
+    for (int i = 0; i < 5 && !confirmed; i++) {
+        leader = cluster_run_until_leader(cluster, HEAL_MS);
+        cr_assert(leader != 0 && cluster_read(cluster, leader, &read_id) == OST_OK);
+        cluster_turn_ended(cluster, leader);
+        cluster_run_ms(cluster, 200);
+        confirmed = cluster_reads_confirmed(cluster, leader) >= read_id;
+        cr_assert(confirmed || cluster_reads_failed(cluster, leader) >= read_id,
+                  "seed %lu: neither confirmed nor failed", (unsigned long)seed);
+    }
+    cr_assert(confirmed, "seed %lu: no read", (unsigned long)seed);
 }
 
 /* Small messages and windows, so that they fill. */
@@ -187,7 +227,7 @@ static void chaos_tune(struct raft_options *options)
     options->inflight_bytes_max = 64;
 }
 
-static uint64_t changes_count;
+static uint64_t changes_count, moves_count, destroyed_count;
 
 static void chaos_run(uint64_t seed)
 {
@@ -214,11 +254,15 @@ static void chaos_run(uint64_t seed)
             chaos_fault(&chaos);
         if (random_below(&chaos.random, 20) == 0)
             chaos_change_members(&chaos);
+        if (random_below(&chaos.random, 100) == 0)
+            chaos_destroy_removed(&chaos);
     }
     cluster_heal(chaos.cluster);
     chaos_repair(&chaos);
     chaos_demand_progress(&chaos, seed);
     changes_count += chaos.changes_count;
+    moves_count += chaos.moves_count;
+    destroyed_count += chaos.destroyed_count;
     cluster_free(chaos.cluster);
 }
 
@@ -232,4 +276,6 @@ Test(raft_random, stays_safe_under_faults_and_recovers)
     for (uint64_t seed = 1; seed <= SEEDS_COUNT; seed++)
         chaos_run(seed);
     cr_assert(changes_count > SEEDS_COUNT, "members hardly ever changed");
+    cr_assert(moves_count > SEEDS_COUNT / 2, "voters hardly ever changed");
+    cr_assert(destroyed_count > SEEDS_COUNT / 2, "hardly anybody was destroyed");
 }

@@ -7,14 +7,20 @@
 #define MAP_ASK_MS_MIN 10u
 #define MAP_KEEP_MS    100u
 
+/* One that is silent only when there is no other to be opened: what was asked of it may have been
+ * lost, and it does not speak unasked. */
 static struct peer *open_peer(struct client_core *core, uint32_t turn)
 {
+    uint32_t silent_count = 0;
     for (uint32_t step = 0; step < core->peers_count; step++) {
         struct peer *peer = core->peers[(turn + step) % core->peers_count];
         if (peer->state == PEER_OPEN && !peer->is_silent)
             return peer;
+        silent_count += peer->state == PEER_OPEN;
     }
-    return NULL;
+    if (silent_count == 0 || silent_count < core->peers_count)
+        return NULL;
+    return core->peers[core->map_turn++ % core->peers_count];
 }
 
 static void map_ask(struct client_core *core, struct peer *peer, bool subscribe)

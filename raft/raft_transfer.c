@@ -86,6 +86,7 @@ void raft_transfer_timer_fired(struct raft *raft)
 
 void raft_transfer_leave(struct raft *raft)
 {
+    COVER(LEADER_REMOVED);
     if (raft->transfer_to == 0 && raft_transfer_begin(raft, 0) != OST_OK)
         raft_transfer_step_down(raft);
 }

@@ -89,14 +89,6 @@ static void member_votes(struct raft_member *member)
 {
     member->voter_old = member->voter_new = true;
 }
-static void member_votes_old(struct raft_member *member)
-{
-    member->voter_old = true;
-}
-static void member_votes_new(struct raft_member *member)
-{
-    member->voter_new = true;
-}
 static void member_learns(struct raft_member *member)
 {
     (void)member;
@@ -128,10 +120,7 @@ static bool call_configuration(struct call *call, struct raft_configuration *out
     static const struct {
         const char *name;
         member_fn fn;
-    } kinds[] = {{"voters", member_votes},
-                 {"old", member_votes_old},
-                 {"new", member_votes_new},
-                 {"learners", member_learns}};
+    } kinds[] = {{"voters", member_votes}, {"learners", member_learns}};
     *out_configuration = (struct raft_configuration){0};
     while (call_peek(call)) {
         bool found = false;
@@ -142,7 +131,7 @@ static bool call_configuration(struct call *call, struct raft_configuration *out
                 return false;
         }
         if (!found)
-            return FAIL(call, "voters=, old=, new= or learners=, not \"%.40s\"", call_peek(call));
+            return FAIL(call, "voters= or learners=, not \"%.40s\"", call_peek(call));
     }
     return out_configuration->members_count ? true : FAIL(call, "voters=1,2,3 is missing");
 }
@@ -155,7 +144,8 @@ static bool nodes_option(struct call *call, uint64_t *voters_count)
         uint64_t max;
         uint32_t *into;
     } const settings[] = {{"inflight", 64, &options->inflight_messages_max},
-                          {"message_bytes", 1u << 20, &options->message_bytes_max}};
+                          {"message_bytes", 1u << 20, &options->message_bytes_max},
+                          {"learner_lag", 1000, &options->learner_lag_entries_max}};
     const char *text = call_option(call, "voters");
     uint64_t number;
     if (text && text_to_number(text, *voters_count, &number) && number != 0) {
@@ -169,7 +159,7 @@ static bool nodes_option(struct call *call, uint64_t *voters_count)
             return true;
         }
     }
-    return FAIL(call, "nodes COUNT [voters=K] [inflight=K] [message_bytes=K]");
+    return FAIL(call, "nodes COUNT [voters=K] [inflight=K] [message_bytes=K] [learner_lag=K]");
 }
 
 static bool command_nodes(struct call *call)
@@ -197,14 +187,12 @@ static bool command_nodes(struct call *call)
 static bool command_configure(struct call *call)
 {
     struct raft_world_node *node;
-    struct raft_configuration configuration;
-    struct raft_event event = {.type = RAFT_EV_PROPOSED};
-    if (!call_running(call, &node) || !call_configuration(call, &configuration))
+    struct raft_configuration target;
+    struct raft_event event = {.type = RAFT_EV_CONFIGURATION_PROPOSED};
+    if (!call_running(call, &node) || !call_configuration(call, &target))
         return false;
-    event.propose.entry_type = RAFT_ENTRY_CONFIGURATION;
-    event.propose.payload = raft_configuration_pack(&configuration);
+    event.configure.target = &target;
     (void)raft_world_turn(call->world, node, &event);
-    blob_unref(event.propose.payload);
     return true;
 }
 

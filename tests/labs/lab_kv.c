@@ -597,7 +597,7 @@ struct lab_kv *lab_kv_new(const struct lab_kv_options *options)
     cr_assert_leq(kv->options.clients_count, LAB_CLIENTS_MAX);
     random_init(&kv->random, options->seed ^ 0x6824);
     plan_fill(&kv->options, &plan);
-    sim_init(&kv->sim, &plan, &(struct run_options){0});
+    sim_init(&kv->sim, &plan, &(struct run_options){.story = getenv("LAB_SEED") ? stderr : NULL});
     for (uint32_t store = 0; store < plan.stores && !options->has_wild_clocks; store++)
         kv->sim.stores[store].clock.local_ns = kv->sim.schedule.now_ns;
     lab_kv_start_all(kv);
@@ -654,8 +654,6 @@ void lab_kv_each_seed(void (*scenario)(struct lab_kv *kv), struct lab_kv_options
     for (uint64_t seed = first; seed < first + (only ? 1 : seeds_count); seed++) {
         options.seed = seed;
         struct lab_kv *kv = lab_kv_new(&options);
-        if (only)
-            kv->sim.trace.story = stderr; /* told from here on */
         scenario(kv);
         lab_kv_finish(kv);
     }

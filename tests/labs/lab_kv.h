@@ -64,6 +64,8 @@ struct lab_kv {
 struct lab_kv *lab_kv_new(const struct lab_kv_options *options);
 /* Heals, reads every key once more, and has the history judged; then frees. */
 void lab_kv_finish(struct lab_kv *kv);
+/* For LAB_SEEDS of them, or for LAB_SEED alone, with its story on stderr, where the environment
+ * says so. */
 void lab_kv_each_seed(void (*scenario)(struct lab_kv *kv), struct lab_kv_options options,
                       uint32_t seeds_count);
 

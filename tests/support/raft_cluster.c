@@ -1,13 +1,8 @@
-#include "tests/support/raft_cluster.h"
+#include "tests/support/raft_cluster_internal.h"
 
 #include "base/memory.h"
-#include "base/random.h"
-#include "raft/raft_log.h"
 
-#include <bsd/sys/tree.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <uthash.h>
 
 enum occurrence_type { DELIVER, DISK_DONE, SNAPSHOT_OFFER, SNAPSHOT_READY, SNAPSHOT_RESULT };
 
@@ -32,126 +27,8 @@ static int occurrence_compare(const struct occurrence *a, const struct occurrenc
         return a->at_ns < b->at_ns ? -1 : 1;
     return a->sequence < b->sequence ? -1 : a->sequence > b->sequence;
 }
-RB_HEAD(occurrences, occurrence);
 RB_GENERATE_INTERNAL(occurrences, occurrence, link, occurrence_compare,
                      __attribute__((unused)) static)
-
-/* A unit on its way to the disk. */
-struct disk_write {
-    struct disk_write *next;
-    uint64_t persist_id;
-    bool hard_state_changed;
-    raft_term_t term;
-    replica_id_t vote;
-    bool log_reset;
-    raft_index_t reset_index;
-    raft_term_t reset_term;
-    timestamp_t reset_timestamp;
-    struct raft_entry *entries;
-    uint32_t entries_count;
-};
-
-struct held_message {
-    struct held_message *next;
-    struct raft_message message;
-};
-
-struct node_read {
-    uint64_t read_id;
-    raft_index_t needs_index; /* what was committed when it was asked for */
-};
-#define NODE_READS_MAX 4096
-
-struct node {
-    replica_id_t replica;
-    struct raft *raft; /* NULL: down */
-    uint64_t life;
-    struct raft_update update;
-    nanoseconds_t deadline_ns;
-    raft_index_t commit_index;
-    raft_term_t term_seen;
-    uint64_t persisted_id;
-
-    raft_term_t disk_term;
-    replica_id_t disk_vote;
-    struct raft_log disk_log;
-    struct raft_snapshot_meta flushed; /* what the state machine has on disk */
-    struct disk_write *writes;
-    bool disk_busy;
-    bool disk_held;
-    struct held_message *held;
-    bool destroyed;
-
-    struct node_read reads[NODE_READS_MAX];
-    uint64_t reads_asked;
-    uint64_t reads_confirmed_id;
-    uint64_t reads_failed_id;
-};
-
-/* What was ever at (index, term). */
-struct known_entry {
-    UT_hash_handle hh;
-    struct {
-        raft_index_t index;
-        raft_term_t term;
-    } key;
-    raft_term_t term_before;
-    uint64_t payload_id;
-    timestamp_t log_timestamp;
-};
-
-struct committed_entry {
-    raft_term_t term;
-    raft_term_t committed_in_term;
-    uint64_t payload_id;
-    timestamp_t log_timestamp;
-    bool is_configuration;
-    struct raft_configuration configuration;
-};
-
-struct cluster {
-    struct cluster_options options;
-    struct random random;
-    nanoseconds_t now_ns;
-    uint64_t sequence;
-    struct occurrences occurrences;
-    struct node nodes[CLUSTER_NODES_MAX];
-    bool link_cut[CLUSTER_NODES_MAX][CLUSTER_NODES_MAX];
-    struct raft_configuration initial;
-    uint64_t payload_id_last;
-
-    struct known_entry *known;
-    struct committed_entry *committed; /* [0] is index 1 */
-    raft_index_t committed_count;
-    size_t committed_capacity;
-    replica_id_t *leaders; /* by term */
-    size_t leaders_count;
-
-    uint64_t appends_sent;
-    uint64_t snapshots_sent;
-    uint64_t messages_sent[RAFT_MSG_SNAPSHOT_ACK + 1];
-};
-
-#define CHECK(cluster, node, condition)                                                            \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            cluster_breach(cluster, node, #condition, __LINE__);                                   \
-    } while (0)
-
-__attribute__((noreturn)) static void
-cluster_breach(const struct cluster *cluster, const struct node *node, const char *what, int line)
-{
-    fprintf(stderr, "seed %llu, %.3f ms, node %llu: breach at line %d: %s\n",
-            (unsigned long long)cluster->options.seed, (double)cluster->now_ns / 1e6,
-            (unsigned long long)node->replica, line, what);
-    abort();
-}
-
-static struct node *cluster_node(struct cluster *cluster, replica_id_t replica)
-{
-    ASSERT(replica >= 1 && replica <= cluster->options.nodes_count);
-    return &cluster->nodes[replica - 1];
-}
 
 static uint64_t cluster_draw(struct cluster *cluster, uint64_t min, uint64_t max)
 {
@@ -161,36 +38,6 @@ static uint64_t cluster_draw(struct cluster *cluster, uint64_t min, uint64_t max
 static bool cluster_chance(struct cluster *cluster, uint32_t per_mille)
 {
     return per_mille != 0 && random_below(&cluster->random, 1000) < per_mille;
-}
-
-static uint64_t entry_payload_id(const struct raft_entry *entry)
-{
-    uint64_t id = 0;
-    struct bytes bytes = blob_bytes(entry->payload);
-    for (size_t i = 0; i < bytes.bytes_count; i++)
-        id = id * 1099511628211u + bytes.data[i];
-    return id;
-}
-
-/* Messages and writes that outlive a step own their entries. */
-static struct raft_entry *entries_copy(const struct raft_entry *entries, uint32_t entries_count)
-{
-    if (entries_count == 0)
-        return NULL;
-    struct raft_entry *copy = memory_alloc(entries_count * sizeof *copy);
-    memcpy(copy, entries, entries_count * sizeof *copy);
-    for (uint32_t i = 0; i < entries_count; i++) {
-        if (copy[i].payload)
-            blob_ref(copy[i].payload);
-    }
-    return copy;
-}
-
-static void entries_free(const struct raft_entry *entries, uint32_t entries_count)
-{
-    for (uint32_t i = 0; i < entries_count; i++)
-        blob_unref(entries[i].payload);
-    free((void *)(uintptr_t)entries);
 }
 
 static struct occurrence *cluster_schedule(struct cluster *cluster, enum occurrence_type type,
@@ -208,7 +55,7 @@ static struct occurrence *cluster_schedule(struct cluster *cluster, enum occurre
 
 static void occurrence_free(struct occurrence *occurrence)
 {
-    entries_free(occurrence->message.entries, occurrence->message.entries_count);
+    raft_entries_free(occurrence->message.entries, occurrence->message.entries_count);
     free(occurrence);
 }
 
@@ -216,191 +63,6 @@ static nanoseconds_t cluster_delay(struct cluster *cluster)
 {
     return 1000 *
            cluster_draw(cluster, cluster->options.delay_us_min, cluster->options.delay_us_max);
-}
-
-/* The checks. */
-
-/* R1 seen from outside: what a message says, the disk of its sender holds. One write may bring what
- * an answer waits for together with what a later leader put in its place: such an answer is of an
- * earlier term, and as good as one that was long on its way. */
-static void check_message_leaving(struct cluster *cluster, struct node *node,
-                                  const struct raft_message *message)
-{
-    switch (message->type) {
-    case RAFT_MSG_VOTE_REQUEST:
-        CHECK(cluster, node, node->disk_term >= message->term);
-        CHECK(cluster, node, node->disk_term > message->term || node->disk_vote == node->replica);
-        break;
-    case RAFT_MSG_VOTE_ANSWER:
-        CHECK(cluster, node, node->disk_term >= message->term);
-        CHECK(cluster, node,
-              message->rejected || node->disk_term > message->term ||
-                  node->disk_vote == message->to);
-        break;
-    case RAFT_MSG_APPEND_REQUEST:
-        CHECK(cluster, node, node->disk_term >= message->term);
-        break;
-    case RAFT_MSG_APPEND_ANSWER:
-        CHECK(cluster, node, node->disk_term >= message->term);
-        CHECK(cluster, node,
-              message->rejected || node->disk_term > message->term ||
-                  node->flushed.index >= message->index ||
-                  raft_log_last_index(&node->disk_log) >= message->index);
-        break;
-    case RAFT_MSG_PRE_VOTE_REQUEST:
-    case RAFT_MSG_PRE_VOTE_ANSWER:
-    case RAFT_MSG_TIMEOUT_NOW:
-    case RAFT_MSG_SNAPSHOT_ACK:
-        break;
-    }
-}
-
-static void check_entry_known(struct cluster *cluster, struct node *node, raft_index_t index)
-{
-    const struct raft_entry *entry = raft_log_entry(node->raft, index);
-    const struct raft_entry *before = raft_log_entry(node->raft, index - 1);
-    struct known_entry probe = {0};
-    struct known_entry *known;
-    probe.key.index = index;
-    probe.key.term = entry->term;
-    HASH_FIND(hh, cluster->known, &probe.key, sizeof probe.key, known);
-    if (!known) {
-        known = memory_alloc_zeroed(1, sizeof *known);
-        known->key = probe.key;
-        known->term_before = before ? before->term : 0;
-        known->payload_id = entry_payload_id(entry);
-        known->log_timestamp = entry->log_timestamp;
-        HASH_ADD(hh, cluster->known, key, sizeof known->key, known);
-        return;
-    }
-    CHECK(cluster, node, known->payload_id == entry_payload_id(entry));
-    CHECK(cluster, node, known->log_timestamp == entry->log_timestamp);
-    if (before && known->term_before == 0)
-        known->term_before = before->term;
-    CHECK(cluster, node, !before || known->term_before == before->term);
-}
-
-static void check_new_leader(struct cluster *cluster, struct node *node,
-                             const struct raft_status *status)
-{
-    if (status->term >= cluster->leaders_count) {
-        size_t leaders_count = (size_t)status->term * 2 + 16;
-        cluster->leaders =
-            memory_realloc(cluster->leaders, leaders_count * sizeof *cluster->leaders);
-        for (size_t i = cluster->leaders_count; i < leaders_count; i++)
-            cluster->leaders[i] = 0;
-        cluster->leaders_count = leaders_count;
-    }
-    replica_id_t *leader = &cluster->leaders[status->term];
-    CHECK(cluster, node, *leader == 0 || *leader == node->replica);
-    if (*leader == node->replica)
-        return;
-    *leader = node->replica;
-    for (raft_index_t index = status->first_index; index <= cluster->committed_count; index++) {
-        const struct committed_entry *committed = &cluster->committed[index - 1];
-        const struct raft_entry *entry = raft_log_entry(node->raft, index);
-        if (committed->committed_in_term < status->term)
-            CHECK(cluster, node, entry && entry->term == committed->term);
-    }
-}
-
-static bool disk_holds(const struct node *node, raft_index_t index, raft_term_t term)
-{
-    return node->flushed.index >= index || raft_log_matches(&node->disk_log, index, term);
-}
-
-static void check_newly_committed(struct cluster *cluster, struct node *node, raft_index_t index,
-                                  raft_term_t term)
-{
-    const struct raft_configuration *configuration = raft_get_configuration(node->raft);
-    uint32_t old_voters = 0, old_holders = 0, new_voters = 0, new_holders = 0;
-    for (uint32_t i = 0; i < configuration->members_count; i++) {
-        const struct raft_member *member = &configuration->members[i];
-        uint32_t holds = disk_holds(cluster_node(cluster, member->replica), index, term);
-        old_voters += member->voter_old;
-        old_holders += member->voter_old ? holds : 0;
-        new_voters += member->voter_new;
-        new_holders += member->voter_new ? holds : 0;
-    }
-    CHECK(cluster, node, old_holders > old_voters / 2 && new_holders > new_voters / 2);
-}
-
-static void cluster_commit(struct cluster *cluster, struct node *node, raft_index_t index)
-{
-    const struct raft_entry *entry = raft_log_entry(node->raft, index);
-    struct raft_status status;
-    raft_get_status(node->raft, &status);
-    if (index <= cluster->committed_count) {
-        const struct committed_entry *committed = &cluster->committed[index - 1];
-        /* What came with a snapshot is not there to be looked at. */
-        CHECK(cluster, node,
-              !entry || (committed->term == entry->term &&
-                         committed->payload_id == entry_payload_id(entry)));
-        return;
-    }
-    CHECK(cluster, node, index == cluster->committed_count + 1 && entry);
-    if (cluster->committed_count == cluster->committed_capacity) {
-        cluster->committed_capacity = cluster->committed_capacity * 2 + 64;
-        cluster->committed = memory_realloc(cluster->committed, cluster->committed_capacity *
-                                                                    sizeof *cluster->committed);
-    }
-    struct committed_entry *committed = &cluster->committed[cluster->committed_count++];
-    *committed = (struct committed_entry){
-        .term = entry->term,
-        .committed_in_term = status.term,
-        .payload_id = entry_payload_id(entry),
-        .log_timestamp = entry->log_timestamp,
-        .is_configuration = entry->type == RAFT_ENTRY_CONFIGURATION,
-    };
-    if (committed->is_configuration)
-        CHECK(cluster, node,
-              raft_configuration_unpack(blob_bytes(entry->payload), &committed->configuration));
-}
-
-static void check_commit(struct cluster *cluster, struct node *node)
-{
-    const struct raft_update *update = &node->update;
-    CHECK(cluster, node, update->commit_index >= node->commit_index);
-    raft_index_t before_count = cluster->committed_count;
-    for (raft_index_t index = node->commit_index + 1; index <= update->commit_index; index++)
-        cluster_commit(cluster, node, index);
-    node->commit_index = update->commit_index;
-    if (cluster->committed_count > before_count)
-        check_newly_committed(cluster, node, update->commit_index,
-                              cluster->committed[update->commit_index - 1].term);
-}
-
-static void check_reads(struct cluster *cluster, struct node *node)
-{
-    const struct raft_update *update = &node->update;
-    if (update->reads_confirmed_id != 0) {
-        CHECK(cluster, node, update->reads_confirmed_id > node->reads_confirmed_id);
-        CHECK(cluster, node, update->reads_confirmed_id > node->reads_failed_id);
-        for (uint64_t id = node->reads_confirmed_id + 1; id <= update->reads_confirmed_id; id++) {
-            const struct node_read *read = &node->reads[id % NODE_READS_MAX];
-            if (id > node->reads_failed_id && read->read_id == id)
-                CHECK(cluster, node, update->reads_confirmed_index >= read->needs_index);
-        }
-        node->reads_confirmed_id = update->reads_confirmed_id;
-    }
-    if (update->reads_failed_id != 0)
-        node->reads_failed_id = update->reads_failed_id;
-}
-
-static void check_step(struct cluster *cluster, struct node *node)
-{
-    struct raft_status status;
-    raft_get_status(node->raft, &status);
-    CHECK(cluster, node, status.term >= node->term_seen);
-    node->term_seen = status.term;
-    for (raft_index_t index = node->update.persist_first;
-         index != 0 && index <= node->update.persist_last; index++)
-        check_entry_known(cluster, node, index);
-    if (status.role == RAFT_LEADER)
-        check_new_leader(cluster, node, &status);
-    check_commit(cluster, node);
-    check_reads(cluster, node);
-    CHECK(cluster, node, node->update.deadline_ns != 0);
 }
 
 /* The network. */
@@ -421,7 +83,7 @@ static void cluster_transmit(struct cluster *cluster, struct node *node,
         struct occurrence *occurrence =
             cluster_schedule(cluster, DELIVER, to, cluster_delay(cluster));
         occurrence->message = *message;
-        occurrence->message.entries = entries_copy(message->entries, message->entries_count);
+        occurrence->message.entries = raft_entries_copy(message->entries, message->entries_count);
     }
 }
 
@@ -459,7 +121,7 @@ static void node_send(struct cluster *cluster, struct node *node,
 
 static void node_disk_start(struct cluster *cluster, struct node *node)
 {
-    if (node->disk_busy || node->disk_held || !node->writes)
+    if (node->disk_busy || node->disk_held || raft_disk_units_count(&node->disk) == 0)
         return;
     node->disk_busy = true;
     cluster_schedule(
@@ -469,54 +131,8 @@ static void node_disk_start(struct cluster *cluster, struct node *node)
 
 static void node_disk_write(struct cluster *cluster, struct node *node)
 {
-    const struct raft_update *update = &node->update;
-    if (update->persist_id == 0)
-        return;
-    struct disk_write *write = memory_alloc_zeroed(1, sizeof *write);
-    write->persist_id = update->persist_id;
-    write->hard_state_changed = update->hard_state_changed;
-    write->term = update->term;
-    write->vote = update->vote;
-    write->log_reset = update->log_reset;
-    write->reset_index = update->reset_index;
-    write->reset_term = update->reset_term;
-    write->reset_timestamp = node->flushed.log_timestamp;
-    if (update->persist_first != 0) {
-        write->entries_count = (uint32_t)(update->persist_last - update->persist_first + 1);
-        write->entries =
-            entries_copy(raft_log_entry(node->raft, update->persist_first), write->entries_count);
-    }
-    struct disk_write **link = &node->writes;
-    while (*link)
-        link = &(*link)->next;
-    *link = write;
+    raft_disk_write(&node->disk, node->raft, &node->update);
     node_disk_start(cluster, node);
-}
-
-static void disk_write_free(struct disk_write *write)
-{
-    entries_free(write->entries, write->entries_count);
-    free(write);
-}
-
-/* One unit becomes durable, whole. */
-static void node_disk_take(struct node *node)
-{
-    struct disk_write *write = node->writes;
-    node->writes = write->next;
-    if (write->hard_state_changed) {
-        node->disk_term = write->term;
-        node->disk_vote = write->vote;
-    }
-    if (write->log_reset)
-        raft_log_reset(&node->disk_log, write->reset_index, write->reset_term,
-                       write->reset_timestamp);
-    if (write->entries_count != 0 &&
-        write->entries[0].index <= raft_log_last_index(&node->disk_log))
-        raft_log_truncate(&node->disk_log, write->entries[0].index);
-    for (uint32_t i = 0; i < write->entries_count; i++)
-        raft_log_append(&node->disk_log, &write->entries[i]);
-    disk_write_free(write);
 }
 
 /* What the node's state machine is at `index`, as a snapshot says it. */
@@ -610,24 +226,10 @@ static void cluster_start(struct cluster *cluster, struct node *node)
     node->reads_asked = 0;
     node->reads_confirmed_id = 0;
     node->reads_failed_id = 0;
-    if (node->disk_term < node->flushed.term) {
-        node->disk_term = node->flushed.term;
-        node->disk_vote = 0;
-    }
-    /* A snapshot that was installed, and whose new beginning of the log did not reach the disk. */
-    if (node->flushed.index > node->disk_log.base_index) {
-        if (raft_log_matches(&node->disk_log, node->flushed.index, node->flushed.term))
-            raft_log_cut(&node->disk_log, node->flushed.index);
-        else
-            raft_log_reset(&node->disk_log, node->flushed.index, node->flushed.term,
-                           node->flushed.log_timestamp);
-    }
-    node->raft = raft_new(&options, &node->flushed, node->disk_term, node->disk_vote,
-                          raft_log_get(&node->disk_log, raft_log_first_index(&node->disk_log)),
-                          node->disk_log.entries_count, node->flushed.index, cluster->now_ns);
+    node->raft = raft_disk_start(&node->disk, &options, cluster->now_ns);
     struct raft_status status;
     raft_get_status(node->raft, &status);
-    CHECK(cluster, node, status.last_index == raft_log_last_index(&node->disk_log));
+    CHECK(cluster, node, status.last_index == raft_log_last_index(&node->disk.log));
     node->term_seen = status.term;
     node->commit_index = status.commit_index;
     cluster_turn_ended(cluster, node->replica);
@@ -642,13 +244,10 @@ void cluster_crash(struct cluster *cluster, replica_id_t replica)
     node->life++;
     node->disk_busy = false;
     /* Of what was under way, some may have reached the disk; nobody was told. */
-    while (node->writes && !node->disk_held && cluster_chance(cluster, 300))
-        node_disk_take(node);
-    while (node->writes) {
-        struct disk_write *write = node->writes;
-        node->writes = write->next;
-        disk_write_free(write);
-    }
+    while (raft_disk_units_count(&node->disk) != 0 && !node->disk_held &&
+           cluster_chance(cluster, 300))
+        (void)raft_disk_take(&node->disk);
+    raft_disk_lose(&node->disk);
     while (node->held) {
         struct held_message *held = node->held;
         node->held = held->next;
@@ -668,13 +267,13 @@ void cluster_cut_log(struct cluster *cluster, replica_id_t replica)
     struct node *node = cluster_node(cluster, replica);
     struct raft_event event = {.type = RAFT_EV_LOG_CUT};
     event.cut_index = node_applied_index(node);
-    if (event.cut_index <= node->flushed.index)
+    if (event.cut_index <= node->disk.flushed.index)
         return;
-    cluster_meta(cluster, node, event.cut_index, &node->flushed);
+    struct raft_snapshot_meta meta;
+    cluster_meta(cluster, node, event.cut_index, &meta);
+    raft_disk_flush(&node->disk, &meta);
     if (node_step(cluster, node, &event) != OST_OK)
         cluster_breach(cluster, node, "what is applied and durable may be cut", __LINE__);
-    if (event.cut_index <= raft_log_last_index(&node->disk_log))
-        raft_log_cut(&node->disk_log, event.cut_index);
 }
 
 /* Occurrences. */
@@ -683,13 +282,12 @@ static void occur_disk_done(struct cluster *cluster, struct node *node)
 {
     struct raft_event event = {.type = RAFT_EV_PERSISTED};
     node->disk_busy = false;
-    if (node->disk_held || !node->writes)
+    if (node->disk_held || raft_disk_units_count(&node->disk) == 0)
         return;
     /* One write may carry several units. */
     do {
-        event.persist_id = node->writes->persist_id;
-        node_disk_take(node);
-    } while (node->writes && cluster_chance(cluster, 500));
+        event.persist_id = raft_disk_take(&node->disk);
+    } while (raft_disk_units_count(&node->disk) != 0 && cluster_chance(cluster, 500));
     node->persisted_id = event.persist_id;
     node_release_held(cluster, node);
     (void)node_step(cluster, node, &event);
@@ -732,7 +330,7 @@ static void occur_snapshot_ready(struct cluster *cluster, struct node *node,
                                  const struct occurrence *ready)
 {
     struct raft_event event = {.type = RAFT_EV_SNAPSHOT_INSTALLED};
-    struct raft_snapshot_meta before = node->flushed;
+    struct raft_snapshot_meta before = node->disk.flushed;
     if (node->life != ready->life || !node->raft) {
         occur_snapshot_result(cluster, ready, 0);
         return;
@@ -740,11 +338,11 @@ static void occur_snapshot_ready(struct cluster *cluster, struct node *node,
     event.snapshot.term = ready->message.term;
     event.snapshot.from = ready->message.from;
     event.snapshot.meta = &ready->meta;
-    if (ready->meta.index > node->flushed.index)
-        node->flushed = ready->meta;
+    if (ready->meta.index > node->disk.flushed.index)
+        node->disk.flushed = ready->meta;
     int status = node_step(cluster, node, &event);
     if (status != OST_OK)
-        node->flushed = before;
+        node->disk.flushed = before;
     occur_snapshot_result(cluster, ready, status == OST_OK ? ready->meta.index : 0);
 }
 
@@ -1098,9 +696,10 @@ static void cluster_node_make(struct cluster *cluster, uint32_t i)
 {
     struct node *node = &cluster->nodes[i];
     node->replica = i + 1;
-    raft_log_init(&node->disk_log, 0, 0, 0);
+    struct raft_snapshot_meta meta;
     raft_update_init(&node->update);
-    cluster_meta(cluster, node, 0, &node->flushed);
+    cluster_meta(cluster, node, 0, &meta);
+    raft_disk_init(&node->disk, &meta);
     cluster_start(cluster, node);
 }
 
@@ -1152,7 +751,7 @@ void cluster_free(struct cluster *cluster)
         struct node *node = &cluster->nodes[i];
         if (node->raft)
             cluster_crash(cluster, node->replica);
-        raft_log_fini(&node->disk_log);
+        raft_disk_fini(&node->disk);
         raft_update_fini(&node->update);
     }
     while ((occurrence = RB_MIN(occurrences, &cluster->occurrences))) {

@@ -49,7 +49,6 @@
     X(COVER, JOINT_LEFT, 0, "a joint configuration was left")                                      \
     X(COVER, LEADER_REMOVED, 0, "a leader committed a configuration without itself")               \
     X(COVER, READ_FAILED, 0, "reads failed because leadership was lost")                           \
-    X(COVER, READ_BEFORE_TERM_OPENED, 0, "reads waited for the first commit of a term")            \
     X(COVER, SNAPSHOT_OVER_LONGER_LOG, 0, "a snapshot replaced a log that was longer")             \
     X(COVER, SNAPSHOT_KEPT_ENTRIES, 0, "a snapshot was installed below entries that stayed")       \
     X(COVER, SNAPSHOT_REFUSED, 0, "a follower refused a snapshot that it did not need")            \
@@ -70,7 +69,6 @@
     X(RARE, SNAPSHOT_CHUNK_TWICE, 100, "a chunk of a snapshot is sent again")                      \
     X(RARE, SNAPSHOT_SENDER_GIVES_UP, 20, "a snapshot is given up by its sender")                  \
     X(RARE, SNAPSHOT_NOT_TAKEN, 50, "a follower cannot take a snapshot now")                       \
-    X(COVER, LEADERSHIP_LOST_AND_WON, 0, "leadership was lost and won within one turn")            \
     X(COVER, APPLY_STALLED, 0, "a state machine took fewer entries than it was offered")           \
     X(COVER, MESSAGE_TO_ANOTHER_REPLICA, 0, "a message named a replica that is not here")          \
     X(COVER, LOG_WRITE_HANGS, 0, "a log write hung")                                               \
@@ -101,9 +99,7 @@
     X(COVER, TXN_ENTRY_EXPIRED, 0, "a transaction's locks expired")                                \
     X(COVER, TXN_LOCKS_LOST, 0, "a transaction named an entry that is gone")                       \
     X(COVER, READ_HELD_BACK, 0, "a read waited for a writer that had its bound")                   \
-    X(COVER, PREPARE_AGAIN_WHILE_BOUND, 0, "a prepare came again while its entry was in the log")  \
     X(COVER, PREPARE_ANSWERED_FROM_STATE, 0, "a prepare was answered from an outcome or record")   \
-    X(COVER, COMMIT_ONE_ANSWERED_FROM_STATE, 0, "a one-group commit came twice")                   \
     X(COVER, COMMIT_ANSWERED_FROM_STATE, 0, "a commit came after its record was decided")          \
     X(COVER, COMMIT_UNKNOWN, 0, "a commit of a transaction that is not known")                     \
     X(COVER, PREPARE_EXPIRED, 0, "an entry was refused: its deadline had passed in the log")       \
@@ -135,7 +131,6 @@
     X(COVER, OUTCOME_HIDDEN, 0, "replay hid an outcome that a later entry had written")            \
     X(COVER, LOCKS_RECOVERED, 0, "a new leader locked again what was prepared")                    \
     X(COVER, REQUESTS_DROPPED, 0, "a fall from leadership answered waiting requests")              \
-    X(COVER, ENTRY_REPLACED, 0, "another leader's entry took the place of a request's")            \
     X(COVER, PREPARE_JOINED, 0, "a prepare came again while the first was on its way")             \
     X(COVER, READ_CAME_BACK_TO_NOBODY, 0, "a read came back from the pool to nobody")              \
     X(COVER, CLOCK_ASKED, 0, "a deadline looked too far ahead, and the oracle was asked")          \

@@ -88,11 +88,9 @@ static void host_leadership_check(struct raft_host *host, struct host_group *gro
         log_write(LOG_INFO, "leadership lost", "store=%lu group=%lu term=%lu", host->options.store,
                   group->group, was.term);
         /* Lost and won again within a turn: the machine must hear of the fall. */
-        if (leads) {
-            COVER(LEADERSHIP_LOST_AND_WON);
+        if (leads)
             host_leadership_tell(group,
                                  (struct raft_leadership){.role = RAFT_FOLLOWER, .term = is.term});
-        }
     }
     if (leads && !(led && was.term == is.term)) {
         host->metrics->elections_won_count++;

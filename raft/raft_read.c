@@ -82,12 +82,9 @@ bool raft_lease_binds(const struct raft *raft)
 void raft_read_begin_round(struct raft *raft)
 {
     if (raft->role != RAFT_LEADER || raft->read_waiting_id == 0 ||
+        raft->commit_index < raft->term_opening_index ||
         raft->read_rounds_count == RAFT_READ_ROUNDS_MAX)
         return;
-    if (raft->commit_index < raft->term_opening_index) {
-        COVER(READ_BEFORE_TERM_OPENED);
-        return;
-    }
     /* Where no other turn comes, those of the heartbeats do. */
     if (raft->progress_count > 1 && RARE(READ_ROUND_LATE))
         return;

@@ -298,10 +298,8 @@ static void consequence_take(struct kv_group *group, const struct kv_consequence
               request);
     if (request && request->index_term == consequence->term)
         kv_request_applied(request, &consequence->decision);
-    else if (request) {
-        COVER(ENTRY_REPLACED);
+    else if (request)
         kv_answer_status(request, OST_NOT_LEADER, "another leader's entry took its place");
-    }
     if (!group->is_leading || !consequence->has_txn)
         return;
     count(group, consequence);

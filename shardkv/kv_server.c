@@ -246,7 +246,8 @@ static int load_groups(struct kv_server *server, char *out_why)
 }
 
 /* S2: what no meta row names is left over from a restore that did not come to its end, or from
- * before one that did. */
+ * before one that did. A store that takes no writes now may start all the same: what stays does no
+ * harm until the next start, as long as its generation is not used again. */
 static int delete_leftovers(struct kv_server *server, char *out_why)
 {
     struct store *store = server->shared.environment.store;
@@ -265,7 +266,9 @@ static int delete_leftovers(struct kv_server *server, char *out_why)
             status = OST_CORRUPT;
             break;
         }
-        const struct kv_group *group = server_find(server, parts.group);
+        struct kv_group *group = server_find(server, parts.group);
+        if (group && group->generation_last < parts.generation)
+            group->generation_last = parts.generation;
         if (lost_find(server, parts.group)) {
             ; /* they go when it is destroyed */
         } else if (!group || group->meta.generation != parts.generation) {
@@ -282,6 +285,11 @@ static int delete_leftovers(struct kv_server *server, char *out_why)
         status = store_write(store, batch);
     store_batch_free(batch);
     buffer_fini(&behind);
+    if (status == OST_BUSY) {
+        log_write(LOG_WARN, "what a restore left over stays until the next start", "store=%lu",
+                  server->shared.environment.store_id);
+        status = OST_OK;
+    }
     if (status != OST_OK)
         snprintf(out_why, KV_WHY_BYTES, "cannot delete what a restore left over: %s",
                  ost_status_text(status));

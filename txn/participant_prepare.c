@@ -1,8 +1,6 @@
 /* A transaction's way from its Prepare to its end: write locks, timestamp, log entry, outcome. */
 #include "txn/participant_internal.h"
 
-#include "base/sometimes.h"
-
 /* ---- Write keys ---- */
 
 static struct participant_write_keys *write_keys_new(struct bytes write_set)
@@ -118,7 +116,6 @@ void participant_step_prepare(struct participant *p, const struct participant_ev
     struct participant_request *prepare = participant_request_new(p, event, REQUEST_PREPARE, entry);
     if (entry->state == ENTRY_BOUND) {
         /* On its way through the log already: only whom to answer is new. */
-        COVER(PREPARE_AGAIN_WHILE_BOUND);
         participant_timer_disarm(p, &prepare->wait);
         return;
     }

@@ -89,7 +89,10 @@ struct participant_request *participant_request_new(struct participant *p,
         request_copy_target(request, &event->target);
         TAILQ_INSERT_TAIL(kind == REQUEST_LOCK ? &entry->locks : &entry->reads, request, link);
     }
-    p->reads_count += kind == REQUEST_READ;
+    if (kind == REQUEST_READ) {
+        COVER(READ_HELD_BACK);
+        p->reads_count++;
+    }
     HASH_ADD(hh, p->requests, token, sizeof(request->token), request);
     uint32_t wait_ms = event->wait_ms_max > 0 ? event->wait_ms_max : p->options.lock_wait_ms_max;
     if (RARE(LOCK_WAIT_SHORT))
@@ -286,7 +289,6 @@ void participant_read_test(struct participant *p, struct participant_request *re
         participant_request_free(p, request);
         return;
     }
-    COVER(READ_HELD_BACK);
     TAILQ_REMOVE(&request->entry->reads, request, link);
     request->entry = writer;
     TAILQ_INSERT_TAIL(&writer->reads, request, link);

@@ -463,10 +463,8 @@ void txn_records_apply_commit_one(struct txn_records *records,
         return;
     }
     update->finished = true;
-    if (records_answer(records, txn, anchor, log_timestamp, update)) {
-        COVER(COMMIT_ONE_ANSWERED_FROM_STATE);
+    if (records_answer(records, txn, anchor, log_timestamp, update))
         return;
-    }
     int status = entry_refusal(command->deadline, log_timestamp, ranges_hold);
     if (status != OST_OK) {
         update_decide(update, status, OSTRAKA__TXN_STATE__UNKNOWN, 0);

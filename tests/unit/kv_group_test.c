@@ -782,6 +782,37 @@ Test(kv_group, rows_ahead_of_the_checkpoint_change_nothing)
     kv_world_free(world);
 }
 
+/* S2: rows of a restore that was cut short lie in the store, and the store takes no writes when it
+ * starts. It starts all the same, and the next start deletes them. */
+Test(kv_group, stalled_store_starts_with_what_a_restore_left_over)
+{
+    struct kv_world *world = world_one(1);
+    put(world, 1, "", "a", "1");
+    kv_world_flush(world, 1);
+    struct store *store = world->stores[1].store;
+    struct store_batch *batch = store_batch_new(store);
+    struct buffer key = BUFFER_INIT;
+    kv_key_data(&key, 1, 2, bytes_of_string("a"), 7);
+    store_batch_put(batch, buffer_bytes(&key), bytes_of_string("left over"));
+    cr_assert_eq(store_write(store, batch), OST_OK);
+    cr_assert_eq(store_flush(store), OST_OK);
+    kv_world_crash(world, 1);
+    store_memory_hinder(store, true, false);
+    kv_world_start(world, 1);
+    struct buffer value = BUFFER_INIT;
+    cr_assert_eq(store_get(store, buffer_bytes(&key), STORE_MAY_BLOCK, &value), OST_OK);
+    store_memory_hinder(store, false, false);
+    expect_get(world, 1, "", "a", "1");
+    kv_world_crash(world, 1);
+    kv_world_start(world, 1);
+    cr_assert_eq(store_get(store, buffer_bytes(&key), STORE_MAY_BLOCK, &value), OST_NOT_FOUND);
+    expect_get(world, 1, "", "a", "1");
+    store_batch_free(batch);
+    buffer_fini(&key);
+    buffer_fini(&value);
+    kv_world_free(world);
+}
+
 Test(kv_group, replicas_have_equal_chains)
 {
     struct kv_world *world = world_one(3);

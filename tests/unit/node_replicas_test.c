@@ -5,6 +5,7 @@
 #include "shardmaster/master_replicas.h"
 
 #include <criterion/criterion.h>
+#include <stdlib.h>
 
 #define MS_MAX 20000u
 
@@ -414,4 +415,75 @@ Test(node_replicas, a_replica_is_not_destroyed_by_a_map_from_before_its_time)
     cr_expect_eq(master_group_replica_on(nodes_group(&cluster, 1), added)->replica, number);
     end();
     arena_fini(&arena);
+}
+
+/* --- Anything, at any time --- */
+
+/* Changes, crashes and cuts at random; disks are lost and damaged one at a time, and not before the
+ * last one was replaced. Nothing acknowledged is lost, and all comes to rest. */
+static void random_run(uint64_t seed)
+{
+    struct random random;
+    random_init(&random, seed);
+    begin(5, 2, 3);
+    store_id_t victim = 0; /* one store at a time is away */
+    bool may_lose_disk = true;
+    uint32_t back_ms = 0;
+    for (uint32_t ms = 0; ms < 40000; ms++) {
+        nodes_step(&cluster);
+        if (victim != 0 && ms >= back_ms) {
+            if (nodes_node(&cluster, victim)->is_up)
+                nodes_cut(&cluster, victim, false);
+            else
+                nodes_start(&cluster, victim);
+            victim = 0;
+        } else if (victim == 0 && random_below(&random, 700) == 0) {
+            victim = 1 + random_below(&random, 5);
+            back_ms = ms + (uint32_t)random_below(&random, 1500);
+            bool is_true = nodes_is_true(&cluster);
+            if (random_below(&random, 3) == 0) {
+                nodes_cut(&cluster, victim, true);
+                continue;
+            }
+            nodes_crash(&cluster, victim);
+            if (may_lose_disk && is_true && random_below(&random, 3) == 0) {
+                may_lose_disk = false;
+                if (random_below(&random, 2) == 0)
+                    nodes_damage(&cluster, victim);
+                else
+                    nodes_wipe(&cluster, victim);
+            }
+        } else if (victim == 0 && ms % 500 == 0 && nodes_is_true(&cluster)) {
+            may_lose_disk = true;
+        }
+        if (random_below(&random, 600) == 0) {
+            /* Whatever is asked: what cannot be done is refused. */
+            group_id_t group = random_below(&random, 3);
+            store_id_t add = random_below(&random, 6), remove = random_below(&random, 6);
+            size_t count = replicas_count(group);
+            if (count >= 5)
+                add = 0;
+            if (count <= 3 && add == 0)
+                continue;
+            int status = nodes_change(&cluster, group, add, remove);
+            (void)status;
+        }
+    }
+    if (victim != 0 && nodes_node(&cluster, victim)->is_up)
+        nodes_cut(&cluster, victim, false);
+    else if (victim != 0)
+        nodes_start(&cluster, victim);
+    cr_assert(nodes_run_until_true(&cluster, 2 * MS_MAX), "seed %lu does not come to rest", seed);
+    end();
+}
+
+Test(node_replicas, random_changes_crashes_and_lost_disks)
+{
+    const char *one = getenv("SEED");
+    if (one) {
+        random_run(strtoul(one, NULL, 10));
+        return;
+    }
+    for (uint64_t seed = 1; seed <= 6; seed++)
+        random_run(seed);
 }

@@ -68,8 +68,8 @@ int node_load(struct node *node, nanoseconds_t now_ns, char *out_why)
         status = node_identity_load(node, out_why);
     if (status == OST_OK)
         status = kv_server_load(node->kv, now_ns, out_why);
-    if (status == OST_OK && node->master_replica != 0 && !node->master_lost)
-        status = node_master_start(node, out_why);
+    if (status == OST_OK)
+        status = node_master_load(node, out_why);
     return status;
 }
 

@@ -158,6 +158,8 @@ void node_found_answered(struct node *node, store_id_t from, const Ostraka__Foun
 /* node_replicas.c: the replicas that the map wants here, and of the groups that are led here. */
 /* Starts the replica of group 0 that the identity row names. */
 OST_MUST_CHECK int node_master_start(struct node *node, char *out_why);
+/* At start-up: the same, if there is one and it is not lost. */
+OST_MUST_CHECK int node_master_load(struct node *node, char *out_why);
 int node_replica_create(struct node *node, const Ostraka__CreateReplica *command);
 void node_replicas_timer(struct node *node);
 /* In the arena: one report a replica, group 0's as well. */

@@ -44,12 +44,35 @@ int node_master_start(struct node *node, char *out_why)
         node->master_replica = 0;
         return OST_OK;
     }
-    if (!raft_host_group_damaged(node->raft, SHARD_MASTER_GROUP))
+    if (status != OST_CORRUPT || !raft_host_group_damaged(node->raft, SHARD_MASTER_GROUP))
         return status;
     log_write(LOG_ERROR, "the shard master's replica is lost: its log is damaged",
               "store=%lu replica=%lu", (unsigned long)options->store_id, (unsigned long)replica);
     node->master_lost = true;
     return OST_OK;
+}
+
+/* Damage to the log may have cost the row's replica, or one that had been destroyed before, and of
+ * which the log now knows no more than that. Either is lost. */
+static void master_recover(struct node *node)
+{
+    struct raft_host_recovered known, next;
+    bool more = raft_host_recovered_next(node->raft, NULL, &known);
+    for (; more && known.group == SHARD_MASTER_GROUP; known = next) {
+        if (known.damaged && !known.destroyed) {
+            node->master_lost = true;
+            if (node->master_replica < known.replica)
+                node->master_replica = known.replica;
+        }
+        more = raft_host_recovered_next(node->raft, &known, &next);
+    }
+}
+
+int node_master_load(struct node *node, char *out_why)
+{
+    master_recover(node);
+    return node->master_replica != 0 && !node->master_lost ? node_master_start(node, out_why)
+                                                           : OST_OK;
 }
 
 static void master_rows_wipe(struct node *node)

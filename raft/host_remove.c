@@ -35,7 +35,9 @@ int raft_host_group_remove(struct raft_host *host, group_id_t id, replica_id_t r
     bool known = wal_group_get(host->wal, id, &state);
     if (known && state.replica == replica && state.destroyed)
         return OST_OK;
-    if (known && state.replica != replica && !(state.destroyed && state.replica < replica))
+    /* A number above one that is over, or damaged: then that one is over, too. */
+    bool is_over = state.destroyed || state.damaged;
+    if (known && state.replica != replica && !(is_over && state.replica < replica))
         return OST_NOT_FOUND;
     struct host_group *group = host_group_find(host, id);
     log_write(LOG_INFO, "replica removed", "store=%lu group=%lu replica=%lu", host->options.store,

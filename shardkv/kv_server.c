@@ -147,11 +147,16 @@ static struct lost_replica *lost_find(const struct kv_server *server, group_id_t
     return lost;
 }
 
+/* The rows and the log may know two numbers: then the higher one was here last, and what the log knew
+ * of it is lost. */
 static void lost_add(struct kv_server *server, group_id_t group, replica_id_t replica)
 {
-    if (lost_find(server, group))
+    struct lost_replica *lost = lost_find(server, group);
+    if (lost) {
+        lost->replica = lost->replica > replica ? lost->replica : replica;
         return;
-    struct lost_replica *lost = memory_alloc_zeroed(1, sizeof(*lost));
+    }
+    lost = memory_alloc_zeroed(1, sizeof(*lost));
     lost->group = group;
     lost->replica = replica;
     HASH_ADD(hh, server->lost, group, sizeof(lost->group), lost);
@@ -200,12 +205,11 @@ static int load_group(struct kv_server *server, struct bytes meta_key, char *out
         snprintf(out_why, KV_WHY_BYTES, "a meta row has a malformed key");
         return OST_CORRUPT;
     }
-    if (lost_find(server, id))
-        return OST_OK;
     struct kv_group *group = kv_group_new(&server->shared, id, 0);
+    bool is_damaged = raft_host_group_damaged(server->shared.environment.host, id);
     int status = kv_group_load(group);
     if (status == OST_OK)
-        status = server_add_group(server, group);
+        status = is_damaged ? OST_CORRUPT : server_add_group(server, group);
     if (status == OST_NOT_FOUND) { /* R6: destroyed, and stopped before its rows were gone */
         kv_group_free(group);
         rows_wipe(server, id);

@@ -337,6 +337,10 @@ static void creation_flushed(void *context, int status)
                   ost_status_text(status));
         if (group)
             kv_group_free(group);
+        /* Damage has taken what the log knew of the group's numbers: this one may have been here. */
+        if (status == OST_CORRUPT &&
+            raft_host_group_damaged(shared->environment.host, creation->group))
+            lost_add(server, creation->group, creation->replica);
         if (status == OST_NOT_FOUND)
             rows_wipe(server, creation->group);
     }

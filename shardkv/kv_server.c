@@ -147,8 +147,8 @@ static struct lost_replica *lost_find(const struct kv_server *server, group_id_t
     return lost;
 }
 
-/* The rows and the log may know two numbers: then the higher one was here last, and what the log knew
- * of it is lost. */
+/* The rows and the log may know two numbers: then the higher one was here last, and what the log
+ * knew of it is lost. */
 static void lost_add(struct kv_server *server, group_id_t group, replica_id_t replica)
 {
     struct lost_replica *lost = lost_find(server, group);
@@ -337,7 +337,8 @@ static void creation_flushed(void *context, int status)
                   ost_status_text(status));
         if (group)
             kv_group_free(group);
-        /* Damage has taken what the log knew of the group's numbers: this one may have been here. */
+        /* Damage has taken what the log knew of the group's numbers: this one may have been here.
+         */
         if (status == OST_CORRUPT &&
             raft_host_group_damaged(shared->environment.host, creation->group))
             lost_add(server, creation->group, creation->replica);

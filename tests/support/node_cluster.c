@@ -584,6 +584,53 @@ bool nodes_is_true(const struct node_cluster *cluster)
     return true;
 }
 
+/* For whoever looks why not. */
+static void group_print(const struct node_cluster *cluster, const Ostraka__GroupInfo *group)
+{
+    fprintf(stderr, "group %lu epoch %lu leader %lu wants", group->id, group->epoch,
+            nodes_leader(cluster, group->id));
+    for (size_t place = 0; place < group->n_replicas; place++)
+        fprintf(stderr, " %lu@%lu %s%s", group->replicas[place]->replica,
+                group->replicas[place]->store,
+                master_replica_role_name(group->replicas[place]->role),
+                group->replicas[place]->lost ? " lost" : "");
+    fprintf(stderr, "; there are");
+    for (size_t place = 0; place < cluster->nodes_count; place++) {
+        const struct cluster_node *host = &cluster->nodes[place];
+        Ostraka__StoreReport report = OSTRAKA__STORE_REPORT__INIT;
+        if (host->is_up)
+            node_replicas_report(host->node, &report);
+        for (size_t index = 0; index < report.n_replicas; index++) {
+            const Ostraka__ReplicaReport *replica = report.replicas[index];
+            if (replica->group != group->id)
+                continue;
+            struct raft_status status = {0};
+            int found = raft_host_group_status(host->node->raft, group->id, &status);
+            fprintf(stderr, " %lu@%lu%s term %lu applied %lu commit %lu", replica->replica,
+                    host->id, replica->lost || found != OST_OK ? " lost" : "", status.term,
+                    replica->applied_index, status.commit_index);
+        }
+    }
+    fprintf(stderr, "\n");
+}
+
+void nodes_print(const struct node_cluster *cluster)
+{
+    const Ostraka__Map *map = nodes_map(cluster);
+    for (size_t place = 0; place < cluster->nodes_count; place++)
+        fprintf(stderr, "store %lu%s%s map epoch %lu\n", cluster->nodes[place].id,
+                cluster->nodes[place].is_up ? "" : " down",
+                cluster->nodes[place].is_cut ? " cut" : "",
+                cluster->nodes[place].is_up && cluster->nodes[place].node->map
+                    ? cluster->nodes[place].node->map->epoch
+                    : 0);
+    if (!map)
+        return;
+    group_print(cluster, map->master);
+    for (size_t index = 0; index < map->n_groups; index++)
+        group_print(cluster, map->groups[index]);
+}
+
 bool nodes_run_until_true(struct node_cluster *cluster, uint32_t ms_max)
 {
     for (uint32_t ms = 0; ms < ms_max; ms += 10) {
@@ -591,6 +638,7 @@ bool nodes_run_until_true(struct node_cluster *cluster, uint32_t ms_max)
             return true;
         nodes_run(cluster, 10);
     }
+    nodes_print(cluster);
     return false;
 }
 

@@ -96,5 +96,6 @@ int nodes_change(struct node_cluster *cluster, group_id_t group, store_id_t add,
 /* No change is under way, and every store that is up has exactly the replicas of the map. */
 bool nodes_is_true(const struct node_cluster *cluster);
 bool nodes_run_until_true(struct node_cluster *cluster, uint32_t ms_max);
+void nodes_print(const struct node_cluster *cluster);
 /* Every acknowledged write is read back. */
 void nodes_check_writes(struct node_cluster *cluster);

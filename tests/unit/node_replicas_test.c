@@ -460,7 +460,9 @@ static void random_run(uint64_t seed)
             /* Whatever is asked: what cannot be done is refused. */
             group_id_t group = random_below(&random, 3);
             store_id_t add = random_below(&random, 6), remove = random_below(&random, 6);
-            size_t count = replicas_count(group);
+            struct raft_configuration wanted; /* never fewer than three: one disk may be lost */
+            master_group_wanted(nodes_group(&cluster, group), &wanted);
+            size_t count = wanted.members_count;
             if (count >= 5)
                 add = 0;
             if (count <= 3 && add == 0)

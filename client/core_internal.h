@@ -206,9 +206,6 @@ void core_txn_answered(struct client_core *core, struct request *request,
 void core_txn_gave_up(struct client_core *core, struct request *request);
 /* The request stays, encoded anew, or is gone by the end of this. */
 void core_txn_reroute(struct client_core *core, struct request *request);
-/* Nobody waits any longer for a read that may wait, or have been granted, at a group. Its locks
- * would be held there until they expire, by a try whose next one waits behind it. */
-void core_txn_read_given_up(struct client_core *core, struct core_txn *txn, group_id_t group);
 void core_txn_read_answered(struct client_core *core, struct core_txn *txn, group_id_t group,
                             struct bytes key, const struct answer *answer);
 void core_txn_locks_gone(struct client_core *core, const struct frame *frame);

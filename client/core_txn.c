@@ -120,30 +120,18 @@ static void heartbeat_fired(void *context, struct timer *timer)
     txn_step(context, txn, &event);
 }
 
-/* Told and forgotten: no answer is waited for. Takes the frame, which may be NULL. */
-static void leader_tell(struct client_core *core, group_id_t group_id, struct blob *frame_take)
-{
-    struct map_group *group = map_cache_group(&core->map, group_id);
-    struct peer *peer = group ? peer_of_store(core, map_group_candidate(group)) : NULL;
-    if (frame_take && peer && peer->state == PEER_OPEN)
-        peer_send(core, peer, frame_take);
-    else
-        blob_unref(frame_take);
-}
-
-/* Only bad news is answered, and comes with the transaction's id. */
+/* Told and forgotten: only bad news is answered, and comes with the transaction's id. */
 static void heartbeat_send(struct client_core *core, struct core_txn *txn, uint32_t slot)
 {
     group_id_t group_id;
     struct blob *frame =
         coordinator_encode_heartbeat(txn->coordinator, slot, ++core->request_id, &group_id);
-    leader_tell(core, group_id, frame);
-}
-
-void core_txn_read_given_up(struct client_core *core, struct core_txn *txn, group_id_t group)
-{
-    leader_tell(core, group,
-                coordinator_encode_forget(txn->coordinator, ++core->request_id, group));
+    struct map_group *group = map_cache_group(&core->map, group_id);
+    struct peer *peer = group ? peer_of_store(core, map_group_candidate(group)) : NULL;
+    if (frame && peer && peer->state == PEER_OPEN)
+        peer_send(core, peer, frame);
+    else
+        blob_unref(frame);
 }
 
 static uint16_t slot_frame_type(const struct blob *frame)

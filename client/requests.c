@@ -77,8 +77,6 @@ static void request_give_up(struct client_core *core, struct request *request)
     case OWNER_READ: {
         struct operation *operation = request->operation;
         int last_status = request->last_status;
-        if (operation->txn && request->tries_count > 0)
-            core_txn_read_given_up(core, operation->txn, request->group);
         operation->request = NULL;
         request_free(core, request);
         operation_gave_up(core, operation, last_status);

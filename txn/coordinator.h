@@ -142,9 +142,5 @@ struct coordinator_scan {
 };
 struct blob *coordinator_encode_scan(struct coordinator *coordinator, uint64_t request_id,
                                      const struct coordinator_scan *scan, group_id_t *out_group);
-/* A read at this group was given up, and its answer will not be heard: lets go of what it waits for
- * or was granted there. NULL: other locks are held in the group, and an abort will name them. */
-struct blob *coordinator_encode_forget(const struct coordinator *coordinator, uint64_t request_id,
-                                       group_id_t group);
 struct blob *coordinator_encode_heartbeat(struct coordinator *coordinator, uint32_t slot,
                                           uint64_t request_id, group_id_t *out_group);

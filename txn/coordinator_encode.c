@@ -265,20 +265,6 @@ struct blob *coordinator_encode_scan(struct coordinator *coordinator, uint64_t r
     return frame_encode(FRAME_SCAN, request_id, &request.base, NULL, 0);
 }
 
-struct blob *coordinator_encode_forget(const struct coordinator *coordinator, uint64_t request_id,
-                                       group_id_t group)
-{
-    if (member_of_group(coordinator, group))
-        return NULL;
-    struct common common;
-    common_fill(coordinator, NULL, &common);
-    Ostraka__AbortRequest request = OSTRAKA__ABORT_REQUEST__INIT;
-    request.group = group;
-    request.txn = &common.txn;
-    request.entry = &common.entry;
-    return frame_encode(FRAME_ABORT, request_id, &request.base, NULL, 0);
-}
-
 struct blob *coordinator_encode_heartbeat(struct coordinator *coordinator, uint32_t slot,
                                           uint64_t request_id, group_id_t *out_group)
 {

@@ -688,58 +688,6 @@ Test(client_core, lost_locks_are_heard_of_by_heartbeat)
     submit_txn(OPERATION_TXN_DROP, txn, NULL);
 }
 
-/* Reads `key` in a transaction until the client gives up, and counts what is then told to the
- * group: let go of whatever waits there. */
-static unsigned releases_after_giving_up(struct core_txn *txn, const char *key)
-{
-    static struct outcome got;
-    got = (struct outcome){0};
-    struct operation *operation = on_key(OPERATION_TXN_GET, key, "");
-    operation->txn = txn;
-    submit(operation, &got);
-    unsigned count = 0;
-    for (unsigned ms = 0; ms < 6000; ms += 100) {
-        pass_ms(100);
-        for (size_t index = 0; index < inbox_count; index++) {
-            if (inbox[index].frame.type != FRAME_ABORT)
-                continue;
-            Ostraka__AbortRequest *request = ostraka__abort_request__unpack(
-                NULL, inbox[index].frame.message.bytes_count, inbox[index].frame.message.data);
-            cr_assert_eq(request->anchor.len, 0, "locks alone: nothing is decided");
-            cr_assert_eq(request->entry->term, 0);
-            cr_assert_eq(request->group, 1);
-            cr_assert_neq(request->txn->client, 0);
-            ostraka__abort_request__free_unpacked(request, NULL);
-            count++;
-        }
-        inbox_clear();
-    }
-    cr_assert(got.is_done);
-    cr_assert_eq(ost_status_class(got.status), OST_CLASS_RETRYABLE);
-    return count;
-}
-
-/* Its next try would wait behind what this one still waits for, or was granted and never heard of.
- */
-Test(client_core, read_that_is_given_up_lets_go_of_its_lock)
-{
-    struct core_txn *txn = core_txn_new(client_core_coordinator_new(core));
-    cr_assert_eq(releases_after_giving_up(txn, "a"), 1u);
-    submit_txn(OPERATION_TXN_DROP, txn, NULL);
-}
-
-Test(client_core, read_that_is_given_up_keeps_the_locks_that_are_held)
-{
-    struct core_txn *txn = core_txn_new(client_core_coordinator_new(core));
-    static struct outcome rows = {0};
-    struct operation *operation = on_key(OPERATION_TXN_SCAN, "a", "e");
-    operation->txn = txn;
-    submit(operation, &rows);
-    answer_rows(0, NULL, 0, false, 3);
-    cr_assert_eq(releases_after_giving_up(txn, "f"), 0u);
-    submit_txn(OPERATION_TXN_DROP, txn, NULL);
-}
-
 Test(client_core, frame_that_does_not_parse_closes_the_connection)
 {
     static struct outcome got = {0};

@@ -31,7 +31,7 @@ void oracle_led(struct oracle *oracle, timestamp_t ceiling, nanoseconds_t now_ns
         .leads = true,
         .last = ceiling,
         .ceiling = ceiling,
-        .physical_ns = (wall_ms > ceiling_ms ? wall_ms : ceiling_ms) * NS_PER_MS,
+        .physical_ns = (ceiling_ms > 0 ? ceiling_ms : wall_ms) * NS_PER_MS,
         .advanced_ns = now_ns,
         .served_ns = now_ns,
     };

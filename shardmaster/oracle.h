@@ -5,8 +5,9 @@
  *    below the ceiling that stood when this leadership began. So no two leaders serve the same one.
  * O4 The physical part follows the monotonic clock. It runs at twice real speed while the wall
  * clock is ahead, at half speed while it is behind, and never jumps: the wall clock may. A new
- * leader starts at the later of the wall clock and the ceiling. (O2, the confirmed leadership, and
- * the waiting requests are master.c's part.)
+ * leader starts at the ceiling; the very first one, at the wall clock. Were it to start at its own
+ * wall clock, one store whose clock is hours off would let all deadlines and outcomes expire. (O2,
+ * the confirmed leadership, and the waiting requests are master.c's part.)
  *
  * More timestamps than the counter holds in a millisecond run ahead of the physical part, until
  * they meet the ceiling, which is never further ahead than ahead_ms: there they wait.

@@ -588,7 +588,7 @@ Test(master, timestamps_are_ordered_and_unique_over_crashes_partitions_and_clock
             step(&world);
         }
         check_unique(&world);
-        cr_expect_gt(world.ok_count, 1000, "seed %lu served %zu", seed, world.ok_count);
+        cr_expect_gt(world.ok_count, 900, "seed %lu served %zu", seed, world.ok_count);
         end(&world);
     }
 }

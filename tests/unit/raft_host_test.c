@@ -423,7 +423,7 @@ static uint8_t *segment_of_ten_entries(raft_index_t cut, size_t segment_bytes,
     struct log_operation operation;
     const struct wal_durable *durable;
     size_t durable_count;
-    while (wal_next_operation(wal, &operation)) {
+    while (wal_next_operation(wal, true, &operation)) {
         if (operation.type == LOG_OPERATION_WRITE) {
             memcpy(segment + operation.offset, operation.data, operation.bytes_count);
             *out_segment = operation.segment;

@@ -495,8 +495,8 @@ static uint64_t weight_in(const struct plan *plan, size_t kind)
     return weight;
 }
 
-/* By the weights that the seed had: a kind that was switched off by hand leaves a gap, and all other
- * faults as they were. */
+/* By the weights that the seed had: a kind that was switched off by hand leaves a gap, and all
+ * other faults as they were. */
 static uint64_t weight_of(const struct faults *faults, size_t kind)
 {
     uint64_t drawn = weight_in(&faults->drawn, kind), now = weight_in(&faults->sim->plan, kind);
@@ -584,8 +584,8 @@ static void tick_fired(void *target, uint64_t number)
     char name[32];
     snprintf(name, sizeof name, "fault %" PRIu64, faults->numbers);
     faults->random = schedule_random(sim->plan.seed, name);
-    nanoseconds_t next_ns = sim->schedule.now_ns + 1 +
-                            below(faults, 2 * sim->plan.fault_every_ms * NS_PER_MS);
+    nanoseconds_t next_ns =
+        sim->schedule.now_ns + 1 + below(faults, 2 * sim->plan.fault_every_ms * NS_PER_MS);
     fault_begin(faults);
     schedule_add(&sim->schedule, next_ns, tick_fired, faults, 0);
 }

@@ -25,7 +25,7 @@ struct sim_counts {
     uint64_t fails, infos;
     uint64_t faults;
     uint64_t fault_ticks; /* numbers given to faults, done or not */
-    uint64_t elections; /* won, of all groups */
+    uint64_t elections;   /* won, of all groups */
     uint64_t starts, crashes, corrupt, disk_failures, turns;
     uint64_t snapshots_sent, snapshots_installed;
 };

@@ -286,9 +286,9 @@ void observe_outcome(struct observer *observer, struct txn_id txn, bool is_commi
     }
     char where[32];
     snprintf(where, sizeof where, "client %u", client);
-    atomic_check_report(observer->outcomes, bytes_of(id, sizeof id),
-                        is_committed ? ATOMIC_COMMITTED : ATOMIC_ABORTED,
-                        is_committed ? commit_timestamp : 0, where);
+    rows_check_outcome(observer->rows, bytes_of(id, sizeof id),
+                       is_committed ? ATOMIC_COMMITTED : ATOMIC_ABORTED,
+                       is_committed ? commit_timestamp : 0, 0, where);
 }
 
 void observe_end(struct observer *observer)
@@ -303,8 +303,9 @@ void observe_end(struct observer *observer)
         size_t count = node_applied(process->node, applied, GROUPS_MAX);
         for (size_t index = 0; index < count && index < GROUPS_MAX; index++)
             rows_check_replica(observer->rows, process->store, process->store_id,
-                               applied[index].group, applied[index].index, observer->outcomes);
+                               applied[index].group, applied[index].index);
     }
+    rows_check_report(observer->rows, observer->outcomes);
     result_take(observer, raft_check_result(observer->raft));
     result_take(observer, lock_check_result(observer->locks));
     result_take(observer, rows_check_result(observer->rows));

@@ -51,7 +51,7 @@ static void draw_clients(struct plan *plan, struct random *random)
     plan->weight_bank = ONE_OF(random, 0, 2, 4);
     if (plan->weight_append + plan->weight_register + plan->weight_bank == 0)
         plan->weight_append = 1;
-    plan->client_timeout_ms = ONE_OF(random, 5000, 5000, 2000, 500);
+    plan->client_timeout_ms = ONE_OF(random, 5000, 5000, 2000, 1000);
     plan->client_try_ms = ONE_OF(random, 1000, 1000, 300, 100);
 }
 

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <xxhash.h>
 
 struct replica_rows {
@@ -18,7 +19,21 @@ struct replica_rows {
     uint64_t rows_count;
 };
 
+#define TXN_BYTES 16u
+/* A deadline is at most so far ahead of the commit (T5), and the outcome lives so much longer. */
+#define FORGOTTEN_AFTER_MS (COMMIT_AHEAD_MS + OUTCOME_KEPT_MS)
+
+struct outcome {
+    uint8_t txn[TXN_BYTES];
+    size_t number; /* in the order of their coming */
+    enum atomic_check_outcome outcome;
+    timestamp_t commit_timestamp, time;
+    char where[32];
+};
+
 struct rows_check {
+    struct outcome *outcomes;
+    size_t outcomes_count, outcomes_capacity;
     struct replica_rows *replicas;
     size_t replicas_count, replicas_capacity;
     struct check_result result;
@@ -36,6 +51,7 @@ void rows_check_free(struct rows_check *check)
     if (!check)
         return;
     free(check->replicas);
+    free(check->outcomes);
     free(check);
 }
 
@@ -44,20 +60,78 @@ const struct check_result *rows_check_result(const struct rows_check *check)
     return &check->result;
 }
 
+void rows_check_outcome(struct rows_check *check, struct bytes txn,
+                        enum atomic_check_outcome outcome, timestamp_t commit_timestamp,
+                        timestamp_t time, const char *where)
+{
+    ASSERT(txn.bytes_count == TXN_BYTES);
+    if (check->outcomes_count == check->outcomes_capacity) {
+        check->outcomes_capacity = check->outcomes_capacity ? 2 * check->outcomes_capacity : 256;
+        check->outcomes =
+            memory_realloc(check->outcomes, check->outcomes_capacity * sizeof check->outcomes[0]);
+    }
+    struct outcome *added = &check->outcomes[check->outcomes_count];
+    *added = (struct outcome){.number = check->outcomes_count++,
+                              .outcome = outcome,
+                              .commit_timestamp = commit_timestamp,
+                              .time = time};
+    memcpy(added->txn, txn.data, TXN_BYTES);
+    snprintf(added->where, sizeof added->where, "%s", where);
+}
+
 /* The row of an outcome: anchor, transaction; u64 log index, packed record. */
-static void outcome_report(const struct kv_row_key *parts, struct bytes value, uint64_t store_id,
-                           struct atomic_check *outcomes)
+static void outcome_collect(struct rows_check *check, const struct kv_row_key *parts,
+                            struct bytes value, uint64_t store_id)
 {
     struct txn_outcome outcome;
-    if (parts->rest.bytes_count < 16 || value.bytes_count < 8 ||
+    if (parts->rest.bytes_count < TXN_BYTES || value.bytes_count < 8 ||
         txn_outcome_unpack(bytes_of(value.data + 8, value.bytes_count - 8), &outcome) != OST_OK)
         return;
-    struct bytes txn = bytes_of(parts->rest.data + parts->rest.bytes_count - 16, 16);
+    struct bytes txn = bytes_of(parts->rest.data + parts->rest.bytes_count - TXN_BYTES, TXN_BYTES);
     char where[32];
     snprintf(where, sizeof where, "store %" PRIu64 " group %" PRIu64, store_id, parts->group);
     bool is_committed = outcome.state == OSTRAKA__TXN_STATE__COMMITTED;
-    atomic_check_report(outcomes, txn, is_committed ? ATOMIC_COMMITTED : ATOMIC_ABORTED,
-                        is_committed ? outcome.commit_timestamp : 0, where);
+    rows_check_outcome(check, txn, is_committed ? ATOMIC_COMMITTED : ATOMIC_ABORTED,
+                       is_committed ? outcome.commit_timestamp : 0, outcome.deadline, where);
+}
+
+static int outcome_compare(const void *a, const void *b)
+{
+    const struct outcome *x = a, *y = b;
+    int order = memcmp(x->txn, y->txn, TXN_BYTES);
+    return order ? order : (x->number > y->number) - (x->number < y->number);
+}
+
+/* Those of one transaction. */
+static void outcomes_report(const struct outcome *first, const struct outcome *end,
+                            struct atomic_check *outcomes)
+{
+    timestamp_t commit_timestamp = 0;
+    for (const struct outcome *outcome = first; outcome < end; outcome++)
+        if (outcome->commit_timestamp > commit_timestamp)
+            commit_timestamp = outcome->commit_timestamp;
+    for (const struct outcome *outcome = first; outcome < end; outcome++) {
+        bool is_void = outcome->outcome == ATOMIC_ABORTED && commit_timestamp > 0 &&
+                       outcome->time > commit_timestamp + timestamp_from_ms(FORGOTTEN_AFTER_MS);
+        if (!is_void)
+            atomic_check_report(outcomes, bytes_of(outcome->txn, TXN_BYTES), outcome->outcome,
+                                outcome->commit_timestamp, outcome->where);
+    }
+}
+
+void rows_check_report(struct rows_check *check, struct atomic_check *outcomes)
+{
+    if (check->outcomes_count == 0)
+        return;
+    qsort(check->outcomes, check->outcomes_count, sizeof check->outcomes[0], outcome_compare);
+    const struct outcome *first = check->outcomes, *end = first + check->outcomes_count;
+    while (first < end) {
+        const struct outcome *next = first + 1;
+        while (next < end && memcmp(next->txn, first->txn, TXN_BYTES) == 0)
+            next++;
+        outcomes_report(first, next, outcomes);
+        first = next;
+    }
 }
 
 static void replica_judge(struct rows_check *check, const struct replica_rows *rows)
@@ -97,7 +171,7 @@ static bool generation_of(struct store *store, group_id_t group, uint32_t *out_g
 }
 
 void rows_check_replica(struct rows_check *check, struct store *store, uint64_t store_id,
-                        group_id_t group, raft_index_t applied_index, struct atomic_check *outcomes)
+                        group_id_t group, raft_index_t applied_index)
 {
     struct buffer lower, upper;
     uint32_t generation;
@@ -121,8 +195,8 @@ void rows_check_replica(struct rows_check *check, struct store *store, uint64_t 
         if (!kv_key_parse(store_iterator_key(iterator), &parts))
             continue;
         check->result.judged_count++;
-        if (parts.kind == KV_ROW_OUTCOME && outcomes)
-            outcome_report(&parts, value, store_id, outcomes);
+        if (parts.kind == KV_ROW_OUTCOME)
+            outcome_collect(check, &parts, value, store_id);
         if (parts.kind != KV_ROW_DATA)
             continue;
         rows.rows_count++;

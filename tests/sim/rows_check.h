@@ -1,7 +1,8 @@
 /* rows_check.h: what a store's rows say, in the end: have the replicas of a group that stand at the
  * same index the same rows? What became of each transaction, wherever it is remembered?
  *
- * Anomaly: "rows-differ"; outcomes go to atomic_check.h.
+ * Anomaly: "rows-differ"; outcomes go to atomic_check.h, but for what says nothing: an abort that
+ * was asked for when the outcome of a commit had been forgotten (T6) leaves a tombstone.
  */
 #pragma once
 
@@ -14,8 +15,13 @@ struct rows_check *rows_check_new(void);
 void rows_check_free(struct rows_check *check);
 
 /* All rows of a group in a store: versions are hashed without the generation, which is each
- * replica's own; outcomes are reported. `outcomes` may be NULL. */
+ * replica's own; outcomes are collected. */
 void rows_check_replica(struct rows_check *check, struct store *store, uint64_t store_id,
-                        group_id_t group, raft_index_t applied_index,
-                        struct atomic_check *outcomes);
+                        group_id_t group, raft_index_t applied_index);
+/* What a client was told. `time`: up to which an outcome was in force for sure; 0: not known. */
+void rows_check_outcome(struct rows_check *check, struct bytes txn,
+                        enum atomic_check_outcome outcome, timestamp_t commit_timestamp,
+                        timestamp_t time, const char *where);
+/* Everything was collected. */
+void rows_check_report(struct rows_check *check, struct atomic_check *outcomes);
 const struct check_result *rows_check_result(const struct rows_check *check);

@@ -266,6 +266,20 @@ Test(coordinator, refusal_with_an_earlier_try_in_doubt_is_settled_at_home)
     cr_assert_eq(coordinator_commit_timestamp(coordinator), 555);
 }
 
+/* The oracle's time has leapt, and home found nothing, because nothing is kept for so long. */
+Test(coordinator, settling_when_home_may_have_forgotten_stays_unknown)
+{
+    put("a", "1");
+    commit();
+    answer(0, OST_LOCK_TIMEOUT, 0, true);
+    cr_assert(state() == COORDINATOR_SETTLING);
+    Ostraka__AnswerHeader header = OSTRAKA__ANSWER_HEADER__INIT;
+    header.heard_timestamp = 5000 + timestamp_from_ms(OUTCOME_KEPT_MS) + 1;
+    step((struct coordinator_event){.type = COORDINATOR_EV_ANSWERED, .slot = 0, .header = &header});
+    cr_assert(update.finished && state() == COORDINATOR_UNKNOWN);
+    cr_assert_eq(coordinator_status(coordinator), OST_MAYBE_COMMITTED);
+}
+
 Test(coordinator, settled_as_aborted_keeps_the_first_reason)
 {
     put("a", "1");

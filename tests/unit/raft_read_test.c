@@ -203,3 +203,31 @@ Test(raft_read, a_leader_that_was_cut_off_confirms_nothing)
     cr_assert_eq(cluster_reads_failed(cluster, old), read_id);
     cluster_free(cluster);
 }
+
+/* Each read round sends to everybody; it must not put off the timer by which what was lost on the
+ * way is found. */
+Test(raft_read, reads_do_not_keep_a_leader_from_sending_again_what_was_lost)
+{
+    struct solo solo;
+    solo_lead_and_commit(&solo, 3);
+    cr_assert_eq(solo_propose(&solo, "lost"), OST_OK);
+    cr_assert_eq(solo_event(&solo, RAFT_EV_TURN_ENDED), OST_OK);
+    cr_assert_eq(solo_sent(&solo, RAFT_MSG_APPEND_REQUEST, 2)->entries_count, 1);
+    solo_persist_all(&solo);
+    bool is_sent_again = false;
+    for (int step = 0; step < 400 && !is_sent_again; step++) {
+        solo_wait_ms(&solo, 10);
+        if (solo.now_ns >= solo.update.deadline_ns)
+            cr_assert_eq(solo_event(&solo, RAFT_EV_TIMER_FIRED), OST_OK);
+        for (uint32_t place = 0; place < solo.update.messages_count; place++)
+            is_sent_again = is_sent_again || solo.update.messages[place].entries_count > 0;
+        cr_assert_eq(solo_event(&solo, RAFT_EV_READ_REQUESTED), OST_OK);
+        cr_assert_eq(solo_event(&solo, RAFT_EV_TURN_ENDED), OST_OK);
+        const struct raft_message *sent = solo_sent(&solo, RAFT_MSG_APPEND_REQUEST, 2);
+        uint64_t round = sent ? sent->read_round : 0;
+        cr_assert_eq(solo_echo(&solo, 2, round), OST_OK);
+        cr_assert_eq(solo_echo(&solo, 3, round), OST_OK);
+    }
+    cr_assert(is_sent_again);
+    solo_fini(&solo);
+}

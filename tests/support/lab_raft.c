@@ -64,6 +64,8 @@ struct lab_raft *lab_raft_new(const struct lab_raft_options *options)
     host_options.log_write_bytes_max = 128u << 10;
     if (options->snapshot_every != 0)
         host_options.log_retained_bytes_max = 0; /* what is flushed is cut, whoever lacks it */
+    if (options->is_eager)
+        host_options.raft.election_timeout_ms_max = host_options.raft.election_timeout_ms_min + 5;
     if (options->is_entrywise) {
         host_options.raft.message_bytes_max = 1;
         host_options.raft.inflight_messages_max = 1;

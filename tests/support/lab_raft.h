@@ -17,6 +17,7 @@ struct lab_raft_options {
     uint32_t servers_count;
     bool is_unreliable;
     uint32_t snapshot_every; /* applied entries; 0: never */
+    bool is_eager;           /* election timeouts differ by no more than 5 ms: votes are split */
     bool is_entrywise;       /* an append carries one entry, and waits for the answer */
 };
 

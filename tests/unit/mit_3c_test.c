@@ -257,6 +257,70 @@ Test(mit_3c, power_loss)
     lab_raft_each_seed(power_loss, (struct lab_raft_options){.servers_count = 3}, SEEDS);
 }
 
+/* Votes survive crashes (not a case of theirs): several stand at once, and who may have voted
+ * crashes and comes back. No term has two leaders. */
+#define TERMS_MAX 1024
+static void note_leaders(struct lab_raft *lab, store_id_t *leaders)
+{
+    for (store_id_t server = 1; server <= 5; server++) {
+        struct raft_leadership leadership;
+        cr_assert_eq(raft_host_leadership(host_cluster_host(lab->cluster, server), 1, &leadership),
+                     OST_OK);
+        if (leadership.role != RAFT_LEADER)
+            continue;
+        cr_assert_lt(leadership.term, TERMS_MAX);
+        store_id_t *leader = &leaders[leadership.term];
+        cr_assert(*leader == 0 || *leader == server, "seed %lu: two leaders of term %lu",
+                  lab->options.seed, leadership.term);
+        *leader = server;
+    }
+}
+static enum raft_role role_of(struct lab_raft *lab, store_id_t server)
+{
+    struct raft_leadership leadership;
+    cr_assert_eq(raft_host_leadership(host_cluster_host(lab->cluster, server), 1, &leadership),
+                 OST_OK);
+    return leadership.role;
+}
+static void votes(struct lab_raft *lab)
+{
+    store_id_t leaders[TERMS_MAX] = {0};
+    lab->cluster->delay_ms_max = 12; /* two requests for one vote come at different times */
+    for (int i = 0; i < 20; i++) {
+        store_id_t leader = lab_raft_check_one_leader(lab);
+        uint32_t standing_count = 0;
+        lab_raft_disconnect(lab, leader);
+        for (int ms = 0; ms < 2000 && standing_count < 2; ms++) {
+            lab_raft_sleep(lab, 1);
+            note_leaders(lab, leaders);
+            standing_count = 0;
+            for (store_id_t server = 1; server <= 5; server++)
+                standing_count += role_of(lab, server) == RAFT_CANDIDATE;
+        }
+        /* Two stand. Who does not may have given its vote to one of them, and crashes, and is asked
+         * by the other one. */
+        for (int ms = 0; ms < 30; ms++) {
+            for (store_id_t server = 1; server <= 5; server++) {
+                if (server != leader && role_of(lab, server) == RAFT_FOLLOWER)
+                    lab_raft_restart(lab, server);
+            }
+            lab_raft_sleep(lab, 3);
+            note_leaders(lab, leaders);
+        }
+        lab_raft_connect(lab, leader);
+        for (int ms = 0; ms < 500; ms++) {
+            lab_raft_sleep(lab, 1);
+            note_leaders(lab, leaders);
+        }
+    }
+    lab_raft_agree(lab, lab_raft_value(lab), 5, true);
+}
+Test(mit_3c, votes_survive_crashes)
+{
+    lab_raft_each_seed(votes, (struct lab_raft_options){.servers_count = 5, .is_eager = true},
+                       SEEDS / 4);
+}
+
 /* TestUnreliableAgree3C: four clients at once and one more, 49 times. */
 static void unreliable_agree(struct lab_raft *lab)
 {

@@ -534,6 +534,7 @@ static void plan_fill(const struct lab_kv_options *options, struct plan *plan)
     *plan = (struct plan){
         .seed = options->seed,
         .stores = options->stores_count,
+        .replicas = options->stores_count,
         .groups = options->groups_count,
         .ranges_per_kind = options->groups_count > 1 ? 4 : 1,
         .clients = options->clients_count,

@@ -31,6 +31,9 @@ static uint64_t one_of(struct random *random, const uint64_t *values, size_t cou
 static void draw_cluster(struct plan *plan, struct random *random)
 {
     plan->stores = ONE_OF(random, 3, 3, 3, 3, 5, 5, 4, 2, 1, 6);
+    plan->replicas = plan->stores < 3 ? plan->stores : ONE_OF(random, 3, 3, 3, 5, 2, 1);
+    if (plan->replicas > plan->stores)
+        plan->replicas = plan->stores;
     plan->groups = ONE_OF(random, 2, 2, 3, 3, 4, 1, 6);
     plan->ranges_per_kind = random_between(random, 1, 4);
     if (plan->groups > 1 && plan->ranges_per_kind * 3 < plan->groups)
@@ -172,8 +175,8 @@ uint64_t plan_faults_weight(const struct plan *plan)
 
 bool plan_changes_leaders(const struct plan *plan)
 {
-    return plan->stores > 1 && plan->fault_crash + plan->fault_power + plan->fault_power_all >
-                                   plan_faults_weight(plan) / 3;
+    return plan->replicas > 1 && plan->fault_crash + plan->fault_power + plan->fault_power_all >
+                                     plan_faults_weight(plan) / 3;
 }
 
 bool plan_crosses_groups(const struct plan *plan)

@@ -14,7 +14,8 @@
 
 /* name, the smallest value that makes sense, what it is */
 #define PLAN_FIELDS(X)                                                                             \
-    X(stores, 1, "stores; a group has replicas on three of them, or on all")                       \
+    X(stores, 1, "stores")                                                                         \
+    X(replicas, 1, "of each group, on as many stores")                                             \
     X(groups, 1, "data groups")                                                                    \
     X(ranges_per_kind, 1, "ranges of each kind of key")                                            \
     X(clients, 1, "client processes")                                                              \

@@ -363,6 +363,7 @@ static void cluster_options_fill(struct process *process, struct cluster_options
     node->advertise_address = cluster->addresses[process->store_id - 1];
     node->master.initial_stores = cluster->stores;
     node->master.initial_stores_count = plan->stores;
+    node->master.initial_replicas_count = (uint32_t)plan->replicas;
     node->master.initial_groups_count = (uint32_t)plan->groups;
     node->master.initial_splits = cluster->splits;
     node->master.initial_splits_count = splits_fill(plan, cluster);

@@ -278,13 +278,15 @@ void process_init(struct process *process, struct sim *sim, store_id_t store_id)
     random.state[0] ^= 1; /* a stream of its own */
     disk_init(&process->disk, &options, random);
     process->store = store_new_memory();
+    /* Each machine was switched on at another time; their wall clocks agree all the same. */
+    uint64_t up_s = random_below(&process->random, 1000);
     process->clock = (struct sim_clock){
         .real_ns = sim->schedule.now_ns,
-        /* Each machine was switched on at another time. */
-        .local_ns = sim->schedule.now_ns + random_below(&process->random, 1000) * NS_PER_S,
+        .local_ns = sim->schedule.now_ns + up_s * NS_PER_S,
         .rate_ppm = (int64_t)random_between(&process->random, 0, 2 * plan->drift_ppm_max) -
                     (int64_t)plan->drift_ppm_max,
-        .wall_offset_ms = (int64_t)random_below(&process->random, 200) - 100,
+        .wall_offset_ms = (int64_t)random_below(&process->random, 200) - 100 -
+                          (int64_t)(up_s * NS_PER_S / NS_PER_MS),
     };
 }
 

@@ -488,3 +488,32 @@ Test(coordinator, nothing_done_commits_at_once)
     commit();
     cr_assert(update.finished && state() == COORDINATOR_COMMITTED && update.send_count == 0);
 }
+
+/* It may wait there for its lock, or hold it by now: nobody will hear the answer. */
+Test(coordinator, rollback_frees_what_reads_asked_for_and_nobody_answered)
+{
+    group_id_t group = 0;
+    blob_unref(
+        coordinator_encode_lock(coordinator, 1, bytes_of_string("a"), LOCK_EXCLUSIVE, &group));
+    cr_assert_eq(group, 1);
+    locked(2, "z", 1);
+    step((struct coordinator_event){.type = COORDINATOR_EV_ROLLBACK_ASKED});
+    cr_assert_eq(state(), COORDINATOR_ABORTED);
+    cr_assert_eq(update.send_count, 2);
+    Ostraka__AbortRequest *abort = (Ostraka__AbortRequest *)sent(1, FRAME_ABORT, NULL);
+    cr_assert_eq(abort->group, 1);
+    cr_assert_eq(abort->anchor.len, 0);
+    cr_assert_eq(abort->entry->term, 0, "no entry is known: it is found by the transaction");
+}
+
+Test(coordinator, group_whose_read_failed_takes_no_part_in_the_commit)
+{
+    group_id_t group = 0;
+    blob_unref(
+        coordinator_encode_lock(coordinator, 1, bytes_of_string("z"), LOCK_EXCLUSIVE, &group));
+    put("a", "1");
+    commit();
+    cr_assert_eq(update.send_count, 1);
+    Ostraka__PrepareRequest *request = (Ostraka__PrepareRequest *)sent(0, FRAME_PREPARE, NULL);
+    cr_assert_eq(request->group, 1);
+}

@@ -417,6 +417,40 @@ Test(node_replicas, a_replica_is_not_destroyed_by_a_map_from_before_its_time)
     arena_fini(&arena);
 }
 
+/* R6: a command that was on its way for long does not bring a destroyed replica back, not even after a
+ * restart. */
+Test(node_replicas, a_destroyed_number_is_never_made_again)
+{
+    begin(4, 1, 3);
+    store_id_t from = store_where(1, true), to = store_where(1, false);
+    replica_id_t number = number_on(1, from);
+    change(1, to, from);
+    run_until_true();
+    for (int round = 0; round < 2; round++) {
+        struct node *node = nodes_node(&cluster, from)->node;
+        Ostraka__CreateReplica command = OSTRAKA__CREATE_REPLICA__INIT;
+        Ostraka__RaftConfiguration configuration = OSTRAKA__RAFT_CONFIGURATION__INIT;
+        command.store = from;
+        command.group = 1;
+        command.group_epoch = 1;
+        command.replica = number;
+        command.configuration = &configuration;
+        command.incarnation = node->incarnation;
+        int status = node_replica_create(node, &command);
+        (void)status; /* it may be found out only when it is to take part */
+        for (int ms = 0; ms < 500; ms++) {
+            struct raft_status raft;
+            cr_assert_eq(raft_host_group_status(node->raft, 1, &raft), OST_NOT_FOUND);
+            nodes_step(&cluster);
+        }
+        nodes_crash(&cluster, from);
+        nodes_start(&cluster, from);
+        nodes_run(&cluster, 100);
+    }
+    run_until_true();
+    end();
+}
+
 /* --- Anything, at any time --- */
 
 /* Changes, crashes and cuts at random; disks are lost and damaged one at a time, and not before the

@@ -262,8 +262,8 @@ Test(fuzz, measure)
     cr_expect_gt(sound_count, 100);
 }
 
-/* protobuf-c refuses a field of number 0, but not one whose number is written in two bytes; it packs
- * such a field, which no message of ours has, in one. */
+/* protobuf-c refuses a field of number 0, but not one whose number is written in two bytes; it
+ * packs such a field, which no message of ours has, in one. */
 static bool has_field_zero(const ProtobufCMessage *message)
 {
     for (unsigned index = 0; index < message->n_unknown_fields; index++)

@@ -132,6 +132,26 @@ Test(node_replicas, what_cannot_be_done_is_refused_and_says_why)
     end();
 }
 
+/* The store that is to join is down, so the change waits; it is called off, and another one takes
+ * its place. What the first had begun to be is destroyed when it is back. */
+Test(node_replicas, a_change_that_waits_can_be_called_off)
+{
+    begin(5, 1, 3);
+    store_id_t from = store_where(1, true), dead = store_where(1, false);
+    nodes_crash(&cluster, dead);
+    change(1, dead, from);
+    nodes_run(&cluster, 3000);
+    cr_assert(master_group_is_changing(nodes_group(&cluster, 1)));
+    cr_expect_eq(nodes_change(&cluster, 1, 0, from), OST_NOT_FOUND, "it leaves already");
+    change(1, 0, dead);
+    run_until_true();
+    cr_expect(is_on(1, from) && !is_on(1, dead));
+    nodes_start(&cluster, dead);
+    nodes_run(&cluster, 1000);
+    run_until_true();
+    end();
+}
+
 /* --- Crashes at every step --- */
 
 enum victim { VICTIM_LEADER, VICTIM_MASTER, VICTIM_ADDED, VICTIM_REMOVED, VICTIMS_COUNT };

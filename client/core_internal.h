@@ -214,6 +214,7 @@ void core_txns_fini(struct client_core *core);
 /* operations.c */
 void operation_submitted(struct client_core *core, struct operation *operation);
 void operation_cancel(struct client_core *core, struct operation *operation);
+bool operations_wait_for_map(const struct client_core *core);
 void operations_map_received(struct client_core *core, bool was_asked);
 struct blob *operation_encode(struct client_core *core, struct request *request);
 void operation_answered(struct client_core *core, struct request *request,

@@ -126,7 +126,9 @@ void map_received(struct client_core *core, struct peer *peer, const struct fram
     if (status == OST_NOT_READY)
         core->map_wanted = core->map_wanted || !core->map.map;
     if (status == OST_OK) {
-        core->map_wanted = false;
+        /* Who asks for the newest map waits for an answer, not for what was sent before it asked.
+         */
+        core->map_wanted = core->map_wanted && !was_asked && operations_wait_for_map(core);
         peers_learn(core);
     }
     if (core->map.map && status != OST_NOT_READY)

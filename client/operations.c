@@ -60,6 +60,16 @@ static void operation_wait(struct client_core *core, struct operation *operation
     timer_set(&core->timers, &operation->timer, until_ns, fired);
 }
 
+bool operations_wait_for_map(const struct client_core *core)
+{
+    const struct operation *operation;
+    TAILQ_FOREACH (operation, &core->waiting, link) {
+        if (operation->type == OPERATION_MAP)
+            return true;
+    }
+    return false;
+}
+
 void operations_map_received(struct client_core *core, bool was_asked)
 {
     if (core->heard == 0 && !core->oracle_request) {

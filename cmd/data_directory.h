@@ -7,7 +7,7 @@
 #include "base/status.h"
 #include "base/types.h"
 
-#define DATA_FORMAT_VERSION 1u
+#define DATA_FORMAT_VERSION 2u
 
 struct data_directory {
     char *path;

@@ -691,6 +691,13 @@ void nodes_prepare(struct node_cluster *cluster, size_t stores_count, uint32_t g
     cluster->client = client_core_new(&options, cluster->now_ns);
 }
 
+void nodes_open(struct node_cluster *cluster)
+{
+    int status =
+        operation_run(cluster, operation_new(OPERATION_OPEN, bytes_of(NULL, 0), bytes_of(NULL, 0)));
+    cr_assert_eq(status, OST_OK);
+}
+
 void nodes_begin(struct node_cluster *cluster, size_t stores_count, uint32_t groups_count,
                  uint32_t replicas_count)
 {
@@ -698,9 +705,7 @@ void nodes_begin(struct node_cluster *cluster, size_t stores_count, uint32_t gro
     for (store_id_t store = 1; store <= stores_count; store++)
         nodes_start(cluster, store);
     cr_assert(nodes_run_until_true(cluster, 20000), "the cluster has not come up");
-    int status =
-        operation_run(cluster, operation_new(OPERATION_OPEN, bytes_of(NULL, 0), bytes_of(NULL, 0)));
-    cr_assert_eq(status, OST_OK);
+    nodes_open(cluster);
 }
 
 void nodes_end(struct node_cluster *cluster)

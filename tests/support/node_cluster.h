@@ -71,6 +71,8 @@ void nodes_begin(struct node_cluster *cluster, size_t stores_count, uint32_t gro
 /* The same, but nothing is started. */
 void nodes_prepare(struct node_cluster *cluster, size_t stores_count, uint32_t groups_count,
                    uint32_t replicas_count);
+/* The client's first look at the cluster. */
+void nodes_open(struct node_cluster *cluster);
 void nodes_end(struct node_cluster *cluster);
 
 void nodes_step(struct node_cluster *cluster);

@@ -471,6 +471,25 @@ Test(client_core, pushed_map_is_taken)
     cr_assert_eq(again.group, 1u);
 }
 
+/* The map was asked for a moment ago, so the next question waits; a push must not make it go away.
+ */
+Test(client_core, the_newest_map_is_asked_for_even_if_another_is_pushed)
+{
+    static struct outcome first = {0}, second = {0};
+    pass_ms(100);
+    submit(operation_new(OPERATION_MAP, bytes_of(NULL, 0), bytes_of(NULL, 0)), &first);
+    cr_expect(first.is_done);
+    uint32_t asked_count = maps_asked_count;
+    submit(operation_new(OPERATION_MAP, bytes_of(NULL, 0), bytes_of(NULL, 0)), &second);
+    cr_assert_eq(maps_asked_count, asked_count);
+    map_epoch++;
+    map_send(connections[1], 0);
+    cr_expect_not(second.is_done, "what was pushed may be from before it asked");
+    pass_ms(100);
+    cr_expect(second.is_done);
+    cr_expect_eq(maps_asked_count, asked_count + 1);
+}
+
 Test(client_core, write_without_an_answer_may_have_been_done)
 {
     static struct outcome done = {0};

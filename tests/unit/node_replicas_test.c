@@ -132,6 +132,26 @@ Test(node_replicas, what_cannot_be_done_is_refused_and_says_why)
     end();
 }
 
+/* The store that is to join is down, so the change waits; it is called off, and another one takes
+ * its place. What the first had begun to be is destroyed when it is back. */
+Test(node_replicas, a_change_that_waits_can_be_called_off)
+{
+    begin(5, 1, 3);
+    store_id_t from = store_where(1, true), dead = store_where(1, false);
+    nodes_crash(&cluster, dead);
+    change(1, dead, from);
+    nodes_run(&cluster, 3000);
+    cr_assert(master_group_is_changing(nodes_group(&cluster, 1)));
+    cr_expect_eq(nodes_change(&cluster, 1, 0, from), OST_NOT_FOUND, "it leaves already");
+    change(1, 0, dead);
+    run_until_true();
+    cr_expect(is_on(1, from) && !is_on(1, dead));
+    nodes_start(&cluster, dead);
+    nodes_run(&cluster, 1000);
+    run_until_true();
+    end();
+}
+
 /* --- Crashes at every step --- */
 
 enum victim { VICTIM_LEADER, VICTIM_MASTER, VICTIM_ADDED, VICTIM_REMOVED, VICTIMS_COUNT };
@@ -415,6 +435,69 @@ Test(node_replicas, a_replica_is_not_destroyed_by_a_map_from_before_its_time)
     cr_expect_eq(master_group_replica_on(nodes_group(&cluster, 1), added)->replica, number);
     end();
     arena_fini(&arena);
+}
+
+/* R6: a command that was on its way for long does not bring a destroyed replica back, not even
+ * after a restart. */
+Test(node_replicas, a_destroyed_number_is_never_made_again)
+{
+    begin(4, 1, 3);
+    store_id_t from = store_where(1, true), to = store_where(1, false);
+    replica_id_t number = number_on(1, from);
+    change(1, to, from);
+    run_until_true();
+    for (int round = 0; round < 2; round++) {
+        struct node *node = nodes_node(&cluster, from)->node;
+        Ostraka__CreateReplica command = OSTRAKA__CREATE_REPLICA__INIT;
+        Ostraka__RaftConfiguration configuration = OSTRAKA__RAFT_CONFIGURATION__INIT;
+        command.store = from;
+        command.group = 1;
+        command.group_epoch = 1;
+        command.replica = number;
+        command.configuration = &configuration;
+        command.incarnation = node->incarnation;
+        int status = node_replica_create(node, &command);
+        (void)status; /* it may be found out only when it is to take part */
+        for (int ms = 0; ms < 500; ms++) {
+            struct raft_status raft;
+            cr_assert_eq(raft_host_group_status(node->raft, 1, &raft), OST_NOT_FOUND);
+            nodes_step(&cluster);
+        }
+        nodes_crash(&cluster, from);
+        nodes_start(&cluster, from);
+        nodes_run(&cluster, 100);
+    }
+    run_until_true();
+    end();
+}
+
+/* A replica takes part once its row is durable. Else a crash could leave a log that no row names; a
+ * flush would cut it off, and the replica be made anew, empty, under the number that it had voted
+ * with. Store 2 alone has what was acknowledged with 1, and crashes before its first flush. */
+Test(node_replicas, a_replica_that_has_promised_anything_is_found_again)
+{
+    nodes_prepare(&cluster, 3, 1, 3);
+    cluster.options.kv.flush_interval_ms = 1000000;
+    for (store_id_t store = 1; store <= 3; store++)
+        nodes_start(&cluster, store);
+    run_until_true();
+    nodes_open(&cluster);
+    nodes_cut(&cluster, 3, true);
+    nodes_run(&cluster, 2500);
+    cluster.writes = true;
+    nodes_run(&cluster, 1000);
+    cr_assert_gt(cluster.acknowledged_count, 20);
+    cluster.writes = false;
+    nodes_crash(&cluster, 1);
+    nodes_crash(&cluster, 2);
+    cluster.options.kv.flush_interval_ms = 10;
+    nodes_start(&cluster, 2);
+    nodes_cut(&cluster, 3, false);
+    nodes_run(&cluster, 5000);
+    nodes_start(&cluster, 1);
+    run_until_true();
+    cluster.writes = true;
+    end();
 }
 
 /* --- Anything, at any time --- */

@@ -231,8 +231,8 @@ static bool one_way_begin(struct faults *faults, struct fault *fault)
     return true;
 }
 
-/* A store alone with some of the clients, and all other stores with the rest: who asks an old leader
- * never hears of what the new one does. */
+/* A store alone with some of the clients, and all other stores with the rest: who asks an old
+ * leader never hears of what the new one does. */
 static void divide_clients(struct faults *faults, struct fault *fault)
 {
     uint32_t stores = (uint32_t)faults->sim->plan.stores, count = hosts_count(faults->sim);

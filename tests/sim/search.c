@@ -17,11 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RUN_SECONDS_MAX   60
+#define RUN_SECONDS_MAX    60
 #define FAILURES_TOLD_MAX  10u
 #define FAILURES_NAMED_MAX 50u
-#define WORKERS_MAX       64u
-#define ERRORS_BYTES_MAX  4000
+#define WORKERS_MAX        64u
+#define ERRORS_BYTES_MAX   4000
 
 /* --- One run, come what may
  * -------------------------------------------------------------------------- */

@@ -16,7 +16,9 @@
 #define HOST_SNAPSHOTS_ACTIVE_MAX 2u
 #define HOST_SNAPSHOT_RESEND_NS   (2 * NS_PER_S)
 #define HOST_SNAPSHOT_GIVE_UP_NS  (30 * NS_PER_S)
-#define HOST_RESTORE_GIVE_UP_NS   (60 * NS_PER_S)
+/* Nothing is applied while a snapshot comes in, so a sender that is gone, and would have sent its
+ * chunk again some times by then, must not be waited for long. */
+#define HOST_RESTORE_GIVE_UP_NS (5 * HOST_SNAPSHOT_RESEND_NS)
 
 enum host_sender_state { SENDER_QUEUED, SENDER_READING, SENDER_SENT };
 struct host_sender {

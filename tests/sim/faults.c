@@ -72,6 +72,22 @@ static bool store_take(struct faults *faults, struct fault *fault)
     return fault->store != NOBODY;
 }
 
+/* A store that leads a group chosen at random; NOBODY: nobody does. */
+static uint32_t leader_choose(struct faults *faults, group_id_t *out_group)
+{
+    struct sim *sim = faults->sim;
+    *out_group = below(faults, sim->plan.groups + 1);
+    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+        struct raft_leadership leadership;
+        if (sim->stores[place].state == PROCESS_UP &&
+            raft_host_leadership(node_raft_host(sim->stores[place].node), *out_group,
+                                 &leadership) == OST_OK &&
+            leadership.role == RAFT_LEADER)
+            return place;
+    }
+    return NOBODY;
+}
+
 /* --- Processes
  * --------------------------------------------------------------------------------------- */
 
@@ -131,9 +147,14 @@ static void shutdown_end(struct faults *faults, struct fault *fault)
     process_start(process);
 }
 
+/* A leader, half of the time: while it stands still another one is chosen, and when it goes on it
+ * does not know. */
 static bool pause_begin(struct faults *faults, struct fault *fault)
 {
-    if (!store_take(faults, fault))
+    group_id_t group;
+    if (below(faults, 2) == 0)
+        fault->store = leader_choose(faults, &group);
+    if (fault->store == NOBODY && !store_take(faults, fault))
         return false;
     process_pause(store_of(faults, fault));
     return true;
@@ -210,20 +231,21 @@ static bool one_way_begin(struct faults *faults, struct fault *fault)
     return true;
 }
 
-/* A store that leads a group chosen at random; NOBODY: nobody does. */
-static uint32_t leader_choose(struct faults *faults, group_id_t *out_group)
+/* A store alone with some of the clients, and all other stores with the rest: who asks an old
+ * leader never hears of what the new one does. */
+static void divide_clients(struct faults *faults, struct fault *fault)
 {
-    struct sim *sim = faults->sim;
-    *out_group = below(faults, sim->plan.groups + 1);
-    for (uint32_t place = 0; place < sim->plan.stores; place++) {
-        struct raft_leadership leadership;
-        if (sim->stores[place].state == PROCESS_UP &&
-            raft_host_leadership(node_raft_host(sim->stores[place].node), *out_group,
-                                 &leadership) == OST_OK &&
-            leadership.role == RAFT_LEADER)
-            return place;
+    uint32_t stores = (uint32_t)faults->sim->plan.stores, count = hosts_count(faults->sim);
+    uint64_t side = below(faults, UINT64_C(1) << count);
+    side |= UINT64_C(1) << fault->store;
+    for (uint32_t a = 0; a < count; a++) {
+        for (uint32_t b = 0; b < count; b++) {
+            bool a_is_inside = a < stores ? a == fault->store : side >> a & 1;
+            bool b_is_inside = b < stores ? b == fault->store : side >> b & 1;
+            if (a_is_inside != b_is_inside)
+                cut(faults, fault, a, b);
+        }
     }
-    return NOBODY;
 }
 
 static bool isolate_leader_begin(struct faults *faults, struct fault *fault)
@@ -233,7 +255,10 @@ static bool isolate_leader_begin(struct faults *faults, struct fault *fault)
     if (fault->store == NOBODY)
         return false;
     fault->argument = (int64_t)group;
-    isolate(faults, fault, false, false);
+    if (below(faults, 2) == 0)
+        isolate(faults, fault, false, false);
+    else
+        divide_clients(faults, fault);
     return true;
 }
 
@@ -544,6 +569,17 @@ static void end_fired(void *target, uint64_t number)
             fault_end(faults, &faults->active[place]);
 }
 
+/* What takes a leader away lasts, half of the time, about as long as it takes to choose another. */
+static nanoseconds_t fault_lasts_ns(struct faults *faults, const struct fault_kind *kind)
+{
+    const struct plan *plan = &faults->sim->plan;
+    nanoseconds_t lasts_ns = 1 + below(faults, plan->fault_ms_max * NS_PER_MS);
+    bool may_take_leader = kind->begin == pause_begin || kind->begin == isolate_leader_begin;
+    if (may_take_leader && below(faults, 2) == 0)
+        lasts_ns = (plan->election_ms_min + below(faults, 2 * plan->election_ms_max)) * NS_PER_MS;
+    return lasts_ns;
+}
+
 static void fault_begin(struct faults *faults)
 {
     struct sim *sim = faults->sim;
@@ -567,8 +603,8 @@ static void fault_begin(struct faults *faults)
         return;
     fault->is_active = true;
     faults->active_count++;
-    uint64_t lasts_ns = 1 + below(faults, sim->plan.fault_ms_max * NS_PER_MS);
-    schedule_add(&sim->schedule, sim->schedule.now_ns + lasts_ns, end_fired, faults, fault->number);
+    schedule_add(&sim->schedule, sim->schedule.now_ns + fault_lasts_ns(faults, kind), end_fired,
+                 faults, fault->number);
 }
 
 static void tick_fired(void *target, uint64_t number)

@@ -16,7 +16,7 @@ struct arguments {
     const char *settings[SEARCH_SETTINGS_MAX];
     size_t settings_count;
     bool is_traced, is_traced_full, is_plan_only;
-    const char *history_path;
+    const char *history_path, *raft_trace_path;
 };
 
 enum {
@@ -27,7 +27,8 @@ enum {
     KEY_NO_SHRINK,
     KEY_TWICE,
     KEY_PLAN,
-    KEY_SITES
+    KEY_SITES,
+    KEY_RAFT_TRACE
 };
 
 static const struct argp_option option_table[] = {
@@ -35,6 +36,8 @@ static const struct argp_option option_table[] = {
     {"trace", KEY_TRACE, NULL, 0, "with --seed: tell the story of the run", 1},
     {"trace-all", KEY_TRACE_ALL, NULL, 0, "the same with every frame and turn", 1},
     {"history", KEY_HISTORY, "FILE", 0, "with --seed: write what clients saw, as JSON lines", 1},
+    {"raft-trace", KEY_RAFT_TRACE, "FILE", 0,
+     "with --seed: write each change of each replica, as JSON lines", 1},
     {"plan", KEY_PLAN, NULL, 0, "with --seed: print what it does, and do nothing", 1},
     {"set", 'S', "NAME=VALUE", 0, "change a field of the plan (see --plan); may be repeated", 2},
     {"seeds", KEY_SEEDS, "A..B", 0, "run all of these; default 1..100", 3},
@@ -100,6 +103,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case KEY_HISTORY:
         arguments->history_path = text;
         return 0;
+    case KEY_RAFT_TRACE:
+        arguments->raft_trace_path = text;
+        return 0;
     case KEY_PLAN:
         arguments->is_plan_only = true;
         return 0;
@@ -136,6 +142,23 @@ static void head_print(uint64_t seed)
     printf("seed %" PRIu64 " commit %s\n", seed, SIM_COMMIT);
 }
 
+/* True when there is nothing to open, too. */
+static bool file_open(const char *path, FILE **out_file)
+{
+    *out_file = path ? fopen(path, "w") : NULL;
+    if (path && !*out_file)
+        perror(path);
+    return !path || *out_file;
+}
+
+static bool file_close(const char *path, FILE *file)
+{
+    if (!file || fclose(file) == 0)
+        return true;
+    perror(path);
+    return false;
+}
+
 static int run_one(const struct arguments *arguments)
 {
     struct plan plan;
@@ -150,17 +173,15 @@ static int run_one(const struct arguments *arguments)
         return EXIT_SUCCESS;
     struct run_options options = {.story = arguments->is_traced ? stdout : NULL,
                                   .is_story_full = arguments->is_traced_full};
-    if (arguments->history_path && !(options.history = fopen(arguments->history_path, "w"))) {
-        perror(arguments->history_path);
+    if (!file_open(arguments->history_path, &options.history) ||
+        !file_open(arguments->raft_trace_path, &options.raft_trace))
         return EXIT_FAILURE;
-    }
     setvbuf(stdout, NULL, _IOLBF, 0); /* the story up to an abort */
     struct run_result result;
     run(&plan, &options, &result);
-    if (options.history && fclose(options.history) != 0) {
-        perror(arguments->history_path);
+    if (!file_close(arguments->history_path, options.history) ||
+        !file_close(arguments->raft_trace_path, options.raft_trace))
         return EXIT_FAILURE;
-    }
     const struct sim_counts *counts = &result.counts;
     printf("hash %016" PRIx64 ", %" PRIu64 " ms of virtual time, %" PRIu64 " operations, %" PRIu64
            " commits, %" PRIu64 " over several groups, %" PRIu64 " refused, %" PRIu64

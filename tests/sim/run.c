@@ -88,7 +88,7 @@ static void network_options_fill(const struct plan *plan, struct network_options
 
 void sim_init(struct sim *sim, const struct plan *plan, const struct run_options *options)
 {
-    *sim = (struct sim){.plan = *plan};
+    *sim = (struct sim){.plan = *plan, .raft_trace = options->raft_trace};
     schedule_init(&sim->schedule, SIM_START_NS);
     trace_init(&sim->trace, &sim->schedule.now_ns, options->story, options->is_story_full);
     log_set_sink(log_sink, sim);

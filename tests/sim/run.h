@@ -14,7 +14,8 @@
 struct run_options {
     FILE *story; /* NULL: none */
     bool is_story_full;
-    FILE *history; /* NULL: none */
+    FILE *history;    /* NULL: none */
+    FILE *raft_trace; /* NULL: none; what each replica became, as JSON lines */
 };
 
 struct site_count {

@@ -17,10 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RUN_SECONDS_MAX   60
-#define FAILURES_TOLD_MAX 10u
-#define WORKERS_MAX       64u
-#define ERRORS_BYTES_MAX  4000
+#define RUN_SECONDS_MAX    60
+#define FAILURES_TOLD_MAX  10u
+#define FAILURES_NAMED_MAX 50u
+#define WORKERS_MAX        64u
+#define ERRORS_BYTES_MAX   4000
 
 /* --- One run, come what may
  * -------------------------------------------------------------------------- */
@@ -397,7 +398,8 @@ uint64_t search(const struct search_options *options)
               failures_compare);
     for (size_t index = 0; index < searching.failures_count && index < FAILURES_TOLD_MAX; index++)
         failure_tell(&searching, &searching.failures[index]);
-    for (size_t index = FAILURES_TOLD_MAX; index < searching.failures_count; index++)
+    for (size_t index = FAILURES_TOLD_MAX;
+         index < searching.failures_count && index < FAILURES_NAMED_MAX; index++)
         printf("FAILED seed %" PRIu64 ": %s\n", searching.failures[index].seed,
                searching.failures[index].result.failure);
     if (options->is_telling_sites)

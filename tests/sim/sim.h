@@ -45,6 +45,7 @@ struct sim {
     struct faults *faults;
     struct sites sites;
     struct observer *observer;
+    FILE *raft_trace; /* NULL: none */
     struct sim_counts counts;
     bool is_stopping;     /* clients begin nothing new */
     bool is_tearing_down; /* a process that died is being freed: what it says is not heard */

@@ -9,7 +9,7 @@ static void append_draw(struct actor *actor)
     const struct plan *plan = &actor->client->sim->plan;
     struct random *random = actor_random(actor);
     actor->ops_count = (uint32_t)random_between(random, 1, plan->micro_operations_max);
-    bool only_reads = random_below(random, 5) == 0;
+    bool only_reads = random_below(random, 10) < 3;
     for (uint32_t index = 0; index < actor->ops_count; index++) {
         struct history_op *op = &actor->ops[index];
         op->key = WORKLOAD_APPEND_KEY + (int64_t)workload_key_draw(actor);

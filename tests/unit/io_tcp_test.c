@@ -597,7 +597,7 @@ Test(io_tcp, frames_queued_while_connecting_are_sent)
     server.echoes = false;
     char address[64];
     uint64_t id;
-    sprintf(address, "localhost:%u", io_tcp_listen_port(server.tcp));
+    sprintf(address, "127.0.0.1:%u", io_tcp_listen_port(server.tcp));
     cr_assert_eq(io_tcp_connect(client.tcp, address, &id), OST_OK);
     io_tcp_send(client.tcp, id, frame_make(0, 10));
     io_tcp_send(client.tcp, id, frame_make(1, 10));

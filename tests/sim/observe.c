@@ -18,6 +18,7 @@
 /* What was last said of a replica. */
 struct seen {
     bool is_there;
+    replica_id_t replica;
     raft_term_t term; /* in memory */
     replica_id_t vote;
     uint64_t durable_when; /* the log's unit with which they are durable */
@@ -191,6 +192,7 @@ static void group_observe(struct observer *observer, struct process *process,
         elected(observer, group, &status);
     committed_report(observer, seen, group, &status);
     seen->is_there = true;
+    seen->replica = group->replica;
     seen->role = status.role;
     seen->applied_index = group->applied_index;
     seen->last_index = status.last_index;
@@ -212,14 +214,19 @@ static void chains_observe(struct observer *observer, struct process *process)
 
 void observe_started(struct observer *observer, struct process *process)
 {
+    /* All that it had: a new replica whose row was lost comes back later, by the master's word. */
+    for (group_id_t id = 0; id < GROUPS_MAX; id++) {
+        struct seen *seen = &observer->seen[process->store_id - 1][id];
+        if (seen->is_there)
+            raft_check_restarted(observer->raft, id, seen->replica);
+        *seen = (struct seen){0};
+    }
     struct host_group *group;
     for (group = process->node->raft->groups; group; group = group->hh.next) {
-        struct seen *seen = &observer->seen[process->store_id - 1][group->group];
-        *seen = (struct seen){0};
         struct raft_status status;
         raft_get_status(group->raft, &status);
-        seen->commit_index = status.commit_index; /* these were told before */
-        raft_check_restarted(observer->raft, group->group, group->replica);
+        /* These were told before. */
+        observer->seen[process->store_id - 1][group->group].commit_index = status.commit_index;
     }
     observe_turn(observer, process);
 }

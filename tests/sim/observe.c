@@ -376,6 +376,28 @@ static void lock_told(void *context, struct txn_id owner, const struct lock_targ
                target->is_interval ? key_print(target->end, end, sizeof end) : "");
 }
 
+/* " 4@1 5@2- 6@3+": replica@store of each member, a learner in brackets, - and + in a joint
+ * configuration for one that leaves or comes. */
+static const char *configuration_print(const struct raft_configuration *configuration, char *text,
+                                       size_t text_bytes_max)
+{
+    size_t at = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < configuration->members_count && at < text_bytes_max; i++) {
+        const struct raft_member *member = &configuration->members[i];
+        bool is_learner = !member->voter_old && !member->voter_new;
+        int added = snprintf(text + at, text_bytes_max - at, " %s%" PRIu64 "@%" PRIu64 "%s",
+                             is_learner ? "(" : "", member->replica, member->store,
+                             is_learner                              ? ")"
+                             : member->voter_old > member->voter_new ? "-"
+                             : member->voter_old < member->voter_new ? "+"
+                                                                     : "");
+        ASSERT(added > 0);
+        at += (size_t)added;
+    }
+    return text;
+}
+
 void observe_tell(struct observer *observer)
 {
     struct sim *sim = observer->sim;
@@ -399,6 +421,9 @@ void observe_tell(struct observer *observer)
                        status.leader_store, status.first_index, status.last_index,
                        status.commit_index, status.durable_index, group->applied_index,
                        group->leadership.ready ? " ready" : "");
+            trace_tell(&sim->trace, "    members%s, since %" PRIu64,
+                       configuration_print(raft_get_configuration(group->raft), text, sizeof text),
+                       raft_configuration_index(group->raft));
             const struct participant *participant =
                 kv_server_participant(process->node->kv, group->group);
             if (participant)

@@ -96,6 +96,20 @@ static void draw_surroundings(struct plan *plan, struct random *random)
     plan->drift_ppm_max = ONE_OF(random, 0, 100, 1000, 20000);
 }
 
+/* A snapshot goes a chunk at a time, each with a job at both ends and the way there and back. A
+ * replica that lags may need two of them, the log having gone on meanwhile, and they must come
+ * within the bounds of run.c: nobody promises that a snapshot in a thousand pieces is quick. */
+#define SNAPSHOT_BYTES_USUAL (300u << 10)
+#define SNAPSHOT_US_MAX      10000000u
+
+static uint64_t snapshot_chunk_bytes_min(const struct plan *plan)
+{
+    uint64_t tail_us = plan->tail_ppm * plan->tail_ms_max * 1000 / 2 / 1000000;
+    uint64_t way_us = (plan->latency_us_min + plan->latency_us_max) / 2 + tail_us;
+    uint64_t chunk_us = 2 * (plan->job_us_max / 2 + plan->turn_us_max + way_us);
+    return SNAPSHOT_BYTES_USUAL * chunk_us / SNAPSHOT_US_MAX;
+}
+
 static void draw_faults(struct plan *plan, struct random *random)
 {
     plan->faults_min = random_between(random, 6, 16);
@@ -129,6 +143,8 @@ void plan_draw(struct plan *plan, uint64_t seed)
     draw_clients(plan, &random);
     draw_settings(plan, &random);
     draw_surroundings(plan, &random);
+    if (plan->snapshot_chunk_bytes < snapshot_chunk_bytes_min(plan))
+        plan->snapshot_chunk_bytes = snapshot_chunk_bytes_min(plan);
     draw_faults(plan, &random);
 }
 

@@ -381,15 +381,6 @@ void wal_cut(struct wal *wal, struct wal_group *group, raft_index_t index)
     unit->cut_index = index;
 }
 
-void wal_forget_unclaimed(struct wal *wal)
-{
-    struct wal_group *group, *next;
-    HASH_ITER (hh, wal->groups, group, next) {
-        if (!group->claimed && group->mark == WAL_MARK_NONE && TAILQ_EMPTY(&group->units))
-            wal_group_free(wal, group);
-    }
-}
-
 /* Segments. */
 
 /* The oldest segment that holds something live of the group; UINT32_MAX: none does. */

@@ -107,9 +107,6 @@ struct wal_unit_request {
 void wal_persist(struct wal *wal, struct wal_group *group, const struct wal_unit_request *request);
 /* Nothing up to and with `index` is needed any more. */
 void wal_cut(struct wal *wal, struct wal_group *group, raft_index_t index);
-/* Groups that nobody claimed are forgotten: their replicas are gone. What was destroyed or damaged
- * stays known. */
-void wal_forget_unclaimed(struct wal *wal);
 /* Retires what is behind every group, and writes forward what lags. After cuts. */
 void wal_maintain(struct wal *wal);
 

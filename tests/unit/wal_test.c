@@ -675,7 +675,6 @@ Test(wal, damage_is_remembered_until_the_replica_is_destroyed)
     /* The segment with the damage goes; the mark is written forward. */
     struct wal_group *two = disk_claim(disk, 2);
     disk_claim(disk, 3);
-    wal_forget_unclaimed(disk->wal);
     raft_index_t index = 2;
     while (disk->segments[1] || disk->segments[scene.places[LAST].segment + 8] == NULL) {
         index++;
@@ -744,7 +743,6 @@ Test(wal, what_was_destroyed_stays_destroyed)
         cr_assert_eq(state.last_index, 0);
         two = disk_claim(disk, 2);
         wal_persist(disk->wal, two, &(struct wal_unit_request){.log_reset = true});
-        wal_forget_unclaimed(disk->wal);
     }
     disk_free(disk);
 }
@@ -928,28 +926,6 @@ Test(wal, another_replica_of_a_group_begins_with_nothing)
     cr_assert_eq(state.replica, 999);
     cr_assert_eq(state.term, 1);
     cr_assert_eq(state.last_index, 0);
-    disk_free(disk);
-}
-
-Test(wal, groups_that_nobody_claims_do_not_keep_segments)
-{
-    struct disk *disk = disk_new();
-    persist_hard_state(disk, disk_claim(disk, 1), 1, 6, 4);
-    struct wal_group *two = disk_claim(disk, 2);
-    for (raft_index_t i = 1; i <= 20; i++) {
-        persist_entry(disk, two, i, i, 1, 6000);
-        disk_drain(disk);
-    }
-    recover_undamaged(disk);
-    two = disk_claim(disk, 2);
-    wal_cut(disk->wal, two, 19);
-    disk_drain(disk);
-    cr_assert_not_null(disk->segments[1]);
-    wal_forget_unclaimed(disk->wal);
-    wal_maintain(disk->wal);
-    disk_drain(disk);
-    cr_assert_null(disk->segments[1]);
-    recover_undamaged(disk);
     disk_free(disk);
 }
 
@@ -1183,7 +1159,6 @@ static void model_crash(struct model *model, uint64_t seed)
     cr_assert(model->rots || why[0] == 0, "seed %lu: %s", seed, why);
     for (uint32_t group = 0; group < MODEL_GROUPS; group++)
         model_recovered(model, group, durable[group], seed);
-    wal_forget_unclaimed(disk->wal);
 }
 
 static void model_run(uint64_t seed, bool rots, size_t *out_damaged, size_t *out_whole)

@@ -180,6 +180,7 @@ static void host_sender_send(struct host_sender *sender)
     }
     configuration.n_members = from->members_count;
     configuration.members = member_pointers;
+    configuration.epoch = from->epoch;
     meta.index = sender->meta.index;
     meta.term = sender->meta.term;
     meta.log_timestamp = sender->meta.log_timestamp;
@@ -404,7 +405,8 @@ static bool host_meta_unpack(const Ostraka__RaftSnapshotMeta *from, raft_term_t 
     *out = (struct raft_snapshot_meta){.index = from->index,
                                        .term = from->term,
                                        .log_timestamp = from->log_timestamp,
-                                       .configuration_index = from->configuration_index};
+                                       .configuration_index = from->configuration_index,
+                                       .configuration.epoch = from->configuration->epoch};
     bool voters = false;
     for (size_t i = 0; i < from->configuration->n_members; i++) {
         const Ostraka__RaftConfiguration__Member *member = from->configuration->members[i];

@@ -78,6 +78,7 @@
     X(COVER, LOG_RESET_AT_START, 0, "a log was dropped at start, its state being a snapshot's")    \
     X(COVER, SNAPSHOT_INSTALLED, 0, "a snapshot was installed")                                    \
     X(COVER, SNAPSHOT_OUTRUN, 0, "a snapshot came in whole, and the log had come further")         \
+    X(COVER, SNAPSHOT_OUTRUN_EARLY, 0, "the log had come further before it was in whole")          \
     X(COVER, SNAPSHOT_REPLACED, 0, "a newer snapshot took the place of one that was coming in")    \
     X(COVER, SNAPSHOT_ACKNOWLEDGED_AGAIN, 0, "a snapshot's end was acknowledged twice")            \
     /* txn */                                                                                      \

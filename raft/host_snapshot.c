@@ -182,6 +182,7 @@ static void host_sender_send(struct host_sender *sender)
     }
     configuration.n_members = from->members_count;
     configuration.members = member_pointers;
+    configuration.epoch = from->epoch;
     meta.index = sender->meta.index;
     meta.term = sender->meta.term;
     meta.log_timestamp = sender->meta.log_timestamp;
@@ -406,7 +407,8 @@ static bool host_meta_unpack(const Ostraka__RaftSnapshotMeta *from, raft_term_t 
     *out = (struct raft_snapshot_meta){.index = from->index,
                                        .term = from->term,
                                        .log_timestamp = from->log_timestamp,
-                                       .configuration_index = from->configuration_index};
+                                       .configuration_index = from->configuration_index,
+                                       .configuration.epoch = from->configuration->epoch};
     bool voters = false;
     for (size_t i = 0; i < from->configuration->n_members; i++) {
         const Ostraka__RaftConfiguration__Member *member = from->configuration->members[i];
@@ -592,12 +594,22 @@ static void host_receiver_finish(struct host_receiver *receiver)
     host_job_start(receiver->host, &receiver->job, host_receiver_run_finish, host_receiver_done);
 }
 
+/* Its sender is gone or slow, and entries have come instead. The core refuses what is left of the
+ * snapshot; the machine, which may apply nothing meanwhile, must not wait for it. */
+static bool host_receiver_is_outrun(const struct host_receiver *receiver)
+{
+    struct raft_status status;
+    raft_get_status(receiver->group->raft, &status);
+    return receiver->state == RECEIVER_IDLE && receiver->meta.index <= status.commit_index;
+}
+
 static void host_receiver_turn(struct host_receiver *receiver)
 {
     struct raft_host *host = receiver->host;
+    struct host_group *group = receiver->group;
     if (host_receiver_is_running(receiver))
         return;
-    if (receiver->group->removed) {
+    if (group->removed) {
         host_receiver_end(receiver, false);
         return;
     }
@@ -605,13 +617,18 @@ static void host_receiver_turn(struct host_receiver *receiver)
                   receiver->status != OST_OK;
     if (failed) {
         log_write(LOG_WARN, "cannot restore a snapshot", "store=%lu group=%lu status=%s",
-                  host->options.store, receiver->group->group, ost_status_name(receiver->status));
+                  host->options.store, group->group, ost_status_name(receiver->status));
         host_receiver_ack(receiver, receiver->sequence, true);
     }
     bool stuck = receiver->state == RECEIVER_IDLE &&
                  host->now_ns >= receiver->progress_ns + HOST_RESTORE_GIVE_UP_NS;
-    if (failed || stuck || receiver->given_up) {
+    bool outrun = host_receiver_is_outrun(receiver);
+    if (outrun)
+        COVER(SNAPSHOT_OUTRUN_EARLY);
+    if (failed || stuck || outrun || receiver->given_up) {
         host_receiver_end(receiver, false);
+        if (outrun)
+            host_group_set_work(host, group);
         return;
     }
     switch (receiver->state) {
@@ -620,7 +637,7 @@ static void host_receiver_turn(struct host_receiver *receiver)
     case RECEIVER_WRITING:
         if (receiver->last) {
             receiver->state = RECEIVER_WAITING;
-            receiver->persist_id_awaited = receiver->group->queued_id;
+            receiver->persist_id_awaited = group->queued_id;
             host_receiver_finish(receiver);
             return;
         }

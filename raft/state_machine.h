@@ -39,7 +39,8 @@ struct raft_state_machine_ops {
     int (*snapshot_read)(void *snapshot, struct buffer *chunk, size_t bytes_max, bool *out_last);
     void (*snapshot_close)(void *snapshot);
 
-    /* The other side. Nothing of it shows until restore_finish has made it durable. */
+    /* The other side. Nothing of it shows until restore_finish has made it durable. While it is
+     * open the machine may refuse to apply. */
     int (*restore_open)(void *machine, const struct raft_snapshot_meta *meta, void **out_restore);
     int (*restore_write)(void *restore, struct bytes chunk); /* pool */
     int (*restore_finish)(void *restore); /* pool; durable when it returns OST_OK */

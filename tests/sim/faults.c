@@ -655,10 +655,7 @@ void faults_start(struct faults *faults)
 
 static void store_heal(struct process *process)
 {
-    process->disk.slow_factor = 1;
-    process->disk.hung_until_ns = 0;
-    process->disk.writes_to_fail = 0;
-    process->disk.is_full = false;
+    process_heal_disk(process);
     process_hinder(process, false, false);
     process_resume(process);
     if (process->is_shutting_down)

@@ -569,6 +569,25 @@ void process_clock_rate(struct process *process, int64_t rate_ppm)
         turn_plan(process, process->sim->schedule.now_ns);
 }
 
+void process_heal_disk(struct process *process)
+{
+    process->disk.slow_factor = 1;
+    process->disk.hung_until_ns = 0;
+    process->disk.writes_to_fail = 0;
+    process->disk.is_full = false;
+    struct schedule *schedule = &process->sim->schedule;
+    struct process_job *job;
+    DL_FOREACH(process->jobs, job)
+    {
+        if (job->job)
+            continue;
+        /* Whichever of the two moments comes first finds it. */
+        schedule_add(schedule,
+                     disk_operation_end_ns(&process->disk, &job->operation, schedule->now_ns),
+                     job_fired, process, job->number);
+    }
+}
+
 bool process_transfer(struct process *process, group_id_t group)
 {
     if (process->state != PROCESS_UP)

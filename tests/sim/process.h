@@ -67,6 +67,10 @@ void process_resume(struct process *process);
 void process_shut_down(struct process *process);
 /* Its store is slow to take writes, or to read. */
 void process_hinder(struct process *process, bool is_stalled, bool is_cold);
+/* Its disk is as it should be, also for what is under way: a slow write may have had a minute to
+ * go.
+ */
+void process_heal_disk(struct process *process);
 void process_clock_rate(struct process *process, int64_t rate_ppm);
 /* Hands the group it leads to another replica. False: it cannot now. */
 bool process_transfer(struct process *process, group_id_t group);

@@ -106,6 +106,8 @@ static size_t toy_apply(void *machine, const struct raft_entry *entries, size_t 
     struct toy *toy = machine;
     if (entries_count > toy->appetite)
         entries_count = toy->appetite;
+    if (toy->restoring)
+        return 0; /* as the key-value store does */
     struct raft_status status;
     cr_assert_eq(raft_host_group_status(toy->store->host, toy->group, &status), OST_OK);
     for (size_t i = 0; i < entries_count; i++) {

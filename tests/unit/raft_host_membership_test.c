@@ -130,6 +130,28 @@ Test(raft_host_membership, a_replica_is_replaced_by_one_with_a_new_number)
     }
 }
 
+/* R7: else a leader that a snapshot has fed would obey a wish that a newer one has replaced. */
+Test(raft_host_membership, a_configuration_that_comes_with_a_snapshot_has_its_epoch)
+{
+    struct host_cluster *cluster = cluster_small(1, 1);
+    store_id_t behind = host_cluster_leader(cluster, 1) % 3 + 1;
+    host_cluster_isolate(cluster, behind, true);
+    struct raft_configuration target = members((replica_id_t[]){11, 12, 13}, 3, 3);
+    target.epoch = 7;
+    reach(cluster, 1, &target);
+    propose(cluster, 1, 100);
+    host_cluster_run(cluster, 11000);
+    for (store_id_t store = 1; store <= 3; store++)
+        host_cluster_flush(cluster, store);
+    cr_assert_eq(raft_host_configuration(host_cluster_host(cluster, behind), 1)->epoch, 0);
+    uint64_t chunks = cluster->chunks_count;
+    host_cluster_isolate(cluster, behind, false);
+    host_cluster_settle(cluster);
+    cr_assert_gt(cluster->chunks_count, chunks, "or no snapshot was needed");
+    cr_assert_eq(raft_host_configuration(host_cluster_host(cluster, behind), 1)->epoch, 7);
+    host_cluster_free(cluster);
+}
+
 /* R6: nothing is said in its name, or taken in its name, once it is removed. */
 struct silence {
     replica_id_t replica;

@@ -159,6 +159,37 @@ Test(raft_host, snapshots_pass_a_network_that_loses)
     host_cluster_free(cluster);
 }
 
+/* The sender dies in the middle, and another leader has in its log what the follower needs. What
+ * has come of the snapshot must not keep the follower from applying it. */
+Test(raft_host, a_follower_applies_what_outran_its_snapshot)
+{
+    struct host_cluster *cluster = cluster_small(7, 1);
+    store_id_t leader = host_cluster_leader(cluster, 1);
+    store_id_t away = other_than(leader), third = other_than(away);
+    host_cluster_isolate(cluster, away, true);
+    for (int i = 0; i < 100; i++) {
+        while (!host_cluster_propose(cluster, 1, 500))
+            host_cluster_run(cluster, 10);
+        host_cluster_run(cluster, 2);
+    }
+    host_cluster_run(cluster, 11000);
+    host_cluster_flush(cluster, leader);
+    host_cluster_isolate(cluster, away, false);
+    uint64_t chunks = cluster->chunks_count;
+    for (int i = 0; i < 5000 && cluster->chunks_count < chunks + 3; i++)
+        host_cluster_run(cluster, 1);
+    cr_assert_eq(cluster->chunks_count, chunks + 3);
+    cr_assert_eq(host_cluster_leader(cluster, 1), leader);
+    host_cluster_crash(cluster, leader);
+    host_cluster_run(cluster, 5000);
+    cr_assert_eq(host_cluster_leader(cluster, 1), third);
+    cr_assert_geq(toy_applied(host_cluster_toy(cluster, third, 1)), 101);
+    cr_assert_eq(toy_applied(host_cluster_toy(cluster, away, 1)),
+                 toy_applied(host_cluster_toy(cluster, third, 1)));
+    cr_assert_eq(host_cluster_metrics(cluster, away)->snapshots_installed_count, 0);
+    host_cluster_free(cluster);
+}
+
 /* The machine has the snapshot durably, and the crash comes before the log was reset behind it. */
 static void crash_after_restore(uint64_t seed)
 {

@@ -98,6 +98,8 @@ static void directory_remove(uint64_t directory)
 static void file_copy(int from, int to, const char *name)
 {
     int source = openat(from, name, O_RDONLY | O_CLOEXEC);
+    if (source < 0 && errno == ENOENT)
+        return;
     must(source >= 0, "open", name);
     int copy = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     must(copy >= 0, "make a copy of", name);
@@ -116,7 +118,7 @@ static bool has_suffix(const char *name, const char *suffix)
 }
 
 /* Nothing is being written: flushes have ended when store_flush returns, and compaction is a part
- * of them. Only tables that nobody needs may still be on their way out. */
+ * of them. Only files that nobody needs any more may still be on their way out. */
 static void directory_copy(uint64_t directory, uint64_t to_directory)
 {
     char from_path[PATH_BYTES_MAX], to_path[PATH_BYTES_MAX];

@@ -21,6 +21,9 @@ struct store;
 struct store_options {
     uint64_t block_cache_bytes;  /* 32 MiB; shared by all reads */
     uint64_t write_buffer_bytes; /* 64 MiB: a full one is flushed */
+    /* False. True: nothing goes on in the background: compaction is a part of store_flush, so that
+     * the same calls have the same outcomes (OST_WOULD_BLOCK, OST_BUSY). For the simulator. */
+    bool is_compacting_in_flush;
 };
 void store_options_default(struct store_options *out_options);
 

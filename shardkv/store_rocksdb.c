@@ -27,9 +27,11 @@
 #define INFO_LOG_LEVEL_WARN   2
 #define INFO_LOG_BYTES_MAX    (1u << 20)
 #define BLOCK_BYTES           (8u << 10)
-#define READ_TIER_ALL         0
-#define READ_TIER_BLOCK_CACHE 1
-#define READ_TIER_PERSISTED   2
+/* RocksDB's own default for a compaction of the first level. */
+#define FLUSHED_FILES_COUNT_MAX 4
+#define READ_TIER_ALL           0
+#define READ_TIER_BLOCK_CACHE   1
+#define READ_TIER_PERSISTED     2
 
 /* An iterator over newest versions, and the sequence number of the state that it shows. */
 struct cached_iterator {
@@ -60,6 +62,7 @@ struct store_rocksdb {
     _Atomic uint64_t deletions_count;
     _Atomic uint64_t written_bytes;
     _Atomic uint64_t flushed_bytes; /* of written_bytes, when the last flush began */
+    bool is_compacting_in_flush;
 };
 
 struct rocksdb_store_iterator {
@@ -176,6 +179,7 @@ static rocksdb_options_t *options_new(const struct store_options *options,
     rocksdb_options_set_write_buffer_size(db, options->write_buffer_bytes);
     rocksdb_options_set_max_write_buffer_number(db, WRITE_BUFFERS_COUNT);
     rocksdb_options_set_max_background_jobs(db, BACKGROUND_JOBS_COUNT);
+    rocksdb_options_set_disable_auto_compactions(db, options->is_compacting_in_flush);
     rocksdb_options_set_max_open_files(db, OPEN_FILES_COUNT_MAX);
     rocksdb_options_set_keep_log_file_num(db, INFO_LOG_FILES_COUNT);
     rocksdb_options_set_max_log_file_size(db, INFO_LOG_BYTES_MAX);
@@ -555,6 +559,15 @@ static bool files_have_deleted_ranges(struct store_rocksdb *store)
     return has_any;
 }
 
+static void compact_when_due(struct store_rocksdb *store)
+{
+    char *text = rocksdb_property_value(store->db, "rocksdb.num-files-at-level0");
+    uint64_t files_count = text ? strtoull(text, NULL, 10) : 0;
+    rocksdb_free(text);
+    if (files_count >= FLUSHED_FILES_COUNT_MAX)
+        rocksdb_compact_range(store->db, NULL, 0, NULL, 0);
+}
+
 static int rocksdb_store_flush(struct store *base)
 {
     struct store_rocksdb *store = of_store(base);
@@ -563,6 +576,8 @@ static int rocksdb_store_flush(struct store *base)
     uint64_t flushed_bytes = atomic_exchange(&store->flushed_bytes, written_bytes);
     char *error = NULL;
     rocksdb_flush(store->db, store->flush_options, &error);
+    if (!error && store->is_compacting_in_flush)
+        compact_when_due(store);
     cached_iterator_drop(store);
     int status = status_of_error(error, OST_IO, NULL);
     if (status != OST_OK)
@@ -641,6 +656,7 @@ int store_open_rocksdb(const char *directory, const struct store_options *option
     store->db = db;
     store->options = db_options;
     store->block_cache = block_cache;
+    store->is_compacting_in_flush = options->is_compacting_in_flush;
     handles_open(store);
     atomic_store(&store->may_have_deleted_ranges, files_have_deleted_ranges(store));
     *out_store = &store->store;

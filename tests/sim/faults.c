@@ -429,7 +429,7 @@ static bool flush_begin(struct faults *faults, struct fault *fault)
 {
     if (!store_take(faults, fault))
         return false;
-    return store_flush(store_of(faults, fault)->store) == OST_OK;
+    return store_flush(store_of(faults, fault)->rows.store) == OST_OK;
 }
 
 /* --- Clients and leaders

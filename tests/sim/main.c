@@ -28,7 +28,8 @@ enum {
     KEY_TWICE,
     KEY_PLAN,
     KEY_SITES,
-    KEY_RAFT_TRACE
+    KEY_RAFT_TRACE,
+    KEY_STORE
 };
 
 static const struct argp_option option_table[] = {
@@ -39,6 +40,8 @@ static const struct argp_option option_table[] = {
     {"raft-trace", KEY_RAFT_TRACE, "FILE", 0,
      "with --seed: write each change of each replica, as JSON lines", 1},
     {"plan", KEY_PLAN, NULL, 0, "with --seed: print what it does, and do nothing", 1},
+    {"store", KEY_STORE, "KIND", 0,
+     "what holds rows: memory (default), or rocksdb, in a directory under $TMPDIR or /dev/shm", 2},
     {"set", 'S', "NAME=VALUE", 0, "change a field of the plan (see --plan); may be repeated", 2},
     {"seeds", KEY_SEEDS, "A..B", 0, "run all of these; default 1..100", 3},
     {"jobs", 'j', "N", 0, "processes at a time; default 2", 3},
@@ -77,22 +80,39 @@ static void parse_seeds(struct argp_state *state, struct search_options *search,
                    text);
 }
 
-static error_t parse(int key, char *text, struct argp_state *state)
+static void parse_setting(struct argp_state *state, const char *text)
 {
     struct arguments *arguments = state->input;
     struct plan plan;
+    plan_draw(&plan, 1);
+    if (!plan_set(&plan, text))
+        argp_error(state, "--set: '%s' is no field of the plan, or out of bounds", text);
+    if (arguments->settings_count == SEARCH_SETTINGS_MAX)
+        argp_error(state, "--set: at most %d", SEARCH_SETTINGS_MAX);
+    arguments->settings[arguments->settings_count++] = text;
+}
+
+static void parse_store(struct argp_state *state, const char *text)
+{
+    bool is_rocksdb = strcmp(text, "rocksdb") == 0;
+    if (!is_rocksdb && strcmp(text, "memory") != 0)
+        argp_error(state, "--store: '%s' is not memory or rocksdb", text);
+    parse_setting(state, is_rocksdb ? "rocksdb=1" : "rocksdb=0");
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
     switch (key) {
     case 's':
         arguments->is_one = true;
         arguments->seed = number(state, text, NULL);
         return 0;
     case 'S':
-        plan_draw(&plan, 1);
-        if (!plan_set(&plan, text))
-            argp_error(state, "--set: '%s' is no field of the plan, or out of bounds", text);
-        if (arguments->settings_count == SEARCH_SETTINGS_MAX)
-            argp_error(state, "--set: at most %d", SEARCH_SETTINGS_MAX);
-        arguments->settings[arguments->settings_count++] = text;
+        parse_setting(state, text);
+        return 0;
+    case KEY_STORE:
+        parse_store(state, text);
         return 0;
     case KEY_TRACE_ALL:
         arguments->is_traced_full = true;

@@ -328,7 +328,7 @@ void observe_end(struct observer *observer)
         struct kv_applied applied[GROUPS_MAX];
         size_t count = node_applied(process->node, applied, GROUPS_MAX);
         for (size_t index = 0; index < count && index < GROUPS_MAX; index++)
-            rows_check_replica(observer->rows, process->store, process->store_id,
+            rows_check_replica(observer->rows, process->rows.store, process->store_id,
                                applied[index].group, applied[index].index);
     }
     rows_check_report(observer->rows, observer->outcomes);

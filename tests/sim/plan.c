@@ -166,7 +166,8 @@ bool plan_set(struct plan *plan, const char *assignment)
         if (*end != '\0' || end == equals + 1 || value < field->least)
             return false;
         *plan_field_value(plan, field) = value;
-        return plan->stores <= PLAN_STORES_MAX && plan->clients <= PLAN_CLIENTS_MAX;
+        return plan->stores <= PLAN_STORES_MAX && plan->clients <= PLAN_CLIENTS_MAX &&
+               plan->rocksdb <= 1;
     }
     return false;
 }

@@ -61,6 +61,7 @@
     X(job_us_max, 1, "a job of the pool")                                                          \
     X(rare_sites, 0, "1: rare things happen at the places that base/sometimes.h names")            \
     X(drift_ppm_max, 0, "a store's clocks")                                                        \
+    X(rocksdb, 0, "1: rows are in RocksDB (--store); never drawn")                                 \
     X(fault_first, 0, "the first fault that happens, by number")                                   \
     X(fault_last, 0, "the last one")                                                               \
     X(fault_every_ms, 1, "mean time from one fault to the next")                                   \

@@ -277,7 +277,7 @@ void process_init(struct process *process, struct sim *sim, store_id_t store_id)
     struct random random = process->random;
     random.state[0] ^= 1; /* a stream of its own */
     disk_init(&process->disk, &options, random);
-    process->store = store_new_memory();
+    rows_init(&process->rows, plan->rocksdb > 0);
     /* Each machine was switched on at another time; their wall clocks agree all the same. */
     uint64_t up_s = random_below(&process->random, 1000);
     process->clock = (struct sim_clock){
@@ -293,7 +293,7 @@ void process_init(struct process *process, struct sim *sim, store_id_t store_id)
 void process_fini(struct process *process)
 {
     process_stop(process, STOP_POWER);
-    store_close(process->store);
+    rows_fini(&process->rows);
     disk_fini(&process->disk);
     free(process->inbox);
     free(process->options);
@@ -415,7 +415,7 @@ void process_start(struct process *process)
     cluster_options_fill(process, process->options);
     process->metrics = (struct metrics){0};
     char why[WHY_BYTES] = "";
-    process->node = node_new(&process->options->node, process->store, &process->metrics);
+    process->node = node_new(&process->options->node, rows_open(&process->rows), &process->metrics);
     int status = recover_log(process, why);
     if (status == OST_OK)
         status = node_load(process->node, process_now_ns(process), why);
@@ -439,7 +439,7 @@ void process_start(struct process *process)
     process->state = PROCESS_UP;
     process->is_shutting_down = false;
     process->busy_until_ns = 0;
-    store_memory_hinder(process->store, process->is_stalled, process->is_cold);
+    rows_hinder(&process->rows, process->is_stalled, process->is_cold);
     const struct network_port port = {.accepted = on_accepted,
                                       .connected = on_connected,
                                       .frame = on_frame,
@@ -519,13 +519,11 @@ void process_stop(struct process *process, enum stop_cause cause)
     sim->counts.snapshots_installed += process->metrics.snapshots_installed_count;
     sim->counts.elections += process->metrics.elections_won_count;
     network_host_down(&sim->network, sim_host_of_store(process->store_id), cause != STOP_POWER);
-    struct store *left = store_memory_after_crash(process->store);
-    store_memory_hinder(process->store, false, false);
+    rows_crash(&process->rows);
     process->turn_number++;
     process->turn_at_ns = NS_NEVER;
     node_drop(process);
-    store_close(process->store);
-    process->store = left;
+    rows_close(&process->rows);
     process->state = PROCESS_DOWN;
 }
 
@@ -558,7 +556,7 @@ void process_hinder(struct process *process, bool is_stalled, bool is_cold)
 {
     process->is_stalled = is_stalled;
     process->is_cold = is_cold;
-    store_memory_hinder(process->store, is_stalled, is_cold);
+    rows_hinder(&process->rows, is_stalled, is_cold);
 }
 
 /* When it planned to wake comes at another moment now: a turn too many does no harm. */

@@ -5,6 +5,7 @@
 #include "cmd/node.h"
 #include "tests/sim/clock.h"
 #include "tests/sim/disk.h"
+#include "tests/sim/rows.h"
 
 #include <bsd/sys/queue.h>
 
@@ -34,12 +35,12 @@ struct process {
     enum process_state state;
     uint64_t incarnation;
     struct node *node;
-    struct store *store;
+    struct rows rows;
     struct disk disk;
     struct metrics metrics;
     struct sim_clock clock;
     struct random random;
-    bool is_stalled, is_cold; /* its store */
+    bool is_stalled, is_cold; /* its rows */
 
     struct process_event *inbox;
     size_t inbox_count, inbox_capacity;
@@ -65,7 +66,7 @@ void process_pause(struct process *process);
 void process_resume(struct process *process);
 /* SIGTERM: it stops when it is ready. */
 void process_shut_down(struct process *process);
-/* Its store is slow to take writes, or to read. */
+/* Its rows are slow to take writes, or to read. */
 void process_hinder(struct process *process, bool is_stalled, bool is_cold);
 /* Its disk is as it should be, also for what is under way: a slow write may have had a minute to
  * go.

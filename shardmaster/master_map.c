@@ -33,6 +33,9 @@ static Ostraka__GroupInfo *bootstrap_group(const struct master_options *options,
         Ostraka__ReplicaInfo *replica = arena_alloc(arena, sizeof(*replica));
         ostraka__replica_info__init(replica);
         replica->store = options->initial_stores[(id + place) % options->initial_stores_count].id;
+        /* Group 0 has its replicas: one of them asks. Those of the others are yet to be made. */
+        if (id != SHARD_MASTER_GROUP)
+            replica->role = MASTER_REPLICA_JOINING;
         group->replicas[place] = replica;
     }
     qsort(group->replicas, count, sizeof(group->replicas[0]), compare_replicas);

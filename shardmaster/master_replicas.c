@@ -39,6 +39,11 @@ bool master_group_is_changing(const Ostraka__GroupInfo *group)
     return false;
 }
 
+bool master_group_is_beginning(const Ostraka__GroupInfo *group)
+{
+    return group->epoch == 1 && master_group_is_changing(group);
+}
+
 static size_t wanted_count(const Ostraka__GroupInfo *group)
 {
     size_t count = 0;
@@ -161,6 +166,12 @@ int master_replicas_check(const Ostraka__Map *map, const Ostraka__ChangeReplicas
         status = check_add(map, group, request, out_why);
     if (status != OST_OK)
         return status;
+    if (master_group_is_beginning(group)) {
+        snprintf(out_why, MASTER_WHY_BYTES,
+                 "the first replicas of group %" PRIu64 " are being made: wait for them",
+                 group->id);
+        return OST_CONFLICT;
+    }
     bool calls_off = removed && removed->role == MASTER_REPLICA_JOINING && request->add_store == 0;
     if (master_group_is_changing(group) && !calls_off) {
         snprintf(out_why, MASTER_WHY_BYTES,
@@ -203,7 +214,7 @@ bool master_replicas_wanted(Ostraka__Map *map,
                             struct arena *arena)
 {
     Ostraka__GroupInfo *group = master_map_group(map, command->group);
-    if (!group || group->epoch != command->group_epoch)
+    if (!group || group->epoch != command->group_epoch || master_group_is_beginning(group))
         return false;
     Ostraka__ReplicaInfo *removed = master_group_replica(group, command->remove_replica);
     bool adds = command->add_store != 0;
@@ -296,7 +307,8 @@ bool master_store_incarnation(Ostraka__Map *map,
 bool master_replicas_replace(const Ostraka__GroupInfo *group,
                              Ostraka__MasterCommand__ReplicasWanted *out_command)
 {
-    for (size_t place = 0; place < group->n_replicas; place++) {
+    for (size_t place = 0; place < group->n_replicas && !master_group_is_beginning(group);
+         place++) {
         const Ostraka__ReplicaInfo *replica = group->replicas[place];
         bool is_due = replica->role == MASTER_REPLICA_JOINING ||
                       (replica->role == MASTER_REPLICA_VOTER && !master_group_is_changing(group));

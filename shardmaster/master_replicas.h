@@ -7,6 +7,7 @@
  * When the log has it, committed, the wish is settled: JOINING becomes VOTER, and LEAVING is struck
  * out.
  *
+ *   (a group's first ones, with the map)--> JOINING
  *   (none) --ReplicasWanted--> JOINING --ReplicasSettled--> VOTER --ReplicasWanted--> LEAVING
  *   JOINING --ReplicasWanted (it was lost, or the change is called off)--> LEAVING
  *   LEAVING --ReplicasWanted (the change is called off)--> VOTER
@@ -35,6 +36,9 @@ Ostraka__ReplicaInfo *master_group_replica(const Ostraka__GroupInfo *group, repl
 /* The one on a store that is to stay or to come; NULL when there is none. */
 Ostraka__ReplicaInfo *master_group_replica_on(const Ostraka__GroupInfo *group, store_id_t store);
 bool master_group_is_changing(const Ostraka__GroupInfo *group);
+/* Its first replicas are being made: each is told of all of them, so they must stay the same until
+ * one leads. Whoever joins later begins with nothing, and would wait for a leader for ever. */
+bool master_group_is_beginning(const Ostraka__GroupInfo *group);
 /* The voters that are wanted, with the epoch. */
 void master_group_wanted(const Ostraka__GroupInfo *group,
                          struct raft_configuration *out_configuration);

@@ -235,6 +235,8 @@ void raft_check_committed(struct raft_check *check, group_id_t group_id, replica
     const struct replica_record *replica = replica_find(check, group, replica_id);
     struct entry_record *record = entry_find(check, group, entry->index);
     raft_term_t committed_in = replica->observed ? replica->last.term : UINT64_MAX;
+    if (committed_in < entry->term)
+        committed_in = entry->term; /* its term is not yet durable, and it was not observed in it */
     check->result.judged_count++;
     if (record->term == 0) {
         record->term = entry->term;

@@ -63,7 +63,8 @@ static void completions_hand_on(struct client_process *client, struct client_upd
     while ((operation = STAILQ_FIRST(&update->completions))) {
         STAILQ_REMOVE_HEAD(&update->completions, next);
         bool counts = operation->type != OPERATION_AFTER && operation->type != OPERATION_TXN_DROP &&
-                      operation->type != OPERATION_OPEN;
+                      operation->type != OPERATION_OPEN &&
+                      operation->type != OPERATION_CHANGE_REPLICAS;
         client->sim->counts.operations += counts && !client->is_dying;
         if (!client->is_dying && operation->done)
             operation->done(operation);
@@ -186,6 +187,8 @@ void client_process_start(struct client_process *client)
     if (audit_is_prober(client) && options.operation_timeout_ms < PROBER_TIMEOUT_MS)
         options.operation_timeout_ms = PROBER_TIMEOUT_MS;
     options.try_timeout_ms = (uint32_t)sim->plan.client_try_ms;
+    if (client->number % 2 == 1 && client->number < sim->plan.clients)
+        options.try_timeout_ms *= (uint32_t)sim->plan.client_try_factor;
     client->core =
         client_core_new(&options, sim_clock_local_ns(&client->clock, sim->schedule.now_ns));
     const struct network_port port = {.accepted = on_accepted,

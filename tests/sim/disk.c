@@ -29,6 +29,13 @@ void disk_fini(struct disk *disk)
     segments_free(&disk->spares);
 }
 
+void disk_wipe(struct disk *disk)
+{
+    disk_fini(disk);
+    disk->last_segment = 0;
+    disk->last_offset = 0;
+}
+
 static struct disk_segment *segment_find(struct disk *disk, uint32_t number)
 {
     struct disk_segment *segment;

@@ -56,6 +56,8 @@ int disk_operation_finish(struct disk *disk, const struct log_operation *operati
 /* The process is gone while it was under way. */
 void disk_operation_tear(struct disk *disk, const struct log_operation *operation);
 
+/* Another one takes its place, empty. */
+void disk_wipe(struct disk *disk);
 enum disk_damage { DISK_FLIPPED, DISK_STALE, DISK_MISDIRECTED };
 /* False: there is nothing that may be damaged. */
 bool disk_damage(struct disk *disk, enum disk_damage damage);

@@ -311,6 +311,9 @@ static bool clock_jump_begin(struct faults *faults, struct fault *fault)
     return true;
 }
 
+/* Two clocks that run apart by no more than twice this keep a lease true (lease_drift_percent). */
+#define LEASE_RATE_PPM_MAX 50000
+
 static bool clock_rate_begin(struct faults *faults, struct fault *fault)
 {
     fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
@@ -318,6 +321,8 @@ static bool clock_rate_begin(struct faults *faults, struct fault *fault)
     fault->argument = process->clock.rate_ppm;
     int64_t most_ppm = below(faults, 2) ? 50000 : 500000;
     int64_t rate_ppm = (int64_t)below(faults, (uint64_t)(2 * most_ppm)) - most_ppm;
+    if (faults->sim->plan.lease_ms != 0)
+        rate_ppm = rate_ppm * LEASE_RATE_PPM_MAX / most_ppm;
     process_clock_rate(process, rate_ppm);
     return true;
 }
@@ -394,6 +399,25 @@ static bool disk_damage_begin(struct faults *faults, struct fault *fault)
     fault->argument = (int64_t)below(faults, 3);
     if (disk_damage(&process->disk, (enum disk_damage)fault->argument))
         process->is_log_damaged = true;
+    return true;
+}
+
+/* As when its machine was replaced. It may have promised anything: every group must keep a majority
+ * without it, and it comes back as a new store would, under the old number (R6). */
+static bool disk_lost_begin(struct faults *faults, struct fault *fault)
+{
+    if (!store_take(faults, fault) || !admin_all_disks_are_known(faults->sim))
+        return false;
+    /* Who founds group 0 alone has nobody to ask whether it did so before, on another disk. */
+    if (faults->sim->plan.replicas == 1 && fault->store == 0)
+        return false;
+    bool takes_part[PLAN_STORES_MAX];
+    for (uint32_t place = 0; place < PLAN_STORES_MAX; place++)
+        takes_part[place] = place != fault->store;
+    if (!quorum_is_kept(faults->sim, takes_part))
+        return false;
+    process_stop(store_of(faults, fault), STOP_POWER);
+    process_lose_disk(store_of(faults, fault));
     return true;
 }
 
@@ -476,6 +500,16 @@ static bool transfer_begin(struct faults *faults, struct fault *fault)
     return process_transfer(store_of(faults, fault), group);
 }
 
+/* A person who has much to do. */
+static bool replicas_begin(struct faults *faults, struct fault *fault)
+{
+    struct sim *sim = faults->sim;
+    uint64_t count = random_between(&faults->random, 1, 3);
+    for (uint64_t time = 0; time < count; time++)
+        fault->argument += admin_change(sim, below(faults, sim->plan.groups + 1), &faults->random);
+    return fault->argument > 0;
+}
+
 /* --- Which, when
  * ------------------------------------------------------------------------------------- */
 
@@ -509,6 +543,8 @@ static const struct fault_kind kinds[] = {
     KIND(client_kill, client_kill_begin, client_kill_end),
     KIND(client_cut, client_cut_begin, cuts_end),
     KIND(transfer, transfer_begin, NULL),
+    KIND(replicas, replicas_begin, NULL),
+    KIND(disk_lost, disk_lost_begin, store_end),
 };
 #define KINDS_COUNT (sizeof kinds / sizeof kinds[0])
 

@@ -206,10 +206,13 @@ static int run_one(const struct arguments *arguments)
     printf("hash %016" PRIx64 ", %" PRIu64 " ms of virtual time, %" PRIu64 " operations, %" PRIu64
            " commits, %" PRIu64 " over several groups, %" PRIu64 " refused, %" PRIu64
            " of unknown outcome, %" PRIu64 " faults, %" PRIu64 " elections, %" PRIu64
-           " crashes, %" PRIu64 " snapshots, %" PRIu64 " turns\n",
+           " crashes, %" PRIu64 " snapshots, %" PRIu64 " turns, %" PRIu64
+           " answers by lease, %" PRIu64 " that came too late for theirs, %" PRIu64
+           " changes of replicas\n",
            result.hash, result.took_ns / NS_PER_MS, counts->operations, counts->commits,
            counts->commits_over_groups, counts->fails, counts->infos, counts->faults,
-           counts->elections, counts->crashes, counts->snapshots_installed, counts->turns);
+           counts->elections, counts->crashes, counts->snapshots_installed, counts->turns,
+           counts->leased_answers, counts->leases_overrun, counts->changes);
     if (result.is_failed)
         printf("FAILED %s: %s\n", result.failure, result.why);
     head_print(arguments->seed);

@@ -18,8 +18,8 @@
 /* What was last said of a replica. */
 struct seen {
     bool is_there;
-    replica_id_t replica;
-    raft_term_t term; /* in memory */
+    replica_id_t replica; /* which one; another that comes to its store is not it */
+    raft_term_t term;     /* in memory */
     replica_id_t vote;
     uint64_t durable_when; /* the log's unit with which they are durable */
     bool is_durable;       /* some term was, since the start */
@@ -163,6 +163,8 @@ static void group_observe(struct observer *observer, struct process *process,
 {
     ASSERT(group->group < GROUPS_MAX);
     struct seen *seen = &observer->seen[process->store_id - 1][group->group];
+    if (seen->replica != group->replica)
+        *seen = (struct seen){.replica = group->replica};
     struct raft_status status;
     raft_get_status(group->raft, &status);
     bool is_same = seen->is_there && status.term == seen->term && status.vote == seen->vote &&
@@ -192,7 +194,6 @@ static void group_observe(struct observer *observer, struct process *process,
         elected(observer, group, &status);
     committed_report(observer, seen, group, &status);
     seen->is_there = true;
-    seen->replica = group->replica;
     seen->role = status.role;
     seen->applied_index = group->applied_index;
     seen->last_index = status.last_index;
@@ -226,7 +227,8 @@ void observe_started(struct observer *observer, struct process *process)
         struct raft_status status;
         raft_get_status(group->raft, &status);
         /* These were told before. */
-        observer->seen[process->store_id - 1][group->group].commit_index = status.commit_index;
+        observer->seen[process->store_id - 1][group->group] =
+            (struct seen){.replica = group->replica, .commit_index = status.commit_index};
     }
     observe_turn(observer, process);
 }

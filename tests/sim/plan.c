@@ -1,5 +1,7 @@
 #include "tests/sim/plan.h"
 
+#include "raft/raft.h"
+
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -120,6 +122,8 @@ static void draw_faults(struct plan *plan, struct random *random)
     plan->run_ms_max = 600000;
     for (size_t index = 0; index < plan_fields_count; index++) {
         const struct plan_field *field = &plan_fields[index];
+        if (field->offset >= offsetof(struct plan, fault_replicas))
+            break; /* drawn for themselves */
         if (strncmp(field->name, "fault_", 6) == 0 && strstr(field->text, "weight:"))
             *plan_field_value(plan, field) =
                 random_below(random, 2) == 0 ? 0 : random_between(random, 1, 4);
@@ -135,6 +139,50 @@ static void draw_faults(struct plan *plan, struct random *random)
         plan->fault_disk_damage = 0; /* there is no minority to damage */
 }
 
+/* --- Drawn for itself: what came later leaves the rest of each seed as it was
+ * ------------------ */
+
+/* Half of those with leases look for what breaks them: patient readers of few keys, who still take
+ * for the leader who is none any more, while others write at the next. */
+static void draw_leases(struct plan *plan)
+{
+    struct random random = schedule_random(plan->seed, "plan leases");
+    plan->client_try_factor = 1;
+    if (random_below(&random, 4) != 0)
+        return;
+    plan->lease_ms = plan->election_ms_min * ONE_OF(&random, 90, 90, 60, 30) / 100;
+    plan->lease_stall_ppm = ONE_OF(&random, 0, 300, 2000);
+    if (random_below(&random, 2) != 0)
+        return;
+    plan->lease_stall_ppm = 2000;
+    plan->client_try_ms = 100;
+    plan->client_try_factor = 30;
+    plan->client_timeout_ms = 5000;
+    plan->keys = 2;
+    plan->weight_append = plan->weight_bank = 0;
+    plan->weight_register = 1;
+    plan->think_ms_max = 1500;
+    plan->clients = 8;
+    plan->actors = 3;
+}
+
+static void draw_changes(struct plan *plan)
+{
+    struct random random = schedule_random(plan->seed, "plan changes");
+    plan->fault_replicas = ONE_OF(&random, 0, 0, 0, 2, 4, 8);
+    plan->fault_disk_lost = ONE_OF(&random, 0, 0, 0, 0, 1, 3);
+    if (plan->stores == 1)
+        plan->fault_replicas = plan->fault_disk_lost = 0;
+}
+
+uint32_t plan_lease_ms(const struct plan *plan)
+{
+    struct raft_options options;
+    raft_options_default(&options);
+    uint64_t most = plan->election_ms_min * (100 - options.lease_drift_percent) / 100;
+    return (uint32_t)(plan->lease_ms < most ? plan->lease_ms : most);
+}
+
 void plan_draw(struct plan *plan, uint64_t seed)
 {
     *plan = (struct plan){.seed = seed};
@@ -146,6 +194,8 @@ void plan_draw(struct plan *plan, uint64_t seed)
     if (plan->snapshot_chunk_bytes < snapshot_chunk_bytes_min(plan))
         plan->snapshot_chunk_bytes = snapshot_chunk_bytes_min(plan);
     draw_faults(plan, &random);
+    draw_leases(plan);
+    draw_changes(plan);
 }
 
 /* --- By hand

@@ -33,6 +33,8 @@
     X(heartbeat_ms, 1, "raft")                                                                     \
     X(election_ms_min, 20, "raft")                                                                 \
     X(election_ms_max, 20, "raft")                                                                 \
+    X(lease_ms, 0, "raft; 0: off; no more than its bound is taken, and clocks keep to theirs")     \
+    X(lease_stall_ppm, 0, "turns stopped between reading the clock and the rest, of a million")    \
     X(inflight_messages_max, 1, "raft")                                                            \
     X(inflight_bytes_max, 1, "raft")                                                               \
     X(message_bytes_max, 1, "raft")                                                                \
@@ -45,6 +47,7 @@
     X(lock_expiry_ms, 100, "unprepared locks without a heartbeat")                                 \
     X(client_timeout_ms, 100, "of an operation")                                                   \
     X(client_try_ms, 20, "before another store is tried")                                          \
+    X(client_try_factor, 1, "every other client waits so many times as long")                      \
     X(latency_us_min, 1, "network")                                                                \
     X(latency_us_max, 1, "network")                                                                \
     X(tail_ppm, 0, "frames that come late, of a million")                                          \
@@ -91,7 +94,9 @@
     X(fault_store_flush, 0, "weight: the rows' store flushes by itself")                           \
     X(fault_client_kill, 0, "weight: a client's process is killed and replaced")                   \
     X(fault_client_cut, 0, "weight: a client is cut off from a store")                             \
-    X(fault_transfer, 0, "weight: leadership is handed over")
+    X(fault_transfer, 0, "weight: leadership is handed over")                                      \
+    X(fault_replicas, 0, "weight: replicas of some groups are added, removed, moved")              \
+    X(fault_disk_lost, 0, "weight: a store comes back with an empty disk (R6)")
 
 struct plan {
     uint64_t seed;
@@ -101,6 +106,8 @@ struct plan {
 };
 
 void plan_draw(struct plan *plan, uint64_t seed);
+/* What raft_options_check lets be of lease_ms. */
+uint32_t plan_lease_ms(const struct plan *plan);
 /* "name=value"; false: there is no such field, or the value is out of bounds. */
 bool plan_set(struct plan *plan, const char *assignment);
 void plan_print(const struct plan *plan, FILE *file);

@@ -45,7 +45,7 @@ static void turn_plan(struct process *process, nanoseconds_t at_ns)
 {
     if (at_ns < process->busy_until_ns)
         at_ns = process->busy_until_ns;
-    if (at_ns >= process->turn_at_ns || process->state != PROCESS_UP)
+    if (at_ns >= process->turn_at_ns || process->state != PROCESS_UP || process->is_in_turn)
         return;
     process->turn_at_ns = at_ns;
     schedule_add(&process->sim->schedule, at_ns, turn_fired, process, ++process->turn_number);
@@ -67,7 +67,7 @@ static void node_event(struct process *process, const struct process_event *even
     struct frame frame;
     struct node_event out = {
         .type = event->type,
-        .now_ns = process_now_ns(process),
+        .now_ns = process->is_in_turn ? process->turn_now_ns : process_now_ns(process),
         .connection_id = event->connection_id,
         .status = event->status,
         .log_operation = event->log_operation,
@@ -213,6 +213,13 @@ static void update_carry_out(struct process *process, size_t events_count)
                 update->frames.items_count, writes_hash);
     for (size_t i = 0; i < update->frames.items_count; i++) {
         struct outgoing *item = &update->frames.items[i];
+        /* R3, as server.c does: a clock that is read after the value was. */
+        if (item->valid_until_ns != NS_NEVER && process_now_ns(process) >= item->valid_until_ns) {
+            sim->counts.leases_overrun++;
+            blob_unref(item->frame);
+            continue;
+        }
+        sim->counts.leased_answers += item->valid_until_ns != NS_NEVER;
         network_send(&sim->network, host, item->to.id, item->frame);
     }
     update->frames.items_count = 0; /* the connections own the frames now */
@@ -225,19 +232,21 @@ static void update_carry_out(struct process *process, size_t events_count)
     connects_begin(process, update);
 }
 
-static void turn_fired(void *target, uint64_t number)
+static nanoseconds_t turn_cost_ns(struct process *process)
 {
-    struct process *process = target;
-    if (number != process->turn_number || process->state != PROCESS_UP)
-        return;
+    return random_between(&process->random, TURN_NS_MIN, process->sim->plan.turn_us_max * 1000);
+}
+
+static void turn_run(struct process *process)
+{
     struct sim *sim = process->sim;
-    process->turn_at_ns = NS_NEVER;
     sim->counts.turns++;
     size_t events_count = process->inbox_count;
     for (size_t i = 0; i < events_count; i++)
         node_event(process, &process->inbox[i]);
     process->inbox_count = 0;
     node_event(process, &(struct process_event){.type = NODE_EV_TURN_ENDED});
+    process->is_in_turn = false;
     nanoseconds_t deadline_ns = node_update(process->node)->deadline_ns;
     update_carry_out(process, events_count);
     struct node_update *update = node_update(process->node);
@@ -251,9 +260,46 @@ static void turn_fired(void *target, uint64_t number)
         process_stop(process, fatal ? STOP_FATAL : STOP_SHUTDOWN);
         return;
     }
-    process->busy_until_ns = sim->schedule.now_ns + random_between(&process->random, TURN_NS_MIN,
-                                                                   sim->plan.turn_us_max * 1000);
+    process->busy_until_ns = sim->schedule.now_ns + turn_cost_ns(process);
     turn_plan(process, sim_clock_real_ns(&process->clock, deadline_ns));
+}
+
+static void turn_run_fired(void *target, uint64_t number)
+{
+    struct process *process = target;
+    if (number == process->turn_number && process->state == PROCESS_UP && process->is_in_turn)
+        turn_run(process);
+}
+
+/* Between the reading of the clock and what is done by it. */
+static nanoseconds_t stall_ns(struct process *process)
+{
+    const struct plan *plan = &process->sim->plan;
+    if (process->sim->network.is_gentle || process->inbox_count == 0 ||
+        !random_happens(&process->stall_random, plan->lease_stall_ppm))
+        return random_below(&process->stall_random, plan->turn_us_max * 1000);
+    return random_between(&process->stall_random, plan->election_ms_min,
+                          plan->election_ms_min + 3 * plan->election_ms_max) *
+           NS_PER_MS;
+}
+
+static void turn_fired(void *target, uint64_t number)
+{
+    struct process *process = target;
+    if (number != process->turn_number || process->state != PROCESS_UP)
+        return;
+    struct sim *sim = process->sim;
+    process->turn_at_ns = NS_NEVER;
+    process->turn_now_ns = process_now_ns(process);
+    process->is_in_turn = true;
+    if (sim->plan.lease_ms == 0) {
+        turn_run(process);
+        return;
+    }
+    /* The turn has one time, which leases are held against; but its process may be stopped, and
+     * what it then reads and answers is of later. */
+    schedule_add(&sim->schedule, sim->schedule.now_ns + stall_ns(process), turn_run_fired, process,
+                 ++process->turn_number);
 }
 
 /* --- Start
@@ -268,6 +314,8 @@ void process_init(struct process *process, struct sim *sim, store_id_t store_id)
                                 .store_id = store_id,
                                 .turn_at_ns = NS_NEVER,
                                 .random = schedule_random(plan->seed, name)};
+    snprintf(name, sizeof name, "stalls of store %" PRIu64, store_id);
+    process->stall_random = schedule_random(plan->seed, name);
     struct disk_options options = {
         .write_ns_min = plan->disk_us_min * 1000,
         .write_ns_max = plan->disk_us_max * 1000,
@@ -335,6 +383,7 @@ static void raft_options_fill(const struct plan *plan, struct raft_host_options 
     options->raft.heartbeat_ms = (uint32_t)plan->heartbeat_ms;
     options->raft.election_timeout_ms_min = (uint32_t)plan->election_ms_min;
     options->raft.election_timeout_ms_max = (uint32_t)plan->election_ms_max;
+    options->raft.lease_ms = plan_lease_ms(plan);
     options->raft.inflight_messages_max = (uint32_t)plan->inflight_messages_max;
     options->raft.inflight_bytes_max = (uint32_t)plan->inflight_bytes_max;
     options->raft.message_bytes_max = (uint32_t)plan->message_bytes_max;
@@ -522,6 +571,7 @@ void process_stop(struct process *process, enum stop_cause cause)
     rows_crash(&process->rows);
     process->turn_number++;
     process->turn_at_ns = NS_NEVER;
+    process->is_in_turn = false;
     node_drop(process);
     rows_close(&process->rows);
     process->state = PROCESS_DOWN;
@@ -540,8 +590,13 @@ void process_resume(struct process *process)
 {
     if (process->state != PROCESS_PAUSED)
         return;
+    struct sim *sim = process->sim;
     process->state = PROCESS_UP;
-    turn_plan(process, process->sim->schedule.now_ns);
+    if (process->is_in_turn)
+        schedule_add(&sim->schedule, sim->schedule.now_ns, turn_run_fired, process,
+                     process->turn_number);
+    else
+        turn_plan(process, sim->schedule.now_ns);
 }
 
 void process_shut_down(struct process *process)
@@ -550,6 +605,17 @@ void process_shut_down(struct process *process)
         return;
     process->is_shutting_down = true;
     inbox_add(process, &(struct process_event){.type = NODE_EV_SHUTDOWN});
+}
+
+void process_lose_disk(struct process *process)
+{
+    ASSERT(process->state == PROCESS_DOWN);
+    disk_wipe(&process->disk);
+    bool is_rocksdb = process->rows.is_rocksdb;
+    rows_fini(&process->rows);
+    rows_init(&process->rows, is_rocksdb);
+    process->is_log_damaged = false;
+    process->is_disk_lost = true;
 }
 
 void process_hinder(struct process *process, bool is_stalled, bool is_cold)
@@ -588,7 +654,7 @@ void process_heal_disk(struct process *process)
 
 bool process_transfer(struct process *process, group_id_t group)
 {
-    if (process->state != PROCESS_UP)
+    if (process->state != PROCESS_UP || process->is_in_turn)
         return false;
     int status =
         raft_host_transfer(node_raft_host(process->node), group, 0, process_now_ns(process));

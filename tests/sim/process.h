@@ -47,11 +47,15 @@ struct process {
     nanoseconds_t busy_until_ns; /* a turn takes time */
     nanoseconds_t turn_at_ns;    /* NS_NEVER: none is planned */
     uint64_t turn_number;
+    bool is_in_turn; /* it has read the clock for it */
+    nanoseconds_t turn_now_ns;
+    struct random stall_random;
 
     struct process_job *jobs; /* on the pool, or log files' making */
     uint64_t numbers;         /* given to jobs and log operations */
     bool is_shutting_down;
     bool is_log_damaged; /* by us: it may refuse to start */
+    bool is_disk_lost;   /* it was, and it may say so */
     struct cluster_options *options;
 };
 
@@ -66,6 +70,8 @@ void process_pause(struct process *process);
 void process_resume(struct process *process);
 /* SIGTERM: it stops when it is ready. */
 void process_shut_down(struct process *process);
+/* While it is down: log, rows and identity are gone, under the old number (R6). */
+void process_lose_disk(struct process *process);
 /* Its rows are slow to take writes, or to read. */
 void process_hinder(struct process *process, bool is_stalled, bool is_cold);
 /* Its disk is as it should be, also for what is under way: a slow write may have had a minute to

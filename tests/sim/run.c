@@ -47,12 +47,13 @@ uint32_t sim_host_of_address(const char *address)
     return number - 1;
 }
 
-/* Of a store whose log we damaged. */
+/* Of a store whose log we damaged, or whose disk we took. */
 static bool error_is_excused(const struct sim *sim, const char *line)
 {
     const char *field = strstr(line, " store=");
     store_id_t store = field ? strtoull(field + strlen(" store="), NULL, 10) : 0;
-    return store > 0 && store <= sim->plan.stores && sim->stores[store - 1].is_log_damaged;
+    return store > 0 && store <= sim->plan.stores &&
+           (sim->stores[store - 1].is_log_damaged || sim->stores[store - 1].is_disk_lost);
 }
 
 static void log_sink(enum log_level level, const char *line, void *context)
@@ -105,11 +106,13 @@ void sim_init(struct sim *sim, const struct plan *plan, const struct run_options
     sim->stores = memory_alloc_zeroed(plan->stores, sizeof sim->stores[0]);
     for (uint32_t place = 0; place < plan->stores; place++)
         process_init(&sim->stores[place], sim, place + 1);
-    sim->clients_count = (uint32_t)plan->clients + 1;
+    sim->clients_count = (uint32_t)plan->clients + 2;
     sim->clients = memory_alloc_zeroed(sim->clients_count, sizeof sim->clients[0]);
     for (uint32_t number = 0; number < sim->clients_count; number++)
         client_process_init(&sim->clients[number], sim, number,
-                            number < plan->clients ? (uint32_t)plan->actors : 1);
+                            number < plan->clients    ? (uint32_t)plan->actors
+                            : number == plan->clients ? 1
+                                                      : 0);
 }
 
 void sim_fini(struct sim *sim)
@@ -193,6 +196,11 @@ static bool all_caught_up(struct sim *sim)
     return observe_all_caught_up(sim->observer);
 }
 
+static bool changes_are_settled(struct sim *sim)
+{
+    return admin_all_is_settled(sim);
+}
+
 static void demand_progress(struct sim *sim, const char *name)
 {
     audit_probe_begin(sim->audit, sim);
@@ -211,6 +219,8 @@ static void run_phases(struct sim *sim)
         process_start(&sim->stores[place]);
     for (uint32_t number = 0; number < sim->plan.clients; number++)
         client_process_start(&sim->clients[number]);
+    if (sim->plan.fault_replicas != 0)
+        client_process_start(sim_admin(sim));
     phase_begin(sim, 1);
     faults_start(sim->faults);
     run_until(sim, sim->schedule.now_ns + sim->plan.run_ms_max * NS_PER_MS, enough_was_done);
@@ -237,6 +247,8 @@ static void run_phases(struct sim *sim)
         observe_locks_left(sim->observer, text, sizeof text);
         sim_fail(sim, "locks-left", "%s", text);
     }
+    if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, changes_are_settled))
+        sim_fail(sim, "change-hangs", "a change of a group's replicas has not come to an end");
     if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, all_caught_up))
         sim_fail(sim, "lagging-replica", "a replica has not caught up with its group");
 }

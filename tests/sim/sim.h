@@ -3,6 +3,7 @@
 
 #include "base/sometimes.h"
 #include "cmd/history.h"
+#include "tests/sim/admin.h"
 #include "tests/sim/client_process.h"
 #include "tests/sim/network.h"
 #include "tests/sim/plan.h"
@@ -15,8 +16,8 @@
 #define SIM_WHY_BYTES  6000
 #define SIM_CLUSTER_ID UINT64_C(0x57a6)
 
-/* Hosts: stores, clients, then who probes and audits. */
-#define SIM_CLIENTS_MAX (PLAN_CLIENTS_MAX + 1)
+/* Hosts: stores, clients, then who probes and audits, then who administers. */
+#define SIM_CLIENTS_MAX (PLAN_CLIENTS_MAX + 2)
 
 struct sim_counts {
     uint64_t operations; /* calls of clients that came to an end */
@@ -28,6 +29,8 @@ struct sim_counts {
     uint64_t elections;   /* won, of all groups */
     uint64_t starts, crashes, corrupt, disk_failures, turns;
     uint64_t snapshots_sent, snapshots_installed;
+    uint64_t changes;                        /* of replicas, that began */
+    uint64_t leased_answers, leases_overrun; /* sent; too late, and dropped */
 };
 
 struct sim {
@@ -36,13 +39,14 @@ struct sim {
     struct trace trace;
     struct network network;
     struct process *stores;         /* plan.stores */
-    struct client_process *clients; /* plan.clients, then the prober */
+    struct client_process *clients; /* plan.clients, then the prober, then the admin */
     uint32_t clients_count;
     struct history *history;
     uint64_t history_processes; /* numbers given */
     int64_t values;             /* numbers given: each is written once */
     struct audit *audit;
     struct faults *faults;
+    struct admin admin;
     struct sites sites;
     struct observer *observer;
     FILE *raft_trace; /* NULL: none */
@@ -58,6 +62,10 @@ struct sim {
 /* The first one stays. */
 __attribute__((format(printf, 3, 4))) void sim_fail(struct sim *sim, const char *name,
                                                     const char *format, ...);
+static inline struct client_process *sim_admin(struct sim *sim)
+{
+    return &sim->clients[sim->plan.clients + 1];
+}
 /* "store3:7100" -> its host; addresses come from sim_address. */
 uint32_t sim_host_of_address(const char *address);
 void sim_address(uint32_t host, char *text, size_t text_bytes_max);

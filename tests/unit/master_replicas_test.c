@@ -34,6 +34,7 @@ static void setup(void)
         all[index] = &stores[index];
     map->stores = all;
     map->n_stores = 5;
+    cr_assert(master_replicas_settled(map, 1, 1));
 }
 
 static void teardown(void)
@@ -86,6 +87,27 @@ static enum master_replica_role role_of(replica_id_t replica)
     const Ostraka__ReplicaInfo *info = master_group_replica(group(), replica);
     cr_assert(info);
     return (enum master_replica_role)info->role;
+}
+
+/* Whoever is made after a change begins with nothing: all of them, and nobody would ever lead. */
+Test(master_replicas, the_first_ones_stay_until_one_leads)
+{
+    for (replica_id_t replica = 4; replica <= 6; replica++)
+        master_group_replica(group(), replica)->role = MASTER_REPLICA_JOINING;
+    cr_assert(master_group_is_beginning(group()));
+    cr_expect_eq(ask(4, 0), OST_CONFLICT);
+    cr_expect_eq(ask(0, 3), OST_CONFLICT);
+    Ostraka__MasterCommand__ReplicasWanted command = OSTRAKA__MASTER_COMMAND__REPLICAS_WANTED__INIT;
+    command.group = 1;
+    command.group_epoch = 1;
+    command.remove_replica = 6;
+    cr_expect_not(master_replicas_wanted(map, &command, &arena));
+    cr_assert(master_replica_lost(map, 1, 6));
+    cr_expect_not(master_replicas_replace(group(), &command));
+    settle();
+    cr_expect_not(master_group_is_beginning(group()));
+    cr_expect(master_replicas_replace(group(), &command));
+    cr_expect(master_replicas_wanted(map, &command, &arena));
 }
 
 Test(master_replicas, one_joins_and_is_settled)

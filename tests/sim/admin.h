@@ -1,0 +1,31 @@
+/* admin.h: a person who changes which stores hold which groups while everything else goes on, and
+ * what the cluster makes of it. Asks as `ostraka add-replica` and the like do. */
+#pragma once
+
+#include "base/types.h"
+#include "tests/sim/schedule.h"
+
+struct sim;
+
+#define ADMIN_REQUESTS_MAX 512u
+
+/* Never forgotten: each may be on its way still, until its group's epoch is another. */
+struct admin_request {
+    group_id_t group;
+    uint64_t group_epoch;
+    store_id_t add_store, remove_store; /* 0: none */
+};
+
+struct admin {
+    struct admin_request requests[ADMIN_REQUESTS_MAX];
+    size_t requests_count;
+};
+
+/* Adds, removes or moves a replica of a group, or calls the change under way off. False: there is
+ * nothing to be asked for now. */
+bool admin_change(struct sim *sim, group_id_t group, struct random *random);
+/* Every wish of the newest map is settled. */
+bool admin_all_is_settled(const struct sim *sim);
+/* Every store's disk is the one that the newest map knows, so that another may be lost
+ * (cmd/node_identity.c: of the disks that group 0 lives on no two are empty at a time). */
+bool admin_all_disks_are_known(const struct sim *sim);

@@ -67,7 +67,7 @@
     X(RARE, LOG_REWRITTEN_EARLY, 250, "what lags in the log is written forward early")             \
     X(RARE, SNAPSHOT_CHUNK_TINY, 250, "a chunk of a snapshot has a row or none")                   \
     X(RARE, SNAPSHOT_CHUNK_TWICE, 100, "a chunk of a snapshot is sent again")                      \
-    X(RARE, SNAPSHOT_SENDER_GIVES_UP, 20, "a snapshot is given up by its sender")                  \
+    X(RARE, SNAPSHOT_SENDER_GIVES_UP, 5, "a snapshot is given up by its sender")                   \
     X(RARE, SNAPSHOT_NOT_TAKEN, 50, "a follower cannot take a snapshot now")                       \
     X(COVER, APPLY_STALLED, 0, "a state machine took fewer entries than it was offered")           \
     X(COVER, MESSAGE_TO_ANOTHER_REPLICA, 0, "a message named a replica that is not here")          \

@@ -98,9 +98,22 @@ void core_heard(struct client_core *core, timestamp_t timestamp)
 {
     if (timestamp > core->heard)
         core->heard = timestamp;
-    /* An old one tells nothing about now: the estimate never goes back. */
+    /* An old one tells nothing about now: by such the estimate never goes back. */
     if (timestamp > core_estimate(core) || core->estimate_base == 0) {
         core->estimate_base = timestamp;
+        core->estimate_base_ns = core->now_ns;
+    }
+}
+
+void core_heard_fresh(struct client_core *core, timestamp_t timestamp, nanoseconds_t asked_ns)
+{
+    if (timestamp == 0)
+        return;
+    core_heard(core, timestamp);
+    uint64_t passed_ms = (core->now_ns - asked_ns) / NS_PER_MS;
+    timestamp_t latest = timestamp + timestamp_from_ms(2 * passed_ms);
+    if (core_estimate(core) > latest) {
+        core->estimate_base = latest;
         core->estimate_base_ns = core->now_ns;
     }
 }

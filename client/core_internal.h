@@ -88,7 +88,8 @@ struct core_txn {
     struct request *rerouting; /* kept while the coordinator decides about it */
     struct operation *commit;  /* under way */
     TAILQ_HEAD(, operation) reads;
-    nanoseconds_t give_up_ns; /* of the requests that it sends now */
+    nanoseconds_t give_up_ns;      /* of the requests that it sends now */
+    nanoseconds_t commit_asked_ns; /* the first time */
     struct timer heartbeat;
     struct core_txn *pool_next;
     UT_hash_handle hh; /* by id */
@@ -142,6 +143,10 @@ struct client_core {
 /* client_core.c */
 timestamp_t core_estimate(const struct client_core *core);
 void core_heard(struct client_core *core, timestamp_t timestamp);
+/* The oracle gave it out no earlier than `asked_ns`, and goes on at no more than twice real speed
+ * (O4): so the estimate can be told to be ahead, and goes back. Else it would run ever further
+ * ahead of an oracle whose clock is the slower one, and deadlines with it. */
+void core_heard_fresh(struct client_core *core, timestamp_t timestamp, nanoseconds_t asked_ns);
 void core_complete(struct client_core *core, struct operation *operation, int status);
 nanoseconds_t core_backoff_ns(struct client_core *core, uint32_t tries_count);
 

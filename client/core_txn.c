@@ -267,6 +267,8 @@ void core_txn_commit(struct client_core *core, struct core_txn *txn, struct oper
         return;
     }
     txn->commit = operation;
+    if (state == COORDINATOR_GROWING)
+        txn->commit_asked_ns = core->now_ns;
     txn->give_up_ns = operation->deadline_ns;
     uint64_t left_ms = 0;
     if (operation->deadline_ns > core->now_ns)
@@ -301,10 +303,23 @@ void core_txn_drop(struct client_core *core, struct core_txn *txn)
     txn_free_when_done(core, txn);
 }
 
+/* A group asks the oracle for what it votes, and once more before it refuses a deadline as too far
+ * ahead. */
+static void vote_heard(struct client_core *core, const struct core_txn *txn,
+                       const struct answer *answer)
+{
+    if (answer->status == OST_OK)
+        core_heard_fresh(core, answer->timestamp, txn->commit_asked_ns);
+    else if (answer->status == OST_INVALID_ARGUMENT && answer->header)
+        core_heard_fresh(core, answer->header->heard_timestamp, txn->commit_asked_ns);
+}
+
 void core_txn_answered(struct client_core *core, struct request *request,
                        const struct answer *answer)
 {
     struct core_txn *txn = request->txn;
+    if (request->type == FRAME_PREPARE)
+        vote_heard(core, txn, answer);
     struct coordinator_event event = {
         .type = COORDINATOR_EV_ANSWERED,
         .slot = request->slot,

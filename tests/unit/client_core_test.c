@@ -569,6 +569,54 @@ Test(client_core, transaction_over_two_groups)
     cr_assert(dropped.is_done);
 }
 
+static timestamp_t prepare_deadline(const struct received *received)
+{
+    Ostraka__PrepareRequest *request = ostraka__prepare_request__unpack(
+        NULL, received->frame.message.bytes_count, received->frame.message.data);
+    timestamp_t deadline = request->deadline;
+    ostraka__prepare_request__free_unpacked(request, NULL);
+    return deadline;
+}
+
+/* The oracle may go at half the client's speed for as long as its clock is ahead of the wall's, and
+ * any two clocks drift apart in a year. */
+Test(client_core, deadlines_do_not_run_ahead_of_a_slow_oracle)
+{
+    static struct outcome done[3] = {{0}};
+    uint64_t oracle_ms = 1000000; /* as heard at the start */
+    for (int i = 0; i < 3; i++) {
+        pass_ms(100000);
+        oracle_ms += 50000;
+        submit(on_key(OPERATION_WRITE, "a", "1"), &done[i]);
+        timestamp_t deadline = prepare_deadline(only(FRAME_PREPARE, 1));
+        cr_assert_geq(deadline, timestamp_from_ms(oracle_ms + 5000));
+        cr_assert_leq(deadline, timestamp_from_ms(oracle_ms + 5000 + 50000 + 1000), "try %d", i);
+        answer_vote(0, timestamp_from_ms(oracle_ms));
+        cr_assert_eq(done[i].status, OST_OK);
+    }
+}
+
+Test(client_core, deadline_over_the_limit_tells_what_time_it_is)
+{
+    static struct outcome refused = {0};
+    pass_ms(100000);
+    submit(on_key(OPERATION_WRITE, "a", "1"), &refused);
+    struct received received = *only(FRAME_PREPARE, 1);
+    inbox_count = 0;
+    Ostraka__AnswerHeader header = OSTRAKA__ANSWER_HEADER__INIT;
+    header.status = OST_INVALID_ARGUMENT;
+    header.heard_timestamp = timestamp_from_ms(1030000);
+    Ostraka__PrepareAnswer answer = OSTRAKA__PREPARE_ANSWER__INIT;
+    answer.header = &header;
+    reply(received.connection_id, FRAME_PREPARE_ANSWER, received.frame.request_id, &answer.base,
+          NULL);
+    blob_unref(received.blob);
+    cr_assert_eq(refused.status, OST_INVALID_ARGUMENT);
+    inbox_clear(); /* what was asked is given up behind it */
+    submit(on_key(OPERATION_WRITE, "a", "2"), NULL);
+    cr_assert_eq(prepare_deadline(&inbox[inbox_count - 1]), timestamp_from_ms(1030000 + 5000));
+}
+
 Test(client_core, commit_without_an_answer_is_learned_by_asking_again)
 {
     struct core_txn *txn = txn_writing_two_groups();

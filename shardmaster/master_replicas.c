@@ -52,6 +52,19 @@ static size_t wanted_count(const Ostraka__GroupInfo *group)
     return count;
 }
 
+/* Who is taken away could be the one without whom those that are lost cannot be replaced: a
+ * configuration in which the lost ones are as many as the others never comes to decide anything. */
+static bool is_survived(const Ostraka__GroupInfo *group, const Ostraka__ReplicaInfo *removed,
+                        bool adds)
+{
+    if (!removed || removed->lost || removed->role != MASTER_REPLICA_VOTER)
+        return true;
+    size_t count = wanted_count(group) - 1 + (adds ? 1 : 0), lost_count = 0;
+    for (size_t place = 0; place < group->n_replicas; place++)
+        lost_count += is_to_stay(group->replicas[place]) && group->replicas[place]->lost;
+    return 2 * (count - lost_count) > count;
+}
+
 void master_group_wanted(const Ostraka__GroupInfo *group,
                          struct raft_configuration *out_configuration)
 {
@@ -180,6 +193,12 @@ int master_replicas_check(const Ostraka__Map *map, const Ostraka__ChangeReplicas
                  group->id);
         return OST_CONFLICT;
     }
+    if (!is_survived(group, removed, request->add_store != 0)) {
+        snprintf(out_why, MASTER_WHY_BYTES,
+                 "too many replicas of group %" PRIu64 " are lost: wait until they are replaced",
+                 group->id);
+        return OST_CONFLICT;
+    }
     out_command->group = group->id;
     out_command->group_epoch = group->epoch;
     out_command->add_store = request->add_store;
@@ -224,7 +243,7 @@ bool master_replicas_wanted(Ostraka__Map *map,
         (removed ? is_to_stay(removed) : command->remove_replica == 0) && (adds || removed) &&
         (!adds || (master_map_store(map, command->add_store) && (!there || there == removed))) &&
         count >= 1 && count <= REPLICAS_PER_GROUP_MAX &&
-        group->n_replicas + (adds ? 1 : 0) <= RAFT_MEMBERS_MAX;
+        group->n_replicas + (adds ? 1 : 0) <= RAFT_MEMBERS_MAX && is_survived(group, removed, adds);
     if (!is_sound)
         return false;
     if (removed && removed->role == MASTER_REPLICA_JOINING) {

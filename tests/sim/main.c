@@ -38,7 +38,7 @@ static const struct argp_option option_table[] = {
     {"trace-all", KEY_TRACE_ALL, NULL, 0, "the same with every frame and turn", 1},
     {"history", KEY_HISTORY, "FILE", 0, "with --seed: write what clients saw, as JSON lines", 1},
     {"raft-trace", KEY_RAFT_TRACE, "FILE", 0,
-     "with --seed: write each change of each replica, as JSON lines", 1},
+     "with --seed: write what each replica does, as JSON lines", 1},
     {"plan", KEY_PLAN, NULL, 0, "with --seed: print what it does, and do nothing", 1},
     {"store", KEY_STORE, "KIND", 0,
      "what holds rows: memory (default), or rocksdb, in a directory under $TMPDIR or /dev/shm", 2},

@@ -140,24 +140,6 @@ static void committed_report(struct observer *observer, struct seen *seen,
     seen->commit_index = status->commit_index;
 }
 
-/* One line a change of a replica: a trace that a model of Raft can be held against. */
-static void raft_trace_write(const struct observer *observer,
-                             const struct raft_check_observation *observation)
-{
-    static const char *const roles[] = {[RAFT_CHECK_FOLLOWER] = "follower",
-                                        [RAFT_CHECK_CANDIDATE] = "candidate",
-                                        [RAFT_CHECK_LEADER] = "leader"};
-    if (!observer->sim->raft_trace)
-        return;
-    fprintf(observer->sim->raft_trace,
-            "{\"time\":%" PRIu64 ",\"group\":%" PRIu64 ",\"replica\":%" PRIu64
-            ",\"role\":\"%s\",\"term\":%" PRIu64 ",\"vote\":%" PRIu64 ",\"commit\":%" PRIu64
-            ",\"applied\":%" PRIu64 ",\"last\":%" PRIu64 "}\n",
-            observer->sim->schedule.now_ns, observation->group_id, observation->replica_id,
-            roles[observation->role], observation->term, observation->vote,
-            observation->commit_index, observation->applied_index, observation->last_index);
-}
-
 static void group_observe(struct observer *observer, struct process *process,
                           const struct host_group *group)
 {
@@ -189,7 +171,6 @@ static void group_observe(struct observer *observer, struct process *process,
         .last_index = status.last_index,
     };
     raft_check_observe(observer->raft, &observation);
-    raft_trace_write(observer, &observation);
     if (status.role == RAFT_LEADER && !was_leader)
         elected(observer, group, &status);
     committed_report(observer, seen, group, &status);

@@ -77,8 +77,10 @@ static void node_event(struct process *process, const struct process_event *even
     if (event->frame) {
         frame = frame_of_blob(event->frame);
         out.frame = &frame;
+        raft_trace_receive(process->sim->raft_trace, process, &frame);
     }
     node_step(process->node, &out);
+    raft_trace_look(process->sim->raft_trace, process);
     blob_unref(event->frame);
 }
 
@@ -220,6 +222,10 @@ static void update_carry_out(struct process *process, size_t events_count)
             continue;
         }
         sim->counts.leased_answers += item->valid_until_ns != NS_NEVER;
+        if (sim->raft_trace) {
+            struct frame frame = frame_of_blob(item->frame);
+            raft_trace_send(sim->raft_trace, process, &frame);
+        }
         network_send(&sim->network, host, item->to.id, item->frame);
     }
     update->frames.items_count = 0; /* the connections own the frames now */
@@ -495,6 +501,7 @@ void process_start(struct process *process)
                                       .closed = on_closed,
                                       .context = process};
     network_host_up(&sim->network, sim_host_of_store(process->store_id), &port);
+    raft_trace_started(sim->raft_trace, process);
     observe_started(sim->observer, process);
     turn_plan(process, sim->schedule.now_ns);
 }
@@ -563,6 +570,7 @@ void process_stop(struct process *process, enum stop_cause cause)
     }
     trace_event(&sim->trace, TRACE_STOP, process->store_id, cause, writes_count, 0);
     observe_stopped(sim->observer, process);
+    raft_trace_stopped(sim->raft_trace, process);
     sim->counts.crashes += cause != STOP_SHUTDOWN;
     sim->counts.snapshots_sent += process->metrics.snapshots_sent_count;
     sim->counts.snapshots_installed += process->metrics.snapshots_installed_count;

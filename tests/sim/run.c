@@ -89,7 +89,9 @@ static void network_options_fill(const struct plan *plan, struct network_options
 
 void sim_init(struct sim *sim, const struct plan *plan, const struct run_options *options)
 {
-    *sim = (struct sim){.plan = *plan, .raft_trace = options->raft_trace};
+    *sim = (struct sim){.plan = *plan};
+    if (options->raft_trace)
+        sim->raft_trace = raft_trace_new(options->raft_trace);
     schedule_init(&sim->schedule, SIM_START_NS);
     trace_init(&sim->trace, &sim->schedule.now_ns, options->story, options->is_story_full);
     log_set_sink(log_sink, sim);
@@ -126,6 +128,7 @@ void sim_fini(struct sim *sim)
     free(sim->audit);
     faults_free(sim->faults);
     observer_free(sim->observer);
+    raft_trace_free(sim->raft_trace);
     history_free(sim->history);
     network_fini(&sim->network);
     site_hook_set(NULL);

@@ -15,7 +15,7 @@ struct run_options {
     FILE *story; /* NULL: none */
     bool is_story_full;
     FILE *history;    /* NULL: none */
-    FILE *raft_trace; /* NULL: none; what each replica became, as JSON lines */
+    FILE *raft_trace; /* NULL: none; raft_trace.h */
 };
 
 struct site_count {

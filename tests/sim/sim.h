@@ -8,6 +8,7 @@
 #include "tests/sim/network.h"
 #include "tests/sim/plan.h"
 #include "tests/sim/process.h"
+#include "tests/sim/raft_trace.h"
 #include "tests/sim/schedule.h"
 #include "tests/sim/trace.h"
 
@@ -49,7 +50,7 @@ struct sim {
     struct admin admin;
     struct sites sites;
     struct observer *observer;
-    FILE *raft_trace; /* NULL: none */
+    struct raft_trace *raft_trace; /* NULL: none */
     struct sim_counts counts;
     bool is_stopping;     /* clients begin nothing new */
     bool is_tearing_down; /* a process that died is being freed: what it says is not heard */

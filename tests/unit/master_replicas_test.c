@@ -230,6 +230,21 @@ Test(master_replicas, who_is_lost_is_replaced_on_its_store)
     cr_expect_eq(role_of(8), MASTER_REPLICA_VOTER);
 }
 
+/* Of 4 and 5 alone, 5 being lost, no majority would ever be there again. */
+Test(master_replicas, who_is_left_is_not_taken_away_from_who_is_lost)
+{
+    Ostraka__MasterCommand__ReplicasWanted command;
+    cr_assert_eq(ask_at(1, 0, 3, &command), OST_OK);
+    cr_assert(master_replica_lost(map, 1, 5));
+    cr_expect_not(master_replicas_wanted(map, &command, &arena), "it was asked for before");
+    cr_expect_eq(ask(0, 3), OST_CONFLICT);
+    cr_expect_eq(ask(4, 3), OST_OK, "another in its place: two of three are left");
+    cr_expect_eq(ask(0, 2), OST_OK, "the lost one itself");
+    cr_assert(replace_next());
+    settle();
+    cr_expect_eq(ask(0, 3), OST_OK);
+}
+
 Test(master_replicas, two_that_are_lost_are_replaced_one_after_the_other)
 {
     master_replica_lost(map, 1, 4);

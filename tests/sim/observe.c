@@ -176,6 +176,7 @@ static void group_observe(struct observer *observer, struct process *process,
     seen_update_term(seen, group, &status);
     if (!seen->is_durable)
         return; /* it stood for election as soon as it was there */
+    const struct raft_entry *committed = raft_log_entry(group->raft, status.commit_index);
     struct raft_check_observation observation = {
         .group_id = group->group,
         .replica_id = group->replica,
@@ -185,6 +186,7 @@ static void group_observe(struct observer *observer, struct process *process,
         .commit_index = status.commit_index,
         .applied_index = group->applied_index,
         .last_index = status.last_index,
+        .commit_term = committed ? committed->term : 0,
     };
     raft_check_observe(observer->raft, &observation);
     raft_trace_write(observer, &observation);

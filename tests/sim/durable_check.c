@@ -26,6 +26,9 @@ struct replica_note {
     struct replica_key key;
     raft_index_t first_index, last_index;
     uint64_t queued_id, persisted_id;
+    raft_term_t term;
+    replica_id_t vote;
+    uint64_t vote_when;
     struct raft_configuration configuration, configuration_before;
     struct entry_note entries[ENTRIES_REMEMBERED];
     UT_hash_handle hh;
@@ -106,25 +109,6 @@ static void log_note(struct replica_note *note, const struct host_group *group, 
     note->persisted_id = group->persisted_id;
 }
 
-void durable_check_started(struct durable_check *check, const struct host_group *group)
-{
-    struct replica_note *note = note_make(check, group);
-    memset(note->entries, 0, sizeof note->entries);
-    log_note(note, group, 0);
-}
-
-void durable_check_replica(struct durable_check *check, const struct host_group *group)
-{
-    struct replica_note *note = note_make(check, group);
-    if (group->queued_id < note->queued_id)
-        durable_check_started(check, group); /* the master made it again */
-    /* A turn may hand over more units than one: the first is the earliest that can hold them. */
-    log_note(note, group, note->queued_id + 1);
-    const struct raft_configuration *configuration = raft_get_configuration(group->raft);
-    note->configuration_before = note->configuration;
-    note->configuration = *configuration;
-}
-
 static bool is_durable(const struct durable_check *check, group_id_t group, replica_id_t replica,
                        raft_index_t index, raft_term_t term)
 {
@@ -135,6 +119,74 @@ static bool is_durable(const struct durable_check *check, group_id_t group, repl
     if (note->first_index > index || entry->index > index)
         return true;
     return entry->index == index && entry->term == term && entry->when <= note->persisted_id;
+}
+
+/* What the core takes for durable, and what it has applied (R5). */
+static void judge_claims(struct durable_check *check, const struct host_group *group)
+{
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    const struct raft_entry *durable = raft_log_entry(group->raft, status.durable_index);
+    const struct raft_entry *applied = raft_log_entry(group->raft, group->applied_index);
+    if (durable && !is_durable(check, group->group, group->replica, durable->index, durable->term))
+        check_result_violation(&check->result, "durable-claimed",
+                               "group %" PRIu64 ": replica %" PRIu64 " takes index %" PRIu64
+                               " of term %" PRIu64 " for durable, which is not",
+                               group->group, group->replica, durable->index, durable->term);
+    if (applied && !is_durable(check, group->group, group->replica, applied->index, applied->term))
+        check_result_violation(&check->result, "applied-not-durable",
+                               "group %" PRIu64 ": replica %" PRIu64 " has applied index %" PRIu64
+                               " of term %" PRIu64 " before its log holds it",
+                               group->group, group->replica, applied->index, applied->term);
+}
+
+void durable_check_started(struct durable_check *check, const struct host_group *group)
+{
+    struct replica_note *note = note_make(check, group);
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    /* Its term cannot have fallen either, but raft_check looks for that. */
+    if (status.term == note->term && note->vote != 0 && note->vote_when <= note->persisted_id &&
+        status.vote != note->vote)
+        check_result_violation(&check->result, "vote-forgotten",
+                               "group %" PRIu64 ": replica %" PRIu64 " voted for %" PRIu64
+                               " in term %" PRIu64 ", and after a restart for %" PRIu64,
+                               group->group, group->replica, note->vote, note->term, status.vote);
+    note->term = status.term;
+    note->vote = status.vote;
+    note->vote_when = 0;
+    memset(note->entries, 0, sizeof note->entries);
+    log_note(note, group, 0);
+}
+
+static void judge_vote(struct durable_check *check, struct replica_note *note,
+                       const struct host_group *group)
+{
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    if (status.term != note->term || status.vote != note->vote)
+        note->vote_when = note->queued_id + 1;
+    note->term = status.term;
+    note->vote = status.vote;
+    if (status.role == RAFT_LEADER && note->vote_when > group->persisted_id)
+        check_result_violation(&check->result, "vote-not-durable",
+                               "group %" PRIu64 ": replica %" PRIu64 " leads term %" PRIu64
+                               " before its own vote is durable",
+                               group->group, group->replica, status.term);
+}
+
+void durable_check_replica(struct durable_check *check, const struct host_group *group)
+{
+    struct replica_note *note = note_make(check, group);
+    if (group->queued_id < note->queued_id)
+        durable_check_started(check, group); /* the master made it again */
+    judge_vote(check, note, group);
+    /* A turn may hand over more units than one: the first is the earliest that can hold them. */
+    log_note(note, group, note->queued_id + 1);
+    const struct raft_configuration *configuration = raft_get_configuration(group->raft);
+    note->configuration_before = note->configuration;
+    note->configuration = *configuration;
+    judge_claims(check, group);
 }
 
 static bool has_majority(const struct durable_check *check,

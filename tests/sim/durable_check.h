@@ -5,6 +5,10 @@
  * leader's commit index moves, a majority of the voters must hold that very entry so.
  *
  *   "commit-not-durable"
+ *   "durable-claimed"     a core takes an entry for durable that is not
+ *   "applied-not-durable" an entry is applied that the replica's own log does not hold yet (R5)
+ *   "vote-not-durable"    a leader's own vote is no more than a wish
+ *   "vote-forgotten"      a vote that was durable is not there after a restart
  */
 #pragma once
 

@@ -182,8 +182,16 @@ static void judge_progress(struct raft_check *check, const struct raft_check_obs
                                ", applied %" PRIu64 " to commit %" PRIu64 ", applied %" PRIu64,
                                now->group_id, now->replica_id, before->commit_index,
                                before->applied_index, now->commit_index, now->applied_index);
-    if (before->role == RAFT_CHECK_LEADER && now->role == RAFT_CHECK_LEADER &&
-        before->term == now->term && now->last_index < before->last_index)
+    bool leads_on = before->role == RAFT_CHECK_LEADER && now->role == RAFT_CHECK_LEADER &&
+                    before->term == now->term;
+    if (leads_on && now->commit_index > before->commit_index && now->commit_term != 0 &&
+        now->commit_term != now->term)
+        check_result_violation(&check->result, "older-term-counted",
+                               "group %" PRIu64 ": leader %" PRIu64 " of term %" PRIu64
+                               " committed up to index %" PRIu64 ", an entry of term %" PRIu64,
+                               now->group_id, now->replica_id, now->term, now->commit_index,
+                               now->commit_term);
+    if (leads_on && now->last_index < before->last_index)
         check_result_violation(&check->result, "leader-appends-only",
                                "group %" PRIu64 ": leader %" PRIu64 " of term %" PRIu64
                                " cut its log from index %" PRIu64 " to %" PRIu64,

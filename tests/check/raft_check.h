@@ -8,6 +8,7 @@
  *   "commit-falls"         commit and applied index of a live replica never fall
  *   "index-order"          applied <= commit <= last index
  *   "leader-appends-only"  a leader's last index never falls within its term
+ *   "older-term-counted"   what a leader commits by counting ends with an entry of its term (R2)
  *   "log-matching"         what is committed at an index is the same entry on all replicas
  *   "term-order"           terms never fall along the committed entries
  *   "leader-completeness"  a leader holds all that was committed before its term
@@ -30,6 +31,7 @@ struct raft_check_observation {
     raft_index_t commit_index;
     raft_index_t applied_index;
     raft_index_t last_index;
+    raft_term_t commit_term; /* of the entry at commit_index; 0: not known */
 };
 
 struct raft_check_entry {

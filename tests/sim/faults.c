@@ -703,18 +703,21 @@ static void store_leave_out(struct faults *faults, uint32_t place)
 {
     struct sim *sim = faults->sim;
     struct process *process = &sim->stores[place];
-    uint64_t how = below(faults, 4);
+    uint64_t how = below(faults, 5);
     faults->is_left_out[place] = true;
     trace_tell(&sim->trace, "store %u is left out: %s", place + 1,
                how == 0   ? "down"
                : how == 1 ? "stands still"
                : how == 2 ? "hears nobody"
-                          : "is heard by nobody");
+               : how == 3 ? "is heard by nobody"
+                          : "its disk hangs");
     if (how == 0)
         process_stop(process, STOP_KILLED);
     else if (how == 1)
         process_pause(process);
-    for (uint32_t other = 0; other < sim->plan.stores && how >= 2; other++)
+    else if (how == 4) /* for good: see faults_heal_all */
+        process->disk.hung_until_ns = NS_NEVER / 2;
+    for (uint32_t other = 0; other < sim->plan.stores && (how == 2 || how == 3); other++)
         network_cut(&sim->network, how == 2 ? other : place, how == 2 ? place : other);
 }
 
@@ -749,6 +752,10 @@ void faults_heal_majority(struct faults *faults)
 void faults_heal_all(struct faults *faults)
 {
     network_calm(&faults->sim->network);
-    for (uint32_t place = 0; place < faults->sim->plan.stores; place++)
-        store_heal(&faults->sim->stores[place]);
+    for (uint32_t place = 0; place < faults->sim->plan.stores; place++) {
+        struct process *process = &faults->sim->stores[place];
+        if (process->disk.hung_until_ns > faults->sim->schedule.now_ns)
+            process_stop(process, STOP_KILLED); /* its write will never be reported */
+        store_heal(process);
+    }
 }

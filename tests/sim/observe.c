@@ -4,6 +4,7 @@
 #include "cmd/node_internal.h"
 #include "raft/host_internal.h"
 #include "tests/check/raft_check.h"
+#include "tests/sim/durable_check.h"
 #include "tests/sim/lock_check.h"
 #include "tests/sim/rows_check.h"
 #include "tests/sim/sim.h"
@@ -34,6 +35,7 @@ struct seen {
 struct observer {
     struct sim *sim;
     struct raft_check *raft;
+    struct durable_check *durable;
     struct lock_check *locks;
     struct atomic_check *outcomes;
     struct rows_check *rows;
@@ -45,6 +47,7 @@ struct observer *observer_new(struct sim *sim)
     struct observer *observer = memory_alloc_zeroed(1, sizeof *observer);
     observer->sim = sim;
     observer->raft = raft_check_new();
+    observer->durable = durable_check_new();
     observer->locks = lock_check_new();
     observer->outcomes = atomic_check_new();
     observer->rows = rows_check_new();
@@ -54,6 +57,7 @@ struct observer *observer_new(struct sim *sim)
 void observer_free(struct observer *observer)
 {
     raft_check_free(observer->raft);
+    durable_check_free(observer->durable);
     lock_check_free(observer->locks);
     atomic_check_free(observer->outcomes);
     rows_check_free(observer->rows);
@@ -149,6 +153,7 @@ static void group_observe(struct observer *observer, struct process *process,
         *seen = (struct seen){.replica = group->replica};
     struct raft_status status;
     raft_get_status(group->raft, &status);
+    durable_check_replica(observer->durable, group);
     bool is_same = seen->is_there && status.term == seen->term && status.vote == seen->vote &&
                    status.role == seen->role && status.commit_index == seen->commit_index &&
                    group->applied_index == seen->applied_index &&
@@ -157,9 +162,12 @@ static void group_observe(struct observer *observer, struct process *process,
     if (is_same)
         return;
     bool was_leader = seen->is_there && seen->role == RAFT_LEADER && seen->term == status.term;
+    if (was_leader && status.role == RAFT_LEADER && status.commit_index > seen->commit_index)
+        durable_check_committed(observer->durable, group, status.commit_index);
     seen_update_term(seen, group, &status);
     if (!seen->is_durable)
         return; /* it stood for election as soon as it was there */
+    const struct raft_entry *committed = raft_log_entry(group->raft, status.commit_index);
     struct raft_check_observation observation = {
         .group_id = group->group,
         .replica_id = group->replica,
@@ -169,6 +177,7 @@ static void group_observe(struct observer *observer, struct process *process,
         .commit_index = status.commit_index,
         .applied_index = group->applied_index,
         .last_index = status.last_index,
+        .commit_term = committed ? committed->term : 0,
     };
     raft_check_observe(observer->raft, &observation);
     if (status.role == RAFT_LEADER && !was_leader)
@@ -207,6 +216,7 @@ void observe_started(struct observer *observer, struct process *process)
     for (group = process->node->raft->groups; group; group = group->hh.next) {
         struct raft_status status;
         raft_get_status(group->raft, &status);
+        durable_check_started(observer->durable, group);
         /* These were told before. */
         observer->seen[process->store_id - 1][group->group] =
             (struct seen){.replica = group->replica, .commit_index = status.commit_index};
@@ -252,6 +262,7 @@ void observe_turn(struct observer *observer, struct process *process)
     if (observer->sim->counts.turns % LOCKS_EVERY_TURNS == 0)
         locks_observe(observer, process);
     result_take(observer, raft_check_result(observer->raft));
+    result_take(observer, durable_check_result(observer->durable));
     result_take(observer, lock_check_result(observer->locks));
 }
 
@@ -316,6 +327,7 @@ void observe_end(struct observer *observer)
     }
     rows_check_report(observer->rows, observer->outcomes);
     result_take(observer, raft_check_result(observer->raft));
+    result_take(observer, durable_check_result(observer->durable));
     result_take(observer, lock_check_result(observer->locks));
     result_take(observer, rows_check_result(observer->rows));
     result_take(observer, atomic_check_result(observer->outcomes));

@@ -104,6 +104,24 @@ Test(raft_check, a_leader_cuts_its_log)
     end(check, "leader-appends-only");
 }
 
+Test(raft_check, a_leader_counts_entries_of_an_older_term)
+{
+    struct raft_check *check = begin();
+    struct raft_check_observation now = {.group_id = 1,
+                                         .replica_id = 2,
+                                         .role = RAFT_CHECK_LEADER,
+                                         .term = 3,
+                                         .vote = 2,
+                                         .commit_index = 1,
+                                         .applied_index = 1,
+                                         .last_index = 3};
+    raft_check_observe(check, &now);
+    now.commit_index = 2;
+    now.commit_term = 2;
+    raft_check_observe(check, &now);
+    end(check, "older-term-counted");
+}
+
 Test(raft_check, another_entry_is_committed_at_an_index)
 {
     struct raft_check *check = begin();

@@ -1,0 +1,227 @@
+#include "tests/sim/durable_check.h"
+
+#include "base/memory.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+/* An entry is looked for at its index modulo this; what was replaced by a later one is taken for
+ * durable. */
+#define ENTRIES_REMEMBERED 2048u
+
+struct entry_note {
+    raft_index_t index; /* 0: none */
+    raft_term_t term;
+    uint64_t when; /* the earliest unit with which it can be durable */
+};
+
+struct replica_key {
+    group_id_t group;
+    replica_id_t replica;
+};
+
+struct replica_note {
+    struct replica_key key;
+    raft_index_t first_index, last_index;
+    uint64_t queued_id, persisted_id;
+    raft_term_t term;
+    replica_id_t vote;
+    uint64_t vote_when;
+    struct raft_configuration configuration, configuration_before;
+    struct entry_note entries[ENTRIES_REMEMBERED];
+    UT_hash_handle hh;
+};
+
+struct durable_check {
+    struct replica_note *replicas;
+    struct check_result result;
+};
+
+struct durable_check *durable_check_new(void)
+{
+    struct durable_check *check = memory_alloc_zeroed(1, sizeof *check);
+    check_result_init(&check->result);
+    return check;
+}
+
+void durable_check_free(struct durable_check *check)
+{
+    struct replica_note *note, *next;
+    HASH_ITER (hh, check->replicas, note, next) {
+        HASH_DELETE(hh, check->replicas, note);
+        free(note);
+    }
+    free(check);
+}
+
+const struct check_result *durable_check_result(const struct durable_check *check)
+{
+    return &check->result;
+}
+
+static struct replica_note *note_find(const struct durable_check *check, group_id_t group,
+                                      replica_id_t replica)
+{
+    struct replica_key key = {group, replica};
+    struct replica_note *note;
+    HASH_FIND(hh, check->replicas, &key, sizeof key, note);
+    return note;
+}
+
+static struct replica_note *note_make(struct durable_check *check, const struct host_group *group)
+{
+    struct replica_note *note = note_find(check, group->group, group->replica);
+    if (note)
+        return note;
+    note = memory_alloc_zeroed(1, sizeof *note);
+    note->key = (struct replica_key){group->group, group->replica};
+    HASH_ADD(hh, check->replicas, key, sizeof note->key, note);
+    return note;
+}
+
+static struct entry_note *entry_note_of(struct replica_note *note, raft_index_t index)
+{
+    return &note->entries[index % ENTRIES_REMEMBERED];
+}
+
+/* From the end backwards, until one is there that was there before. */
+static void log_note(struct replica_note *note, const struct host_group *group, uint64_t when)
+{
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    for (raft_index_t index = status.last_index + 1;
+         index <= note->last_index && index <= status.last_index + ENTRIES_REMEMBERED; index++) {
+        if (entry_note_of(note, index)->index == index)
+            entry_note_of(note, index)->index = 0;
+    }
+    for (raft_index_t index = status.last_index; index >= status.first_index; index--) {
+        struct entry_note *entry = entry_note_of(note, index);
+        raft_term_t term = raft_log_entry(group->raft, index)->term;
+        if (entry->index > index || (entry->index == index && entry->term == term))
+            break;
+        *entry = (struct entry_note){.index = index, .term = term, .when = when};
+    }
+    note->first_index = status.first_index;
+    note->last_index = status.last_index;
+    note->queued_id = group->queued_id;
+    note->persisted_id = group->persisted_id;
+}
+
+static bool is_durable(const struct durable_check *check, group_id_t group, replica_id_t replica,
+                       raft_index_t index, raft_term_t term)
+{
+    struct replica_note *note = note_find(check, group, replica);
+    if (!note)
+        return false;
+    const struct entry_note *entry = entry_note_of(note, index);
+    if (note->first_index > index || entry->index > index)
+        return true;
+    return entry->index == index && entry->term == term && entry->when <= note->persisted_id;
+}
+
+/* What the core takes for durable, and what it has applied (R5). */
+static void judge_claims(struct durable_check *check, const struct host_group *group)
+{
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    const struct raft_entry *durable = raft_log_entry(group->raft, status.durable_index);
+    const struct raft_entry *applied = raft_log_entry(group->raft, group->applied_index);
+    if (durable && !is_durable(check, group->group, group->replica, durable->index, durable->term))
+        check_result_violation(&check->result, "durable-claimed",
+                               "group %" PRIu64 ": replica %" PRIu64 " takes index %" PRIu64
+                               " of term %" PRIu64 " for durable, which is not",
+                               group->group, group->replica, durable->index, durable->term);
+    /* A snapshot that came in whole is durable by itself, whatever of it the log has got. */
+    bool is_flushed = group->ops->flushed_index(group->machine) >= group->applied_index;
+    if (applied && !is_flushed &&
+        !is_durable(check, group->group, group->replica, applied->index, applied->term))
+        check_result_violation(&check->result, "applied-not-durable",
+                               "group %" PRIu64 ": replica %" PRIu64 " has applied index %" PRIu64
+                               " of term %" PRIu64 " before its log holds it",
+                               group->group, group->replica, applied->index, applied->term);
+}
+
+void durable_check_started(struct durable_check *check, const struct host_group *group)
+{
+    struct replica_note *note = note_make(check, group);
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    /* Its term cannot have fallen either, but raft_check looks for that. */
+    if (status.term == note->term && note->vote != 0 && note->vote_when <= note->persisted_id &&
+        status.vote != note->vote)
+        check_result_violation(&check->result, "vote-forgotten",
+                               "group %" PRIu64 ": replica %" PRIu64 " voted for %" PRIu64
+                               " in term %" PRIu64 ", and after a restart for %" PRIu64,
+                               group->group, group->replica, note->vote, note->term, status.vote);
+    note->term = status.term;
+    note->vote = status.vote;
+    note->vote_when = 0;
+    memset(note->entries, 0, sizeof note->entries);
+    log_note(note, group, 0);
+}
+
+static void judge_vote(struct durable_check *check, struct replica_note *note,
+                       const struct host_group *group)
+{
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    if (status.term != note->term || status.vote != note->vote)
+        note->vote_when = note->queued_id + 1;
+    note->term = status.term;
+    note->vote = status.vote;
+    if (status.role == RAFT_LEADER && note->vote_when > group->persisted_id)
+        check_result_violation(&check->result, "vote-not-durable",
+                               "group %" PRIu64 ": replica %" PRIu64 " leads term %" PRIu64
+                               " before its own vote is durable",
+                               group->group, group->replica, status.term);
+}
+
+void durable_check_replica(struct durable_check *check, const struct host_group *group)
+{
+    struct replica_note *note = note_make(check, group);
+    if (group->queued_id < note->queued_id)
+        durable_check_started(check, group); /* the master made it again */
+    judge_vote(check, note, group);
+    /* A turn may hand over more units than one: the first is the earliest that can hold them. */
+    log_note(note, group, note->queued_id + 1);
+    const struct raft_configuration *configuration = raft_get_configuration(group->raft);
+    note->configuration_before = note->configuration;
+    note->configuration = *configuration;
+    judge_claims(check, group);
+}
+
+static bool has_majority(const struct durable_check *check,
+                         const struct raft_configuration *configuration, group_id_t group,
+                         raft_index_t index, raft_term_t term)
+{
+    uint32_t old_voters = 0, old_holders = 0, new_voters = 0, new_holders = 0;
+    for (uint32_t i = 0; i < configuration->members_count; i++) {
+        const struct raft_member *member = &configuration->members[i];
+        bool holds = is_durable(check, group, member->replica, index, term);
+        old_voters += member->voter_old;
+        old_holders += member->voter_old && holds;
+        new_voters += member->voter_new;
+        new_holders += member->voter_new && holds;
+    }
+    return old_holders > old_voters / 2 && new_holders > new_voters / 2;
+}
+
+void durable_check_committed(struct durable_check *check, const struct host_group *group,
+                             raft_index_t commit_index)
+{
+    const struct replica_note *note = note_find(check, group->group, group->replica);
+    const struct raft_entry *entry = raft_log_entry(group->raft, commit_index);
+    if (!entry)
+        return;
+    check->result.judged_count++;
+    /* It may have gone on to another configuration when that was committed. */
+    if (has_majority(check, &note->configuration, group->group, commit_index, entry->term) ||
+        has_majority(check, &note->configuration_before, group->group, commit_index, entry->term))
+        return;
+    check_result_violation(&check->result, "commit-not-durable",
+                           "group %" PRIu64 ": replica %" PRIu64 " committed index %" PRIu64
+                           " of term %" PRIu64 ", which no majority holds durably",
+                           group->group, group->replica, commit_index, entry->term);
+}

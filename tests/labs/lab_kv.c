@@ -555,6 +555,7 @@ static void plan_fill(const struct lab_kv_options *options, struct plan *plan)
         .lock_expiry_ms = 5000,
         .client_timeout_ms = 5000,
         .client_try_ms = 1000,
+        .client_try_factor = 1,
         .latency_us_min = 100,
         .latency_us_max = options->is_unreliable ? 27000 : 1000,
         .frame_lost_ppm = options->is_unreliable ? 100000 : 0,

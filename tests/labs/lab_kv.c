@@ -108,22 +108,6 @@ static void after(struct lab_client *client, uint64_t delay_ms,
     client_process_submit(client->client, operation, done, client);
 }
 
-static void txn_drop(struct lab_client *client)
-{
-    struct core_txn *txn = client->txn;
-    client->txn = NULL;
-    if (!txn)
-        return;
-    if (!client->is_handed_over) {
-        core_txn_free(txn);
-        return;
-    }
-    struct operation *operation =
-        operation_new(OPERATION_TXN_DROP, bytes_of(NULL, 0), bytes_of(NULL, 0));
-    operation->txn = txn;
-    client_process_submit(client->client, operation, NULL, NULL);
-}
-
 static void rested(struct operation *operation)
 {
     attempt_begin(operation->done_context[0]);
@@ -163,7 +147,7 @@ static void attempt_ended(struct lab_client *client, enum history_type type, int
     record(client, type, status);
     trace_tell(&client->kv->sim.trace, "client %" PRIu32 ": kind %d of %" PRId64 " ended: %s",
                client->client->number, (int)client->kind, client->value, ost_status_name(status));
-    txn_drop(client);
+    client_process_drop_txn(client->client, &client->txn, client->is_handed_over);
     if (type != HISTORY_OK) {
         /* Of a put that nobody knows of another is sent, with a value of its own. */
         after(client, 1 + lab_kv_random(client->kv, 30), rested);

@@ -139,6 +139,23 @@ void client_process_submit(struct client_process *client, struct operation *oper
                 &(struct client_event){.type = CLIENT_EV_SUBMITTED, .operation = operation_take});
 }
 
+void client_process_drop_txn(struct client_process *client, struct core_txn **txn,
+                             bool is_handed_over)
+{
+    struct core_txn *dropped = *txn;
+    *txn = NULL;
+    if (!dropped)
+        return;
+    if (!is_handed_over) {
+        core_txn_free(dropped);
+        return;
+    }
+    struct operation *operation =
+        operation_new(OPERATION_TXN_DROP, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    operation->txn = dropped;
+    client_process_submit(client, operation, NULL, NULL);
+}
+
 /* --- Life
  * -------------------------------------------------------------------------------------------- */
 

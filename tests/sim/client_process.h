@@ -37,3 +37,6 @@ void client_process_kill(struct client_process *client);
 /* Takes it; `done` comes later, or never when the process is killed. */
 void client_process_submit(struct client_process *client, struct operation *operation_take,
                            void (*done)(struct operation *operation), void *context);
+/* Lets go of `*txn`, which may be NULL: the core frees it, unless it never heard of it. */
+void client_process_drop_txn(struct client_process *client, struct core_txn **txn,
+                             bool is_handed_over);

@@ -111,23 +111,6 @@ void actor_record(struct actor *actor, const struct history_event *event)
 static void actor_rest(struct actor *actor);
 static void attempt_begin(struct actor *actor);
 
-/* The core frees it, unless it never heard of it. */
-static void txn_drop(struct actor *actor)
-{
-    struct core_txn *txn = actor->txn;
-    actor->txn = NULL;
-    if (!txn)
-        return;
-    if (!actor->is_handed_over) {
-        core_txn_free(txn);
-        return;
-    }
-    struct operation *operation =
-        operation_new(OPERATION_TXN_DROP, bytes_of(NULL, 0), bytes_of(NULL, 0));
-    operation->txn = txn;
-    client_process_submit(actor->client, operation, NULL, NULL);
-}
-
 static void attempt_rested(struct operation *operation)
 {
     attempt_begin(operation->done_context[0]);
@@ -153,7 +136,7 @@ static void attempt_ended(struct actor *actor, enum history_type type, int statu
     sim->counts.infos += type == HISTORY_INFO;
     if (type == HISTORY_INFO)
         actor->process = ++sim->history_processes;
-    txn_drop(actor);
+    client_process_drop_txn(actor->client, &actor->txn, actor->is_handed_over);
     bool is_audit = actor->workload == &workload_audit;
     if (type == HISTORY_FAIL && ost_status_is_retryable(status) &&
         (is_audit || (actor->tries_count++ < TRIES_MAX && !sim->is_stopping)))
@@ -358,4 +341,14 @@ void actor_killed(struct actor *actor)
 bool actor_is_idle(const struct actor *actor)
 {
     return actor->is_drained;
+}
+
+void actor_complete_ops(struct actor *actor, enum history_type type, const char *error)
+{
+    actor_record(actor,
+                 &(struct history_event){.type = type,
+                                         .function = HISTORY_TXN,
+                                         .ops = type == HISTORY_OK ? actor->ops : NULL,
+                                         .ops_count = type == HISTORY_OK ? actor->ops_count : 0,
+                                         .error = type == HISTORY_OK ? NULL : error});
 }

@@ -81,6 +81,8 @@ void actor_put(struct actor *actor, int64_t key, struct bytes value);
 /* The transaction ends without a commit, by its own wish. */
 void actor_give_up(struct actor *actor, const char *error);
 void actor_record(struct actor *actor, const struct history_event *event);
+/* The end of a workload's attempt whose history is `ops`. */
+void actor_complete_ops(struct actor *actor, enum history_type type, const char *error);
 struct random *actor_random(struct actor *actor);
 int64_t workload_value_new(struct actor *actor);
 /* 0 <= result < plan.keys, skewed as the plan says. */

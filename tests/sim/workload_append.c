@@ -71,18 +71,8 @@ static bool append_step(struct actor *actor, const struct operation *done)
     return true;
 }
 
-static void append_complete(struct actor *actor, enum history_type type, const char *error)
-{
-    actor_record(actor,
-                 &(struct history_event){.type = type,
-                                         .function = HISTORY_TXN,
-                                         .ops = type == HISTORY_OK ? actor->ops : NULL,
-                                         .ops_count = type == HISTORY_OK ? actor->ops_count : 0,
-                                         .error = type == HISTORY_OK ? NULL : error});
-}
-
 const struct workload workload_append = {.name = "append",
                                          .draw = append_draw,
                                          .invoke = append_invoke,
                                          .step = append_step,
-                                         .complete = append_complete};
+                                         .complete = actor_complete_ops};

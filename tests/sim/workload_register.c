@@ -90,18 +90,8 @@ static bool register_step(struct actor *actor, const struct operation *done)
     return false;
 }
 
-static void register_complete(struct actor *actor, enum history_type type, const char *error)
-{
-    actor_record(actor,
-                 &(struct history_event){.type = type,
-                                         .function = HISTORY_TXN,
-                                         .ops = type == HISTORY_OK ? actor->ops : NULL,
-                                         .ops_count = type == HISTORY_OK ? actor->ops_count : 0,
-                                         .error = type == HISTORY_OK ? NULL : error});
-}
-
 const struct workload workload_register = {.name = "register",
                                            .draw = register_draw,
                                            .invoke = register_invoke,
                                            .step = register_step,
-                                           .complete = register_complete};
+                                           .complete = actor_complete_ops};

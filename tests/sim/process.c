@@ -484,11 +484,8 @@ void process_start(struct process *process)
                          process, 0);
             return;
         }
-        process->state = PROCESS_DAMAGED;
-        sim->counts.corrupt++;
-        if (status != OST_CORRUPT || !process->is_log_damaged)
-            sim_fail(sim, "cannot-start", "store %" PRIu64 " cannot start, %s: %s",
-                     process->store_id, ost_status_name(status), why);
+        sim_fail(sim, "cannot-start", "store %" PRIu64 " cannot start, %s: %s", process->store_id,
+                 ost_status_name(status), why);
         return;
     }
     process->state = PROCESS_UP;

@@ -17,8 +17,7 @@ struct cluster_options; /* what its node was made with */
 enum process_state {
     PROCESS_DOWN,
     PROCESS_UP,
-    PROCESS_PAUSED,  /* SIGSTOP: its kernel goes on */
-    PROCESS_DAMAGED, /* its log does not check: it stays down */
+    PROCESS_PAUSED, /* SIGSTOP: its kernel goes on */
 };
 
 enum stop_cause {

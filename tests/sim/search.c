@@ -347,13 +347,13 @@ static void summary_print(const struct searching *searching, double seconds)
     double seeds = searching->seeds_count ? (double)searching->seeds_count : 1;
     printf("seeds %" PRIu64 " failed %" PRIu64 " seeds/min %.0f hash %016" PRIx64
            "; a seed: operations %.0f commits %.0f over-groups %.0f faults %.1f elections %.1f "
-           "crashes %.1f snapshots %.1f turns %.0f; corrupt %" PRIu64 "\n",
+           "crashes %.1f snapshots %.1f turns %.0f\n",
            searching->seeds_count, searching->failed_count,
            (double)searching->seeds_count * 60 / seconds, searching->hash,
            (double)sum->operations / seeds, (double)sum->commits / seeds,
            (double)sum->commits_over_groups / seeds, (double)sum->faults / seeds,
            (double)sum->elections / seeds, (double)sum->crashes / seeds,
-           (double)sum->snapshots_installed / seeds, (double)sum->turns / seeds, sum->corrupt);
+           (double)sum->snapshots_installed / seeds, (double)sum->turns / seeds);
 }
 
 /* Each site, those that never fired last. */

@@ -28,7 +28,7 @@ struct sim_counts {
     uint64_t faults;
     uint64_t fault_ticks; /* numbers given to faults, done or not */
     uint64_t elections;   /* won, of all groups */
-    uint64_t starts, crashes, corrupt, disk_failures, turns;
+    uint64_t starts, crashes, disk_failures, turns;
     uint64_t snapshots_sent, snapshots_installed;
     uint64_t changes;                        /* of replicas, that began */
     uint64_t leased_answers, leases_overrun; /* sent; too late, and dropped */

@@ -1,6 +1,6 @@
 /* cluster.c: see cluster.h. Between fork and exec only async-signal-safe calls are made, because
  * the library's thread may hold any lock of libc at that moment. */
-#define _GNU_SOURCE /* close_range, nftw, wait4, vasprintf */
+#define _GNU_SOURCE /* close_range, nftw, setns, wait4, vasprintf */
 #include "cmd/cluster.h"
 
 #include "base/assert.h"
@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -41,6 +42,8 @@
 struct cluster_store {
     pid_t pid; /* 0: does not run */
     uint16_t port;
+    const char *host; /* the address without the port */
+    int network_fd;   /* -1: the one of this process */
     char *data_path;
     char *log_path;
     uint64_t cpu_ns_ended; /* of its processes that have ended */
@@ -129,13 +132,23 @@ static int choose_ports(struct cluster *cluster, char *out_why)
     for (uint32_t i = 0; i < PORT_TRIES_COUNT && chosen_count < cluster->stores_count; i++) {
         uint16_t port = (uint16_t)(PORT_MIN + (place + i) % (PORT_MAX - PORT_MIN));
         if (port_is_free(port))
-            cluster->stores[++chosen_count].port = port;
+            cluster->stores[++chosen_count] =
+                (struct cluster_store){.port = port, .host = "127.0.0.1", .network_fd = -1};
     }
     if (chosen_count == cluster->stores_count)
         return OST_OK;
     snprintf(out_why, CLUSTER_WHY_BYTES, "no free ports from %d to %d on 127.0.0.1", PORT_MIN,
              PORT_MAX);
     return OST_ADDRESS_IN_USE;
+}
+
+static void take_hosts(struct cluster *cluster, const struct cluster_host *hosts)
+{
+    for (uint32_t i = 1; i <= cluster->stores_count; i++) {
+        cluster->stores[i].host = hosts[i - 1].address;
+        cluster->stores[i].network_fd = hosts[i - 1].network_fd;
+        cluster->stores[i].port = CLUSTER_HOST_PORT;
+    }
 }
 
 static int make_directories(struct cluster *cluster, const char *parent, char *out_why)
@@ -166,13 +179,14 @@ static void print_addresses(struct cluster *cluster)
     size_t endpoints_used = 0, stores_used = 0;
     for (uint32_t i = 1; i <= cluster->stores_count; i++) {
         const char *comma = i > 1 ? "," : "";
+        const char *host = cluster->stores[i].host;
         unsigned port = cluster->stores[i].port;
         endpoints_used +=
             (size_t)snprintf(cluster->endpoints + endpoints_used, ADDRESSES_BYTES - endpoints_used,
-                             "%s127.0.0.1:%u", comma, port);
+                             "%s%s:%u", comma, host, port);
         stores_used +=
             (size_t)snprintf(cluster->initial_stores + stores_used, ADDRESSES_BYTES - stores_used,
-                             "%s%" PRIu32 "=127.0.0.1:%u", comma, i, port);
+                             "%s%" PRIu32 "=%s:%u", comma, i, host, port);
     }
 }
 
@@ -193,10 +207,12 @@ int cluster_new(const struct cluster_options *options, struct cluster **out_clus
                  strerror(errno));
         status = OST_IO;
     }
+    if (status == OST_OK && options->hosts)
+        take_hosts(cluster, options->hosts);
+    else if (status == OST_OK)
+        status = choose_ports(cluster, out_why);
     if (status == OST_OK)
         status = make_directories(cluster, options->directory, out_why);
-    if (status == OST_OK)
-        status = choose_ports(cluster, out_why);
     if (status == OST_OK)
         print_addresses(cluster);
     for (uint32_t i = 1; status == OST_OK && i <= cluster->stores_count; i++)
@@ -279,11 +295,13 @@ const char *cluster_data_path(const struct cluster *cluster, uint32_t store)
 /* In the child. A session of its own keeps the terminal's Ctrl-C away from the stores: whoever
  * started them decides what it means. */
 __attribute__((noreturn)) static void store_exec(const char *program, char *const *arguments,
-                                                 int log_fd, pid_t parent)
+                                                 int network_fd, int log_fd, pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(EXIT_EXEC_FAILED); /* the parent died before the line above */
+    if (network_fd >= 0 && setns(network_fd, CLONE_NEWNET) != 0)
+        _exit(EXIT_EXEC_FAILED);
     setsid();
     sigset_t none;
     sigemptyset(&none);
@@ -301,9 +319,9 @@ int cluster_start(struct cluster *cluster, uint32_t store, char *out_why)
 {
     struct cluster_store *each = store_of(cluster, store);
     ASSERT(each->pid == 0);
-    char store_text[16], address[32], groups[16];
+    char store_text[16], address[64], groups[16];
     snprintf(store_text, sizeof store_text, "%" PRIu32, store);
-    snprintf(address, sizeof address, "127.0.0.1:%u", each->port);
+    snprintf(address, sizeof address, "%s:%u", each->host, each->port);
     snprintf(groups, sizeof groups, "%" PRIu32, cluster->groups_count);
     /* A name of its own: a store of another cluster on this machine is refused, not joined. */
     const char *arguments[ARGUMENTS_COUNT] = {cluster->program,
@@ -339,7 +357,8 @@ int cluster_start(struct cluster *cluster, uint32_t store, char *out_why)
     pid_t parent = getpid();
     pid_t pid = fork();
     if (pid == 0)
-        store_exec(cluster->program, (char *const *)(uintptr_t)arguments, log_fd, parent);
+        store_exec(cluster->program, (char *const *)(uintptr_t)arguments, each->network_fd, log_fd,
+                   parent);
     close(log_fd);
     if (pid < 0) {
         snprintf(out_why, CLUSTER_WHY_BYTES, "cannot start a process: %s", strerror(errno));

@@ -20,6 +20,14 @@ struct cluster;
 #define CLUSTER_GROUPS_COUNT_MAX 65 /* the shard master's included */
 #define CLUSTER_WHY_BYTES        512
 
+/* A machine of its own for a store: what it listens on, and the network namespace that it runs in.
+ */
+struct cluster_host {
+    const char *address; /* "10.77.0.1"; the port is CLUSTER_HOST_PORT */
+    int network_fd;      /* an open /proc/PID/ns/net */
+};
+#define CLUSTER_HOST_PORT 7100
+
 struct cluster_options {
     const char *program;      /* path of ostrakad */
     const char *directory;    /* a new directory for the stores is made in it */
@@ -27,7 +35,10 @@ struct cluster_options {
     uint32_t groups_count;    /* 2 */
     const char *splits;       /* --initial-splits; NULL: none */
     const char *const *flags; /* more flags for each store, ended by NULL; NULL: none */
-    bool keep;                /* leave the directory behind */
+    /* One for each store, borrowed for the cluster's life; NULL: all on 127.0.0.1, on free ports.
+     */
+    const struct cluster_host *hosts;
+    bool keep; /* leave the directory behind */
     /* Set by a signal: waiting ends with OST_CANCELED. NULL: nothing interrupts. */
     const volatile sig_atomic_t *interrupted;
 };

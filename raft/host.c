@@ -210,6 +210,7 @@ static void host_drain(struct raft_host *host, struct host_group *group)
 int host_step(struct raft_host *host, struct host_group *group, const struct raft_event *event)
 {
     raft_update_reset(&host->core);
+    group->stepped_at = ++host->steps_count;
     int status = raft_step(group->raft, event, &host->core);
     if (status != OST_OK)
         return status; /* A step that fails leaves everything as it was. */

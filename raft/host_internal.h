@@ -58,6 +58,7 @@ struct host_group {
     uint64_t destroyed_id; /* the unit that says so in the log */
     TAILQ_ENTRY(host_group) removed_link;
 
+    uint64_t stepped_at;       /* the number of the last step: without one the core is as it was */
     uint64_t queued_id;        /* the last unit handed to the log */
     uint64_t persisted_id;     /* units up to this one are durable */
     struct host_messages held; /* by after_persist_id */
@@ -113,6 +114,7 @@ struct raft_host {
     struct host_groups work;
     struct host_groups work_later; /* had its slice in this turn */
     struct host_groups removed;
+    uint64_t steps_count; /* of all groups */
     uint64_t turn;
     bool in_turn_end; /* machines are being called */
     uint64_t messages_dropped_count;

@@ -30,6 +30,7 @@ struct replica_note {
     replica_id_t vote;
     uint64_t vote_when;
     struct raft_configuration configuration, configuration_before;
+    bool rests_on_flush; /* what it has applied: the log alone would not do */
     struct entry_note entries[ENTRIES_REMEMBERED];
     UT_hash_handle hh;
 };
@@ -87,56 +88,49 @@ static struct entry_note *entry_note_of(struct replica_note *note, raft_index_t 
 }
 
 /* From the end backwards, until one is there that was there before. */
-static void log_note(struct replica_note *note, const struct host_group *group, uint64_t when)
+static void log_note(struct replica_note *note, const struct host_group *group,
+                     const struct raft_status *status, uint64_t when)
 {
-    struct raft_status status;
-    raft_get_status(group->raft, &status);
-    for (raft_index_t index = status.last_index + 1;
-         index <= note->last_index && index <= status.last_index + ENTRIES_REMEMBERED; index++) {
+    for (raft_index_t index = status->last_index + 1;
+         index <= note->last_index && index <= status->last_index + ENTRIES_REMEMBERED; index++) {
         if (entry_note_of(note, index)->index == index)
             entry_note_of(note, index)->index = 0;
     }
-    for (raft_index_t index = status.last_index; index >= status.first_index; index--) {
+    for (raft_index_t index = status->last_index; index >= status->first_index; index--) {
         struct entry_note *entry = entry_note_of(note, index);
         raft_term_t term = raft_log_entry(group->raft, index)->term;
         if (entry->index > index || (entry->index == index && entry->term == term))
             break;
         *entry = (struct entry_note){.index = index, .term = term, .when = when};
     }
-    note->first_index = status.first_index;
-    note->last_index = status.last_index;
+    note->first_index = status->first_index;
+    note->last_index = status->last_index;
     note->queued_id = group->queued_id;
     note->persisted_id = group->persisted_id;
 }
 
-static bool is_durable(const struct durable_check *check, group_id_t group, replica_id_t replica,
-                       raft_index_t index, raft_term_t term)
+static bool is_durable(const struct replica_note *note, raft_index_t index, raft_term_t term)
 {
-    struct replica_note *note = note_find(check, group, replica);
-    if (!note)
-        return false;
-    const struct entry_note *entry = entry_note_of(note, index);
+    const struct entry_note *entry = &note->entries[index % ENTRIES_REMEMBERED];
     if (note->first_index > index || entry->index > index)
         return true;
     return entry->index == index && entry->term == term && entry->when <= note->persisted_id;
 }
 
 /* What the core takes for durable, and what it has applied (R5). */
-static void judge_claims(struct durable_check *check, const struct host_group *group)
+static void judge_claims(struct durable_check *check, struct replica_note *note,
+                         const struct host_group *group, const struct raft_status *status)
 {
-    struct raft_status status;
-    raft_get_status(group->raft, &status);
-    const struct raft_entry *durable = raft_log_entry(group->raft, status.durable_index);
+    const struct raft_entry *durable = raft_log_entry(group->raft, status->durable_index);
     const struct raft_entry *applied = raft_log_entry(group->raft, group->applied_index);
-    if (durable && !is_durable(check, group->group, group->replica, durable->index, durable->term))
+    if (durable && !is_durable(note, durable->index, durable->term))
         check_result_violation(&check->result, "durable-claimed",
                                "group %" PRIu64 ": replica %" PRIu64 " takes index %" PRIu64
                                " of term %" PRIu64 " for durable, which is not",
                                group->group, group->replica, durable->index, durable->term);
     /* A snapshot that came in whole is durable by itself, whatever of it the log has got. */
-    bool is_flushed = group->ops->flushed_index(group->machine) >= group->applied_index;
-    if (applied && !is_flushed &&
-        !is_durable(check, group->group, group->replica, applied->index, applied->term))
+    note->rests_on_flush = applied && !is_durable(note, applied->index, applied->term);
+    if (note->rests_on_flush && group->ops->flushed_index(group->machine) < group->applied_index)
         check_result_violation(&check->result, "applied-not-durable",
                                "group %" PRIu64 ": replica %" PRIu64 " has applied index %" PRIu64
                                " of term %" PRIu64 " before its log holds it",
@@ -159,37 +153,37 @@ void durable_check_started(struct durable_check *check, const struct host_group 
     note->vote = status.vote;
     note->vote_when = 0;
     memset(note->entries, 0, sizeof note->entries);
-    log_note(note, group, 0);
+    log_note(note, group, &status, 0);
 }
 
 static void judge_vote(struct durable_check *check, struct replica_note *note,
-                       const struct host_group *group)
+                       const struct host_group *group, const struct raft_status *status)
 {
-    struct raft_status status;
-    raft_get_status(group->raft, &status);
-    if (status.term != note->term || status.vote != note->vote)
+    if (status->term != note->term || status->vote != note->vote)
         note->vote_when = note->queued_id + 1;
-    note->term = status.term;
-    note->vote = status.vote;
-    if (status.role == RAFT_LEADER && note->vote_when > group->persisted_id)
+    note->term = status->term;
+    note->vote = status->vote;
+    if (status->role == RAFT_LEADER && note->vote_when > group->persisted_id)
         check_result_violation(&check->result, "vote-not-durable",
                                "group %" PRIu64 ": replica %" PRIu64 " leads term %" PRIu64
                                " before its own vote is durable",
-                               group->group, group->replica, status.term);
+                               group->group, group->replica, status->term);
 }
 
-void durable_check_replica(struct durable_check *check, const struct host_group *group)
+bool durable_check_replica(struct durable_check *check, const struct host_group *group,
+                           const struct raft_status *status)
 {
     struct replica_note *note = note_make(check, group);
     if (group->queued_id < note->queued_id)
         durable_check_started(check, group); /* the master made it again */
-    judge_vote(check, note, group);
+    judge_vote(check, note, group, status);
     /* A turn may hand over more units than one: the first is the earliest that can hold them. */
-    log_note(note, group, note->queued_id + 1);
+    log_note(note, group, status, note->queued_id + 1);
     const struct raft_configuration *configuration = raft_get_configuration(group->raft);
     note->configuration_before = note->configuration;
     note->configuration = *configuration;
-    judge_claims(check, group);
+    judge_claims(check, note, group, status);
+    return !note->rests_on_flush;
 }
 
 static bool has_majority(const struct durable_check *check,
@@ -199,7 +193,8 @@ static bool has_majority(const struct durable_check *check,
     uint32_t old_voters = 0, old_holders = 0, new_voters = 0, new_holders = 0;
     for (uint32_t i = 0; i < configuration->members_count; i++) {
         const struct raft_member *member = &configuration->members[i];
-        bool holds = is_durable(check, group, member->replica, index, term);
+        const struct replica_note *note = note_find(check, group, member->replica);
+        bool holds = note && is_durable(note, index, term);
         old_voters += member->voter_old;
         old_holders += member->voter_old && holds;
         new_voters += member->voter_new;

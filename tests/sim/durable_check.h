@@ -19,8 +19,10 @@ struct durable_check;
 
 struct durable_check *durable_check_new(void);
 void durable_check_free(struct durable_check *check);
-/* After each turn. */
-void durable_check_replica(struct durable_check *check, const struct host_group *group);
+/* After each turn. True: the next look would find the same, unless the replica takes a step, applies
+ * an entry, or hears that more of its log is durable. */
+bool durable_check_replica(struct durable_check *check, const struct host_group *group,
+                           const struct raft_status *status);
 /* Its process was started: what its log holds comes from the disk. */
 void durable_check_started(struct durable_check *check, const struct host_group *group);
 /* A leader counted up to its commit index in this turn. */

@@ -30,6 +30,9 @@ struct seen {
     raft_index_t commit_index; /* entries up to here were reported */
     raft_index_t applied_index, last_index;
     raft_index_t chained_index;
+    /* The last look, when no other can find more until one of these differs; 0: look. */
+    uint64_t looked_at_step, looked_at_persisted;
+    raft_index_t looked_at_applied;
 };
 
 struct observer {
@@ -144,16 +147,29 @@ static void committed_report(struct observer *observer, struct seen *seen,
     seen->commit_index = status->commit_index;
 }
 
+/* A core changes in steps alone; of what the checkers look at, only these two change without one. */
+static bool is_as_looked_at(const struct seen *seen, const struct host_group *group)
+{
+    return seen->looked_at_step == group->stepped_at &&
+           seen->looked_at_persisted == group->persisted_id &&
+           seen->looked_at_applied == group->applied_index && seen->replica == group->replica;
+}
+
 static void group_observe(struct observer *observer, struct process *process,
                           const struct host_group *group)
 {
     ASSERT(group->group < GROUPS_MAX);
     struct seen *seen = &observer->seen[process->store_id - 1][group->group];
+    if (is_as_looked_at(seen, group))
+        return;
     if (seen->replica != group->replica)
         *seen = (struct seen){.replica = group->replica};
     struct raft_status status;
     raft_get_status(group->raft, &status);
-    durable_check_replica(observer->durable, group);
+    bool is_looked_at = durable_check_replica(observer->durable, group, &status);
+    seen->looked_at_step = is_looked_at ? group->stepped_at : 0;
+    seen->looked_at_persisted = group->persisted_id;
+    seen->looked_at_applied = group->applied_index;
     bool is_same = seen->is_there && status.term == seen->term && status.vote == seen->vote &&
                    status.role == seen->role && status.commit_index == seen->commit_index &&
                    group->applied_index == seen->applied_index &&

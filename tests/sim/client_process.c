@@ -107,7 +107,8 @@ static void wake_plan(struct client_process *client)
     if (at_ns >= client->wake_at_ns)
         return;
     client->wake_at_ns = at_ns;
-    schedule_add(&client->sim->schedule, at_ns, wake_fired, client, ++client->wake_number);
+    schedule_set_alarm(&client->sim->schedule, client->host, at_ns, wake_fired, client,
+                       ++client->wake_number);
 }
 
 /* What callbacks submit comes after what they are called from. */

@@ -48,7 +48,8 @@ static void turn_plan(struct process *process, nanoseconds_t at_ns)
     if (at_ns >= process->turn_at_ns || process->state != PROCESS_UP || process->is_in_turn)
         return;
     process->turn_at_ns = at_ns;
-    schedule_add(&process->sim->schedule, at_ns, turn_fired, process, ++process->turn_number);
+    schedule_set_alarm(&process->sim->schedule, sim_host_of_store(process->store_id), at_ns,
+                       turn_fired, process, ++process->turn_number);
 }
 
 static void inbox_add(struct process *process, const struct process_event *event)
@@ -304,8 +305,9 @@ static void turn_fired(void *target, uint64_t number)
     }
     /* The turn has one time, which leases are held against; but its process may be stopped, and
      * what it then reads and answers is of later. */
-    schedule_add(&sim->schedule, sim->schedule.now_ns + stall_ns(process), turn_run_fired, process,
-                 ++process->turn_number);
+    schedule_set_alarm(&sim->schedule, sim_host_of_store(process->store_id),
+                       sim->schedule.now_ns + stall_ns(process), turn_run_fired, process,
+                       ++process->turn_number);
 }
 
 /* --- Start
@@ -598,8 +600,8 @@ void process_resume(struct process *process)
     struct sim *sim = process->sim;
     process->state = PROCESS_UP;
     if (process->is_in_turn)
-        schedule_add(&sim->schedule, sim->schedule.now_ns, turn_run_fired, process,
-                     process->turn_number);
+        schedule_set_alarm(&sim->schedule, sim_host_of_store(process->store_id),
+                           sim->schedule.now_ns, turn_run_fired, process, process->turn_number);
     else
         turn_plan(process, sim->schedule.now_ns);
 }

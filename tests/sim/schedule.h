@@ -13,9 +13,16 @@ struct event {
     uint64_t number;
 };
 
+#define SCHEDULE_ALARMS_MAX 24u
+
+/* Most events are turns and wake-ups of hosts, and most of those are moved before they fire: each
+ * host has one alarm, beside the heap, so that what was moved leaves nothing behind. */
 struct schedule {
     struct event *heap;
     size_t count, capacity;
+    struct event alarms[SCHEDULE_ALARMS_MAX];
+    size_t alarms_count; /* those beyond were never set */
+    size_t first_alarm;
     uint64_t sequence;
     nanoseconds_t now_ns;
 };
@@ -25,6 +32,9 @@ void schedule_fini(struct schedule *schedule);
 /* `at_ns` in the past counts as now. */
 void schedule_add(struct schedule *schedule, nanoseconds_t at_ns,
                   void (*fire)(void *target, uint64_t number), void *target, uint64_t number);
+/* The same in the place of what was set with this alarm before. */
+void schedule_set_alarm(struct schedule *schedule, size_t alarm, nanoseconds_t at_ns,
+                        void (*fire)(void *target, uint64_t number), void *target, uint64_t number);
 /* Fires the next event; false: there is none at or before `until_ns`, and now is `until_ns`. */
 bool schedule_step(struct schedule *schedule, nanoseconds_t until_ns);
 

@@ -73,9 +73,13 @@ static void group_learn(struct map_cache *cache, const Ostraka__GroupInfo *info,
 {
     struct map_group *group = group_find_or_add(cache, info->id);
     if (is_newer) {
-        group->stores_count = (uint32_t)info->n_replicas;
+        /* While a store's replica is replaced by another one on the same store both are listed.
+         * They are one candidate: else the turn that passes the first one would come to the second.
+         */
+        group->stores_count = 0;
         for (size_t replica = 0; replica < info->n_replicas; replica++)
-            group->stores[replica] = info->replicas[replica]->store;
+            if (!group_has_store(group, info->replicas[replica]->store))
+                group->stores[group->stores_count++] = info->replicas[replica]->store;
         if (!group_has_store(group, group->leader_store))
             group->leader_store = 0;
     }

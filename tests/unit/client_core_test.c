@@ -26,7 +26,8 @@ static bool refuses[STORES_COUNT + 1];         /* connects fail */
 static uint64_t next_connection_id;
 static store_id_t map_leaders[3];
 static uint64_t map_epoch, range_epoch;
-static group_id_t high_group; /* of the keys from "m" on */
+static group_id_t high_group;    /* of the keys from "m" on */
+static store_id_t joining_store; /* has a second replica of each group; 0: none has */
 static uint32_t maps_asked_count;
 static bool subscribed;
 
@@ -65,7 +66,8 @@ static void map_send(uint64_t connection_id, uint64_t request_id)
 {
     static char addresses[STORES_COUNT][4];
     Ostraka__StoreInfo stores[STORES_COUNT], *stores_list[STORES_COUNT];
-    Ostraka__ReplicaInfo replicas[STORES_COUNT], *replicas_list[STORES_COUNT];
+    Ostraka__ReplicaInfo replicas[STORES_COUNT], *replicas_list[STORES_COUNT + 1];
+    Ostraka__ReplicaInfo joining = OSTRAKA__REPLICA_INFO__INIT;
     Ostraka__GroupInfo groups[3], *groups_list[3];
     Ostraka__RangeInfo ranges[2], *ranges_list[2];
     for (unsigned index = 0; index < STORES_COUNT; index++) {
@@ -75,10 +77,13 @@ static void map_send(uint64_t connection_id, uint64_t request_id)
         stores[index].id = replicas[index].store = replicas[index].replica = index + 1;
         stores[index].address = addresses[index];
     }
+    joining.store = joining_store;
+    joining.replica = STORES_COUNT + 1;
+    replicas_list[STORES_COUNT] = &joining;
     for (unsigned index = 0; index < 3; index++) {
         ostraka__group_info__init(groups_list[index] = &groups[index]);
         groups[index].id = index;
-        groups[index].n_replicas = STORES_COUNT;
+        groups[index].n_replicas = STORES_COUNT + (joining_store ? 1 : 0);
         groups[index].replicas = replicas_list;
         groups[index].leader_store = map_leaders[index];
         groups[index].leader_term = 1;
@@ -330,6 +335,7 @@ static void setup(void)
 {
     now_ns = NS_PER_S;
     map_epoch = range_epoch = 1;
+    joining_store = 0;
     high_group = 2;
     map_leaders[0] = map_leaders[1] = 1;
     map_leaders[2] = 2;
@@ -383,6 +389,23 @@ Test(client_core, leader_hint_is_followed_with_the_same_request)
 
 Test(client_core, without_a_hint_the_replicas_are_asked_in_turn)
 {
+    static struct outcome got = {0};
+    submit(on_key(OPERATION_GET, "a", ""), &got);
+    refuse(0, OST_NOT_LEADER, 0);
+    pass_ms(100);
+    only(FRAME_GET, 2);
+    refuse(0, OST_NOT_LEADER, 0);
+    pass_ms(100);
+    only(FRAME_GET, 3);
+}
+
+/* A replica that was lost and the one that replaces it are on the same store. */
+Test(client_core, a_store_with_two_replicas_has_one_turn)
+{
+    joining_store = 1;
+    map_epoch = 2;
+    map_leaders[1] = 0;
+    map_send(connections[1], 0);
     static struct outcome got = {0};
     submit(on_key(OPERATION_GET, "a", ""), &got);
     refuse(0, OST_NOT_LEADER, 0);

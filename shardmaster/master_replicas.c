@@ -52,16 +52,34 @@ static size_t wanted_count(const Ostraka__GroupInfo *group)
     return count;
 }
 
+/* Nothing more than to call off the change: who was to leave for who joins stays, then. */
+static bool is_calling_off(const Ostraka__ReplicaInfo *removed, bool adds)
+{
+    return removed && removed->role == MASTER_REPLICA_JOINING && !adds;
+}
+
+/* Who was to leave for the one that now does not come. Who is lost cannot stay. */
+static bool is_to_return(const Ostraka__ReplicaInfo *replica)
+{
+    return replica->role == MASTER_REPLICA_LEAVING && !replica->lost;
+}
+
 /* Who is taken away could be the one without whom those that are lost cannot be replaced: a
  * configuration in which the lost ones are as many as the others never comes to decide anything. */
 static bool is_survived(const Ostraka__GroupInfo *group, const Ostraka__ReplicaInfo *removed,
                         bool adds)
 {
-    if (!removed || removed->lost || removed->role != MASTER_REPLICA_VOTER)
+    if (!removed || removed->lost)
         return true;
-    size_t count = wanted_count(group) - 1 + (adds ? 1 : 0), lost_count = 0;
-    for (size_t place = 0; place < group->n_replicas; place++)
-        lost_count += is_to_stay(group->replicas[place]) && group->replicas[place]->lost;
+    bool calls_off = is_calling_off(removed, adds);
+    size_t count = adds ? 1 : 0, lost_count = 0;
+    for (size_t place = 0; place < group->n_replicas; place++) {
+        const Ostraka__ReplicaInfo *replica = group->replicas[place];
+        if (replica == removed || (!is_to_stay(replica) && !(calls_off && is_to_return(replica))))
+            continue;
+        count++;
+        lost_count += replica->lost ? 1 : 0;
+    }
     return 2 * (count - lost_count) > count;
 }
 
@@ -185,8 +203,7 @@ int master_replicas_check(const Ostraka__Map *map, const Ostraka__ChangeReplicas
                  group->id);
         return OST_CONFLICT;
     }
-    bool calls_off = removed && removed->role == MASTER_REPLICA_JOINING && request->add_store == 0;
-    if (master_group_is_changing(group) && !calls_off) {
+    if (master_group_is_changing(group) && !is_calling_off(removed, request->add_store != 0)) {
         snprintf(out_why, MASTER_WHY_BYTES,
                  "another change of group %" PRIu64 " is under way: wait for it, or call it off by "
                  "removing the replica that joins",
@@ -218,14 +235,13 @@ static void group_append(Ostraka__GroupInfo *group, Ostraka__ReplicaInfo *replic
     group->replicas = replicas;
 }
 
-/* Who was to leave for the one that now does not come stays. Who is lost cannot. */
+/* Who returns joins: the change may have come so far that it has no vote any more, or even that its
+ * store has nothing of it left; so if it is lost by now, it is replaced before all is settled. */
 static void group_call_off(Ostraka__GroupInfo *group)
 {
-    for (size_t place = 0; place < group->n_replicas; place++) {
-        Ostraka__ReplicaInfo *replica = group->replicas[place];
-        if (replica->role == MASTER_REPLICA_LEAVING && !replica->lost)
-            replica->role = MASTER_REPLICA_VOTER;
-    }
+    for (size_t place = 0; place < group->n_replicas; place++)
+        if (is_to_return(group->replicas[place]))
+            group->replicas[place]->role = MASTER_REPLICA_JOINING;
 }
 
 bool master_replicas_wanted(Ostraka__Map *map,
@@ -247,7 +263,7 @@ bool master_replicas_wanted(Ostraka__Map *map,
     if (!is_sound)
         return false;
     if (removed && removed->role == MASTER_REPLICA_JOINING) {
-        if (!adds)
+        if (is_calling_off(removed, adds))
             group_call_off(group);
         removed->lost = true; /* it has not come so far, and is not to: never a voter again */
     }

@@ -10,7 +10,7 @@
  *   (a group's first ones, with the map)--> JOINING
  *   (none) --ReplicasWanted--> JOINING --ReplicasSettled--> VOTER --ReplicasWanted--> LEAVING
  *   JOINING --ReplicasWanted (it was lost, or the change is called off)--> LEAVING
- *   LEAVING --ReplicasWanted (the change is called off)--> VOTER
+ *   LEAVING --ReplicasWanted (the change is called off)--> JOINING
  *   LEAVING --ReplicasSettled--> (none), for ever: its number was given, and the map lists it no
  * more
  *
@@ -24,8 +24,8 @@
 #include "shardmaster/master_map.h"
 
 enum master_replica_role {
-    MASTER_REPLICA_VOTER = 0,
-    MASTER_REPLICA_JOINING = 1, /* a learner first; to become a voter */
+    MASTER_REPLICA_VOTER = 0,   /* votes, whatever has come of the change that is under way */
+    MASTER_REPLICA_JOINING = 1, /* to vote: not a member yet, a learner, or one that was to leave */
     MASTER_REPLICA_LEAVING = 2, /* to be taken out, then destroyed */
 };
 /* "voter", "joining", "leaving"; static. */

@@ -194,11 +194,12 @@ Test(master_replicas, a_change_is_called_off_by_removing_who_joins)
     change(4, 1);
     cr_expect_eq(role_of(4), MASTER_REPLICA_LEAVING);
     change(0, 4);
-    cr_expect_eq(role_of(4), MASTER_REPLICA_VOTER, "it was to leave for the other");
+    cr_expect_eq(role_of(4), MASTER_REPLICA_JOINING, "it was to leave for the other");
     cr_expect_eq(role_of(7), MASTER_REPLICA_LEAVING);
     cr_expect_eq(group()->epoch, 3);
     settle();
     cr_expect_eq(group()->n_replicas, 3);
+    cr_expect_eq(role_of(4), MASTER_REPLICA_VOTER);
     cr_expect_null(master_group_replica(group(), 7));
 }
 
@@ -228,6 +229,30 @@ Test(master_replicas, who_is_lost_is_replaced_on_its_store)
     settle();
     cr_expect_eq(group()->n_replicas, 3);
     cr_expect_eq(role_of(8), MASTER_REPLICA_VOTER);
+}
+
+/* The group may have done without it already, and waits for it to catch up, which it never does. */
+Test(master_replicas, who_returns_and_is_lost_is_replaced)
+{
+    change(4, 1);
+    change(0, 4);
+    cr_assert(master_replica_lost(map, 1, 4));
+    cr_assert(replace_next());
+    cr_expect_eq(role_of(4), MASTER_REPLICA_LEAVING);
+    cr_expect_eq(role_of(8), MASTER_REPLICA_JOINING);
+    cr_expect_eq(master_group_replica_on(group(), 1)->replica, 8);
+    settle();
+    cr_expect_eq(group()->n_replicas, 3);
+}
+
+/* So may who returns, though nobody knows yet whether it votes. */
+Test(master_replicas, who_returns_is_not_taken_away_from_who_is_lost)
+{
+    change(4, 1);
+    change(0, 4);
+    cr_expect_eq(ask(0, 1), OST_OK);
+    cr_assert(master_replica_lost(map, 1, 5));
+    cr_expect_eq(ask(0, 1), OST_CONFLICT);
 }
 
 /* Of 4 and 5 alone, 5 being lost, no majority would ever be there again. */

@@ -235,5 +235,7 @@ int main(int argc, char **argv)
     uint64_t failed_count = search(&arguments.search);
     printf("seeds %" PRIu64 "..%" PRIu64 " commit %s\n", arguments.search.first,
            arguments.search.last, SIM_COMMIT);
-    return failed_count ? EXIT_FAILURE : EXIT_SUCCESS;
+    if (failed_count > 0)
+        return EXIT_FAILURE;
+    return search_interruption() ? 128 + search_interruption() : EXIT_SUCCESS;
 }

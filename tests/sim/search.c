@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +23,37 @@
 #define FAILURES_NAMED_MAX 50u
 #define WORKERS_MAX        64u
 #define ERRORS_BYTES_MAX   4000
+
+/* --- Interruption
+ * ------------------------------------------------------------------------------------ */
+
+static int interruption_fd = -1;
+static int interruption; /* the signal; 0: none yet */
+
+/* Workers inherit that the signals are blocked: who interrupts a search from the terminal
+ * interrupts all of them, and it is the parent that ends its workers. */
+static void interruption_await(void)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    interruption_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (interruption_fd < 0) {
+        perror("ostraka-sim: cannot wait for signals");
+        exit(EXIT_FAILURE);
+    }
+}
+
+int search_interruption(void)
+{
+    struct signalfd_siginfo info;
+    if (interruption == 0 && interruption_fd >= 0 &&
+        read(interruption_fd, &info, sizeof info) == (ssize_t)sizeof info)
+        interruption = (int)info.ssi_signo;
+    return interruption;
+}
 
 /* --- One run, come what may
  * -------------------------------------------------------------------------- */
@@ -290,15 +322,29 @@ static bool worker_ended(struct searching *searching, unsigned number)
     return is_death;
 }
 
+/* Whatever it is at; what it has said already counts. */
+static void worker_stop(struct searching *searching, unsigned number)
+{
+    static struct message message;
+    kill(searching->pids[number], SIGKILL);
+    while (message_read(searching->pipe_fds[number], &message))
+        result_take(searching, &message);
+    waitpid(searching->pids[number], NULL, 0);
+    close(searching->errors_fds[number]);
+    close(searching->pipe_fds[number]);
+    searching->pipe_fds[number] = -1;
+}
+
 static void workers_serve(struct searching *searching)
 {
     unsigned count = searching->options->jobs_count, living = count;
-    struct pollfd polls[WORKERS_MAX];
+    struct pollfd polls[WORKERS_MAX + 1];
     static struct message message;
-    while (living > 0) {
+    while (living > 0 && search_interruption() == 0) {
         for (unsigned number = 0; number < count; number++)
             polls[number] = (struct pollfd){.fd = searching->pipe_fds[number], .events = POLLIN};
-        if (poll(polls, count, -1) < 0)
+        polls[count] = (struct pollfd){.fd = interruption_fd, .events = POLLIN};
+        if (poll(polls, count + 1, -1) < 0)
             continue;
         for (unsigned number = 0; number < count; number++) {
             if (polls[number].fd < 0 || polls[number].revents == 0)
@@ -309,6 +355,9 @@ static void workers_serve(struct searching *searching)
                 living--;
         }
     }
+    for (unsigned number = 0; number < count; number++)
+        if (searching->pipe_fds[number] >= 0)
+            worker_stop(searching, number);
 }
 
 /* --- What is told
@@ -345,11 +394,11 @@ static void summary_print(const struct searching *searching, double seconds)
 {
     const struct sim_counts *sum = &searching->sum;
     double seeds = searching->seeds_count ? (double)searching->seeds_count : 1;
-    printf("seeds %" PRIu64 " failed %" PRIu64 " seeds/min %.0f hash %016" PRIx64
+    printf("%sseeds %" PRIu64 " failed %" PRIu64 " seeds/min %.0f hash %016" PRIx64
            "; a seed: operations %.0f commits %.0f over-groups %.0f faults %.1f elections %.1f "
            "crashes %.1f snapshots %.1f turns %.0f\n",
-           searching->seeds_count, searching->failed_count,
-           (double)searching->seeds_count * 60 / seconds, searching->hash,
+           search_interruption() ? "interrupted: " : "", searching->seeds_count,
+           searching->failed_count, (double)searching->seeds_count * 60 / seconds, searching->hash,
            (double)sum->operations / seeds, (double)sum->commits / seeds,
            (double)sum->commits_over_groups / seeds, (double)sum->faults / seeds,
            (double)sum->elections / seeds, (double)sum->crashes / seeds,
@@ -389,6 +438,7 @@ uint64_t search(const struct search_options *options)
     atomic_store(searching.next_seed, options->first);
     searching.workers = shared_new(options->jobs_count * sizeof searching.workers[0]);
     double begun = seconds_now();
+    interruption_await();
     for (unsigned number = 0; number < options->jobs_count; number++)
         worker_start(&searching, number);
     workers_serve(&searching);

@@ -21,8 +21,11 @@ struct search_options {
     bool is_telling_sites;
 };
 
-/* The number of seeds that failed. */
+/* The number of seeds that failed. SIGINT and SIGTERM end it early, without the seeds that are
+ * under way then: what was found until then is told, as it is. */
 uint64_t search(const struct search_options *options);
+/* The signal that ended the search; 0: none has. */
+int search_interruption(void);
 
 /* One run in a process of its own. */
 void run_apart(const struct plan *plan, struct run_result *out_result);

@@ -14,7 +14,8 @@ struct shrinking {
 /* Keeps the change when the run fails as before. */
 static bool try_value(struct shrinking *shrinking, const struct plan_field *field, uint64_t value)
 {
-    if (shrinking->tries_count >= SHRINK_TRIES_MAX || value < field->least)
+    if (shrinking->tries_count >= SHRINK_TRIES_MAX || value < field->least ||
+        search_interruption() != 0)
         return false;
     struct plan plan = *shrinking->plan;
     if (*plan_field_value(&plan, field) == value)

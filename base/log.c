@@ -42,7 +42,7 @@ void log_set_level(enum log_level level)
     atomic_store_explicit(&log_level_max, (int)level, memory_order_relaxed);
 }
 
-_Bool log_level_parse(const char *word, enum log_level *out)
+bool log_level_parse(const char *word, enum log_level *out)
 {
     for (size_t index = 0; index < LEVELS_COUNT; index++) {
         if (strcmp(word, level_names[index]) == 0) {
@@ -186,4 +186,16 @@ void log_write(enum log_level level, const char *message, const char *pairs, ...
     }
     line_finish(&line);
     log_sink(level, line.text, log_sink_context);
+}
+
+bool log_limit_passes(struct log_limit *limit, nanoseconds_t now_ns, uint64_t *out_left_out_count)
+{
+    *out_left_out_count = limit->left_out_count;
+    if (now_ns < limit->next_ns) {
+        limit->left_out_count++;
+        return 0;
+    }
+    limit->left_out_count = 0;
+    limit->next_ns = now_ns + LOG_LIMIT_NS;
+    return 1;
 }

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include <stdint.h>
+#include "base/types.h"
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
@@ -17,9 +17,18 @@ typedef void (*log_sink_fn)(enum log_level level, const char *line, void *contex
 void log_set_sink(log_sink_fn sink, void *context);
 void log_set_level(enum log_level level);
 /* False for a word that is no level. */
-_Bool log_level_parse(const char *word, enum log_level *out);
+bool log_level_parse(const char *word, enum log_level *out);
 
 /* log_write(LOG_INFO, "became leader", "store=%lu group=%lu term=%lu", ...): the second text holds
  * the logfmt pairs, without msg; values with spaces are quoted by the caller (\"%s\"). */
 __attribute__((format(printf, 3, 4))) void log_write(enum log_level level, const char *message,
                                                      const char *pairs, ...);
+
+/* For what may come again and again: at most one line in LOG_LIMIT_NS passes, and says how many
+ * were left out before it. Zeroed: none came yet. */
+#define LOG_LIMIT_NS (10 * NS_PER_S)
+struct log_limit {
+    nanoseconds_t next_ns;
+    uint64_t left_out_count;
+};
+bool log_limit_passes(struct log_limit *limit, nanoseconds_t now_ns, uint64_t *out_left_out_count);

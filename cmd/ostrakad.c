@@ -49,6 +49,7 @@ enum option_key {
     KEY_WRITE_BUFFER_MIB,
     KEY_LOG_SEGMENT_MIB,
     KEY_LOG_RETAINED_MIB,
+    KEY_LOG_FOLLOWED_MIB,
     KEY_LOG_HUNG_MS,
     KEY_POOL_THREADS,
     KEY_LOG_LEVEL,
@@ -101,6 +102,10 @@ static const struct argp_option option_table[] = {
     {"log-segment-mib", KEY_LOG_SEGMENT_MIB, "MIB", 0, "(default: 16)", 4},
     {"log-retained-mib", KEY_LOG_RETAINED_MIB, "MIB", 0,
      "log kept for a follower that lags; beyond, it gets a snapshot (default: 64)", 4},
+    {"log-followed-mib", KEY_LOG_FOLLOWED_MIB, "MIB", 0,
+     "log kept at most behind a snapshot that is being sent; never more than that has (default: "
+     "512)",
+     4},
     {"pool-threads", KEY_POOL_THREADS, "N", 0,
      "threads for reads and files that block (default: 2)", 4},
     {NULL, 0, NULL, 0, "Help:", -1},
@@ -150,6 +155,10 @@ static error_t parse_size(struct server_options *server, int key, char *text,
     case KEY_LOG_RETAINED_MIB:
         server->node.raft.log_retained_bytes_max =
             argument_number(state, "log-retained-mib", text, 1, 1u << 16) << 20;
+        break;
+    case KEY_LOG_FOLLOWED_MIB:
+        server->node.raft.log_followed_bytes_max =
+            argument_number(state, "log-followed-mib", text, 0, 1u << 16) << 20;
         break;
     case KEY_POOL_THREADS:
         server->pool_threads_count = number_u32(state, "pool-threads", text, 1, 64);

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
-/* A follower that was heard within this time is waited for when the log is cut (S1). */
-#define HOST_FOLLOWER_LIVE_MS 10000u
 /* Rounds of callbacks and steps in one turn, before the loop is let go on. */
 #define HOST_TURN_ROUNDS_MAX 8u
 
@@ -31,6 +29,7 @@ void raft_host_options_default(struct raft_host_options *out_options)
         .log_write_bytes_max = 1u << 20,
         .log_write_hung_ms = 500,
         .log_retained_bytes_max = 64u << 20,
+        .log_followed_bytes_max = 512u << 20,
         .snapshot_chunk_bytes = 512u << 10,
     };
     raft_options_default(&out_options->raft);
@@ -78,7 +77,8 @@ void host_group_free(struct host_group *group)
 
 void raft_host_stop(struct raft_host *host)
 {
-    host_snapshot_free(host);
+    host_senders_free(host);
+    host_receivers_free(host);
 }
 
 void raft_host_free(struct raft_host *host)
@@ -202,9 +202,19 @@ static void host_drain(struct raft_host *host, struct host_group *group)
         host_group_set_work(host, group);
     host_reads_note(host, group, update);
     for (uint32_t i = 0; i < update->snapshot_wanted_count; i++)
-        host_snapshot_want(host, group, update->snapshot_wanted[i]);
+        host_sender_want(host, group, update->snapshot_wanted[i]);
     group->deadline_ns = update->deadline_ns;
     host_group_set_timer(host, group);
+}
+
+void host_job_start(struct raft_host *host, struct job *job, void (*run)(struct job *),
+                    void (*done)(struct job *))
+{
+    *job = (struct job){.run = run, .done = done};
+    struct job **end = &host->update->jobs;
+    while (*end)
+        end = &(*end)->next;
+    *end = job;
 }
 
 int host_step(struct raft_host *host, struct host_group *group, const struct raft_event *event)
@@ -497,15 +507,17 @@ static void host_log_turn(struct raft_host *host)
         host->log_busy_since_ns = host->now_ns > 0 ? host->now_ns : 1;
 }
 
-static raft_index_t host_cut_index(const struct raft_host *host, const struct host_group *group)
+static raft_index_t host_cut_index(struct raft_host *host, struct host_group *group)
 {
     raft_index_t flushed = group->ops->flushed_index(group->machine);
     struct raft_status status;
     raft_get_status(group->raft, &status);
     if (flushed > group->applied_index)
         flushed = group->applied_index;
-    if (status.log_bytes > host->options.log_retained_bytes_max || RARE(LOG_CUT_AHEAD_OF_FOLLOWERS))
+    if (RARE(LOG_CUT_AHEAD_OF_FOLLOWERS))
         return flushed;
+    if (status.log_bytes > host->options.log_retained_bytes_max)
+        return host_senders_cut_index(host, group, flushed);
     raft_index_t needed = raft_needed_index(group->raft, HOST_FOLLOWER_LIVE_MS, host->now_ns);
     if (needed == 0)
         return 0;
@@ -517,7 +529,7 @@ void raft_host_flushed(struct raft_host *host, nanoseconds_t now_ns)
     host_set_now(host, now_ns);
     struct host_group *group, *next;
     HASH_ITER (hh, host->groups, group, next) {
-        if (host_snapshot_adopts(group))
+        if (host_receiver_adopts(group))
             continue;
         raft_index_t cut = host_cut_index(host, group);
         struct raft_status status;
@@ -540,7 +552,7 @@ void raft_host_flushed(struct raft_host *host, nanoseconds_t now_ns)
 void raft_host_peer_reset(struct raft_host *host, store_id_t store, nanoseconds_t now_ns)
 {
     host_set_now(host, now_ns);
-    host_snapshot_peer_reset(host, store);
+    host_senders_peer_reset(host, store);
     struct host_group *group, *next;
     HASH_ITER (hh, host->groups, group, next) {
         const struct raft_configuration *configuration = raft_get_configuration(group->raft);
@@ -598,7 +610,8 @@ void raft_host_turn_ended(struct raft_host *host, nanoseconds_t now_ns)
     host->in_turn_end = true;
     uint32_t rounds_max = RARE(TURN_ONE_ROUND) ? 1 : HOST_TURN_ROUNDS_MAX;
     for (uint32_t round = 0; round < rounds_max; round++) {
-        host_snapshot_turn(host);
+        host_senders_turn(host);
+        host_receivers_turn(host);
         host_removed_turn(host);
         host_work(host);
         if (TAILQ_EMPTY(&host->dirty))
@@ -622,11 +635,12 @@ void raft_host_turn_ended(struct raft_host *host, nanoseconds_t now_ns)
     const struct host_group *first = RB_MIN(host_timers, &host->timers);
     if (first && first->wake_ns < deadline_ns)
         deadline_ns = first->wake_ns;
-    nanoseconds_t snapshot_ns = host_snapshot_deadline(host);
-    if (snapshot_ns < deadline_ns)
-        deadline_ns = snapshot_ns;
-    nanoseconds_t pace_ns = host_log_pace_ns(host);
-    host->update->deadline_ns = pace_ns < deadline_ns ? pace_ns : deadline_ns;
+    nanoseconds_t others_ns[] = {host_senders_deadline(host), host_receivers_deadline(host),
+                                 host_log_pace_ns(host)};
+    for (size_t i = 0; i < sizeof(others_ns) / sizeof(others_ns[0]); i++)
+        if (others_ns[i] < deadline_ns)
+            deadline_ns = others_ns[i];
+    host->update->deadline_ns = deadline_ns;
 }
 
 /* Requests. */

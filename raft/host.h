@@ -28,6 +28,8 @@ struct raft_host_options {
     uint32_t log_write_bytes_max;    /* 1 MiB */
     uint32_t log_write_hung_ms;      /* 500: above, leaders step down (R9) */
     uint64_t log_retained_bytes_max; /* 64 MiB of entries kept for a live follower that lags */
+    uint64_t log_followed_bytes_max; /* 512 MiB: and for one that is given a snapshot, no more than
+                                        that has */
     uint32_t snapshot_chunk_bytes;   /* 512 KiB */
     struct metrics *metrics;         /* may be NULL */
 };

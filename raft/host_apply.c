@@ -158,7 +158,7 @@ static void host_group_work(struct raft_host *host, struct host_group *group)
      * that it no longer has. */
     host_leadership_check(host, group);
     bool can_apply = group->applied_index < group->applicable_index && group->apply_retry_ns == 0 &&
-                     !host_snapshot_adopts(group);
+                     !host_receiver_adopts(group);
     if (can_apply && group->apply_turn != host->turn) {
         group->apply_turn = host->turn;
         host_apply_slice(host, group);

@@ -1,9 +1,11 @@
 /* host_internal.h: shared by host.c (groups, turns, the log), host_apply.c (what state machines are
- * told), host_transport.c (messages to frames and back) and host_snapshot.c. */
+ * told), host_transport.c (messages to frames and back) and host_send.c and host_restore.c
+ * (snapshots). */
 #pragma once
 
 #include "base/arena.h"
 #include "base/buffer.h"
+#include "base/log.h"
 #include "base/random.h"
 #include "proto/raft.pb-c.h"
 #include "raft/host.h"
@@ -23,6 +25,11 @@ struct host_message {
     struct raft_entry entries[]; /* payloads counted */
 };
 TAILQ_HEAD(host_messages, host_message);
+
+/* The longest pause before a chunk of a snapshot is sent again. */
+#define HOST_SNAPSHOT_RESEND_NS_MAX (2 * NS_PER_S)
+/* A follower that was heard within this time is waited for when the log is cut (S1). */
+#define HOST_FOLLOWER_LIVE_MS 10000u
 
 /* What goes to one store at the end of the turn. */
 struct host_peer {
@@ -71,8 +78,9 @@ struct host_group {
     struct raft_leadership leadership; /* as the machine was told */
     struct host_reads reads;
 
-    struct host_receiver *receiver; /* NULL: no snapshot is coming in */
-    replica_id_t restored_from;     /* the last snapshot that came in whole, to answer repeats */
+    struct log_limit snapshot_warnings; /* what may come at every try is told once in a while */
+    struct host_receiver *receiver;     /* NULL: no snapshot is coming in */
+    replica_id_t restored_from; /* the last snapshot that came in whole, to answer repeats */
     uint64_t restored_id;
     uint64_t restored_sequence;
 
@@ -140,6 +148,9 @@ void host_group_set_work(struct raft_host *host, struct host_group *group);
 void host_group_set_timer(struct raft_host *host, struct host_group *group);
 
 void host_group_free(struct host_group *group);
+/* Into the update; `job` is the first member of what it works on. */
+void host_job_start(struct raft_host *host, struct job *job, void (*run)(struct job *),
+                    void (*done)(struct job *));
 
 /* host_remove.c */
 /* The end of those whose removal is durable and whose snapshots are closed. */
@@ -161,17 +172,27 @@ void host_messages_release(struct raft_host *host, struct host_group *group);
 void host_messages_free(struct host_messages *messages);
 void host_transport_flush(struct raft_host *host);
 
-/* host_snapshot.c */
-void host_snapshot_want(struct raft_host *host, struct host_group *group, replica_id_t replica);
-void host_snapshot_ack(struct raft_host *host, struct host_group *group, store_id_t from_store,
-                       const struct raft_message *message);
-int host_snapshot_receive(struct raft_host *host, store_id_t from_store, const struct frame *frame);
-/* Gives up what goes to and comes from the group's replica; false: a job of it still runs. */
-bool host_snapshot_end_group(struct raft_host *host, struct host_group *group);
-void host_snapshot_peer_reset(struct raft_host *host, store_id_t store);
+/* host_send.c */
+void host_sender_want(struct raft_host *host, struct host_group *group, replica_id_t replica);
+void host_sender_acknowledged(struct raft_host *host, struct host_group *group,
+                              store_id_t from_store, const struct raft_message *message);
+void host_senders_peer_reset(struct raft_host *host, store_id_t store);
+/* `cut_index`, or less: what followers need behind the snapshots that they are given. */
+raft_index_t host_senders_cut_index(struct raft_host *host, struct host_group *group,
+                                    raft_index_t cut_index);
 /* Looks at jobs that came back and at what has timed out; starts what is next. */
-void host_snapshot_turn(struct raft_host *host);
-nanoseconds_t host_snapshot_deadline(const struct raft_host *host);
+void host_senders_turn(struct raft_host *host);
+nanoseconds_t host_senders_deadline(const struct raft_host *host);
+/* Gives up what goes to other replicas of the group; false: a job of it still runs. */
+bool host_senders_end_group(struct raft_host *host, const struct host_group *group);
+void host_senders_free(struct raft_host *host);
+
+/* host_restore.c */
+int host_receiver_receive(struct raft_host *host, store_id_t from_store, const struct frame *frame);
 /* Does a restore stand between the machine and its log now? */
-bool host_snapshot_adopts(const struct host_group *group);
-void host_snapshot_free(struct raft_host *host);
+bool host_receiver_adopts(const struct host_group *group);
+/* As those of the senders. */
+void host_receivers_turn(struct raft_host *host);
+nanoseconds_t host_receivers_deadline(const struct raft_host *host);
+bool host_receivers_end_group(struct host_group *group);
+void host_receivers_free(struct raft_host *host);

@@ -70,7 +70,9 @@ void host_removed_turn(struct raft_host *host)
     TAILQ_FOREACH_SAFE(group, &host->removed, removed_link, next)
     {
         host_leadership_end(host, group);
-        if (!host_snapshot_end_group(host, group) || group->persisted_id < group->destroyed_id)
+        bool sent = host_senders_end_group(host, group);
+        bool received = host_receivers_end_group(group);
+        if (!sent || !received || group->persisted_id < group->destroyed_id)
             continue;
         TAILQ_REMOVE(&host->removed, group, removed_link);
         group->ops->destroyed(group->machine);

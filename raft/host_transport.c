@@ -297,7 +297,7 @@ static void host_message_take(struct raft_host *host, store_id_t from_store,
         .entries_count = (uint32_t)from->n_entries,
     };
     if (message.type == RAFT_MSG_SNAPSHOT_ACK) {
-        host_snapshot_ack(host, group, from_store, &message);
+        host_sender_acknowledged(host, group, from_store, &message);
     } else {
         struct raft_event event = {
             .type = RAFT_EV_MSG_RECEIVED, .now_ns = host->now_ns, .message = &message};
@@ -317,7 +317,7 @@ int raft_host_receive(struct raft_host *host, store_id_t from_store, const struc
     if (now_ns > host->now_ns)
         host->now_ns = now_ns;
     if (frame->type == FRAME_RAFT_SNAPSHOT_CHUNK)
-        return host_snapshot_receive(host, from_store, frame);
+        return host_receiver_receive(host, from_store, frame);
     if (frame->type != FRAME_RAFT_BATCH)
         return OST_PROTOCOL;
     const Ostraka__RaftBatch *batch = (const Ostraka__RaftBatch *)message_unpack(

@@ -633,6 +633,7 @@ void raft_get_status(const struct raft *raft, struct raft_status *out_status)
         .term_opening_index = raft->term_opening_index,
         .last_log_timestamp = raft_log_last_timestamp(&raft->log),
         .log_bytes = raft->log.bytes_count,
+        .log_appended_bytes = raft->log.appended_bytes,
     };
 }
 

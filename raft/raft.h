@@ -248,6 +248,7 @@ struct raft_status {
     raft_index_t term_opening_index; /* leader: its own; ready to serve once applied (R4) */
     timestamp_t last_log_timestamp;
     uint64_t log_bytes;
+    uint64_t log_appended_bytes; /* grows with each entry, and by nothing else */
 };
 
 struct raft;
@@ -271,3 +272,7 @@ const struct raft_entry *raft_log_entry(const struct raft *raft, raft_index_t in
 /* Leader: the lowest index that a follower heard from within `live_ms` still needs; UINT64_MAX when
  * it does not lead. The log is not cut above it while it is small (DESIGN S1). */
 raft_index_t raft_needed_index(const struct raft *raft, uint32_t live_ms, nanoseconds_t now_ns);
+/* Leader: up to where a follower's log is known to be the same. False: not a follower, or not heard
+ * from within `live_ms`. */
+bool raft_follower_match(const struct raft *raft, replica_id_t replica, uint32_t live_ms,
+                         nanoseconds_t now_ns, raft_index_t *out_match_index);

@@ -170,6 +170,7 @@ void raft_log_append(struct raft_log *log, const struct raft_entry *entry)
         blob_ref(slot->payload);
     log->entries_count++;
     log->bytes_count += raft_log_entry_bytes(slot);
+    log->appended_bytes += raft_log_entry_bytes(slot);
 }
 
 void raft_log_truncate(struct raft_log *log, raft_index_t from)

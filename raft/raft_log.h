@@ -20,7 +20,8 @@ struct raft_log {
     raft_index_t base_index;
     raft_term_t base_term;
     timestamp_t base_timestamp;
-    uint64_t bytes_count; /* payloads and headers */
+    uint64_t bytes_count;    /* payloads and headers */
+    uint64_t appended_bytes; /* of all that were ever appended; for differences */
 };
 
 void raft_log_init(struct raft_log *log, raft_index_t base_index, raft_term_t base_term,

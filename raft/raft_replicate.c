@@ -507,6 +507,12 @@ void raft_recv_append_answer(struct raft *raft, const struct raft_message *messa
     raft_transfer_advance(raft);
 }
 
+static bool raft_progress_was_heard(const struct raft_progress *progress, uint32_t live_ms,
+                                    nanoseconds_t now_ns)
+{
+    return now_ns <= progress->heard_ns || now_ns - progress->heard_ns < raft_ms(live_ms);
+}
+
 raft_index_t raft_needed_index(const struct raft *raft, uint32_t live_ms, nanoseconds_t now_ns)
 {
     raft_index_t needed_index = UINT64_MAX;
@@ -515,7 +521,7 @@ raft_index_t raft_needed_index(const struct raft *raft, uint32_t live_ms, nanose
     for (uint32_t i = 0; i < raft->progress_count; i++) {
         const struct raft_progress *progress = &raft->progress[i];
         if (progress->replica == raft->options.replica ||
-            (now_ns > progress->heard_ns && now_ns - progress->heard_ns >= raft_ms(live_ms)))
+            !raft_progress_was_heard(progress, live_ms, now_ns))
             continue;
         raft_index_t index = progress->match_index + 1;
         if (index < raft_log_first_index(&raft->log))
@@ -524,4 +530,20 @@ raft_index_t raft_needed_index(const struct raft *raft, uint32_t live_ms, nanose
             needed_index = index;
     }
     return needed_index;
+}
+
+bool raft_follower_match(const struct raft *raft, replica_id_t replica, uint32_t live_ms,
+                         nanoseconds_t now_ns, raft_index_t *out_match_index)
+{
+    *out_match_index = 0;
+    if (raft->role != RAFT_LEADER)
+        return false;
+    for (uint32_t i = 0; i < raft->progress_count; i++) {
+        const struct raft_progress *progress = &raft->progress[i];
+        if (progress->replica != replica || replica == raft->options.replica)
+            continue;
+        *out_match_index = progress->match_index;
+        return raft_progress_was_heard(progress, live_ms, now_ns);
+    }
+    return false;
 }

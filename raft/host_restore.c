@@ -1,10 +1,10 @@
-/* host_snapshot.c: snapshots to and from other stores, a chunk at a time.
+/* host_restore.c: snapshots from other stores, a chunk at a time.
  *
- * A sender:    QUEUED -> READING -> SENT -> (acknowledged) READING ... -> gone
- * A receiver:  IDLE -> WRITING -> IDLE ... -> WRITING -> WAITING -> FINISHING -> gone
- * READING, WRITING and FINISHING have a job in the pool, which owns the chunk meanwhile. A job that
- * came back is looked at when the turn ends. What is given up while its job runs is marked and
- * closed when the job is back. */
+ *   IDLE -> WRITING -> IDLE ... -> WRITING -> WAITING -> FINISHING -> gone
+ *
+ * WRITING and FINISHING have a job in the pool, which owns the chunk meanwhile. A job that came
+ * back is looked at when the turn ends. What is given up while its job runs is marked and closed
+ * when the job is back. */
 #include "raft/host_internal.h"
 
 #include "base/log.h"
@@ -13,36 +13,9 @@
 
 #include <stdlib.h>
 
-#define HOST_SNAPSHOTS_ACTIVE_MAX 2u
-#define HOST_SNAPSHOT_RESEND_NS   (2 * NS_PER_S)
-#define HOST_SNAPSHOT_GIVE_UP_NS  (30 * NS_PER_S)
 /* Nothing is applied while a snapshot comes in, so a sender that is gone, and would have sent its
  * chunk again some times by then, must not be waited for long. */
-#define HOST_RESTORE_GIVE_UP_NS (5 * HOST_SNAPSHOT_RESEND_NS)
-
-enum host_sender_state { SENDER_QUEUED, SENDER_READING, SENDER_SENT };
-struct host_sender {
-    struct job job; /* first */
-    struct raft_host *host;
-    struct host_group *group;
-    replica_id_t replica;
-    store_id_t store;
-    enum host_sender_state state;
-    bool job_back;
-    bool given_up;
-    raft_term_t term;
-    uint64_t id;
-    struct raft_snapshot_meta meta;
-    void *snapshot;
-    struct buffer chunk;
-    size_t chunk_bytes_max; /* of the next one */
-    uint64_t sequence;
-    bool last;
-    int status;
-    nanoseconds_t sent_ns;
-    nanoseconds_t progress_ns;
-    TAILQ_ENTRY(host_sender) link;
-};
+#define HOST_RESTORE_GIVE_UP_NS (5 * HOST_SNAPSHOT_RESEND_NS_MAX)
 
 enum host_receiver_state {
     RECEIVER_IDLE,
@@ -71,250 +44,6 @@ struct host_receiver {
     nanoseconds_t progress_ns;
     TAILQ_ENTRY(host_receiver) link;
 };
-
-static void host_job_start(struct raft_host *host, struct job *job, void (*run)(struct job *),
-                           void (*done)(struct job *))
-{
-    *job = (struct job){.run = run, .done = done};
-    struct job **end = &host->update->jobs;
-    while (*end)
-        end = &(*end)->next;
-    *end = job;
-}
-
-/* Sending. */
-
-static void host_sender_run(struct job *job)
-{
-    struct host_sender *sender = (struct host_sender *)job;
-    buffer_reset(&sender->chunk);
-    sender->last = false;
-    sender->status = sender->group->ops->snapshot_read(sender->snapshot, &sender->chunk,
-                                                       sender->chunk_bytes_max, &sender->last);
-}
-
-static void host_sender_done(struct job *job)
-{
-    ((struct host_sender *)job)->job_back = true;
-}
-
-static void host_sender_read(struct host_sender *sender)
-{
-    sender->state = SENDER_READING;
-    sender->job_back = false;
-    sender->chunk_bytes_max =
-        RARE(SNAPSHOT_CHUNK_TINY) ? 1 : sender->host->options.snapshot_chunk_bytes;
-    host_job_start(sender->host, &sender->job, host_sender_run, host_sender_done);
-}
-
-static void host_sender_free(struct host_sender *sender)
-{
-    if (sender->state != SENDER_QUEUED)
-        sender->host->senders_active_count--;
-    if (sender->snapshot)
-        sender->group->ops->snapshot_close(sender->snapshot);
-    TAILQ_REMOVE(&sender->host->senders, sender, link);
-    buffer_fini(&sender->chunk);
-    free(sender);
-}
-
-/* `index` 0: it failed. Not while its job runs. */
-static void host_sender_end(struct host_sender *sender, raft_index_t index)
-{
-    struct raft_host *host = sender->host;
-    struct host_group *group = sender->group;
-    struct raft_event event = {.type = RAFT_EV_SNAPSHOT_SENT, .now_ns = host->now_ns};
-    event.snapshot_sent.replica = sender->replica;
-    event.snapshot_sent.index = index;
-    log_write(index ? LOG_INFO : LOG_WARN, index ? "snapshot sent" : "snapshot given up",
-              "store=%lu group=%lu to=%lu index=%lu chunks=%lu", host->options.store, group->group,
-              sender->replica, sender->meta.index, sender->sequence + 1);
-    if (index > 0)
-        host->metrics->snapshots_sent_count++;
-    host_sender_free(sender);
-    if (!group->removed)
-        (void)!host_step(host, group, &event);
-}
-
-static void host_sender_give_up(struct host_sender *sender)
-{
-    if (sender->state == SENDER_READING && !sender->job_back)
-        sender->given_up = true;
-    else
-        host_sender_end(sender, 0);
-}
-
-void host_snapshot_want(struct raft_host *host, struct host_group *group, replica_id_t replica)
-{
-    struct host_sender *sender;
-    TAILQ_FOREACH (sender, &host->senders, link) {
-        if (sender->group == group && sender->replica == replica && !sender->given_up)
-            return;
-    }
-    sender = memory_alloc_zeroed(1, sizeof(*sender));
-    sender->host = host;
-    sender->group = group;
-    sender->replica = replica;
-    sender->progress_ns = host->now_ns;
-    struct raft_status status;
-    raft_get_status(group->raft, &status);
-    sender->term = status.term;
-    buffer_init(&sender->chunk);
-    TAILQ_INSERT_TAIL(&host->senders, sender, link);
-}
-
-static void host_sender_send(struct host_sender *sender)
-{
-    struct raft_host *host = sender->host;
-    Ostraka__RaftSnapshotChunk chunk = OSTRAKA__RAFT_SNAPSHOT_CHUNK__INIT;
-    Ostraka__RaftSnapshotMeta meta = OSTRAKA__RAFT_SNAPSHOT_META__INIT;
-    Ostraka__RaftConfiguration configuration = OSTRAKA__RAFT_CONFIGURATION__INIT;
-    Ostraka__RaftConfiguration__Member members[RAFT_MEMBERS_MAX];
-    Ostraka__RaftConfiguration__Member *member_pointers[RAFT_MEMBERS_MAX];
-    const struct raft_configuration *from = &sender->meta.configuration;
-    for (uint32_t i = 0; i < from->members_count; i++) {
-        ostraka__raft_configuration__member__init(&members[i]);
-        members[i].replica = from->members[i].replica;
-        members[i].store = from->members[i].store;
-        members[i].voter_old = from->members[i].voter_old;
-        members[i].voter_new = from->members[i].voter_new;
-        member_pointers[i] = &members[i];
-    }
-    configuration.n_members = from->members_count;
-    configuration.members = member_pointers;
-    configuration.epoch = from->epoch;
-    meta.index = sender->meta.index;
-    meta.term = sender->meta.term;
-    meta.log_timestamp = sender->meta.log_timestamp;
-    meta.configuration = &configuration;
-    meta.configuration_index = sender->meta.configuration_index;
-    chunk.group = sender->group->group;
-    chunk.from = sender->group->replica;
-    chunk.to = sender->replica;
-    chunk.term = sender->term;
-    chunk.meta = &meta;
-    chunk.snapshot_id = sender->id;
-    chunk.sequence = sender->sequence;
-    chunk.last = sender->last;
-    struct bytes payload = buffer_bytes(&sender->chunk);
-    outbox_to_store(host->update->outbox, sender->store, CHANNEL_BULK,
-                    frame_encode(FRAME_RAFT_SNAPSHOT_CHUNK, 0, &chunk.base, &payload, 1));
-    sender->state = SENDER_SENT;
-    sender->sent_ns = host->now_ns;
-}
-
-static void host_sender_start(struct host_sender *sender)
-{
-    struct raft_host *host = sender->host;
-    struct host_group *group = sender->group;
-    const struct raft_member *member =
-        raft_configuration_find(raft_get_configuration(group->raft), sender->replica);
-    int status = OST_NOT_FOUND;
-    if (member) {
-        sender->store = member->store;
-        status = group->ops->snapshot_open(group->machine, &sender->meta, &sender->snapshot);
-    }
-    if (status != OST_OK || sender->meta.index == 0) {
-        host_sender_end(sender, 0);
-        return;
-    }
-    ASSERT(sender->meta.configuration.members_count <= RAFT_MEMBERS_MAX);
-    do {
-        sender->id = random_next(&host->random);
-    } while (sender->id == 0);
-    sender->progress_ns = host->now_ns;
-    host->senders_active_count++;
-    host_sender_read(sender);
-}
-
-void host_snapshot_ack(struct raft_host *host, struct host_group *group, store_id_t from_store,
-                       const struct raft_message *message)
-{
-    struct host_sender *sender;
-    TAILQ_FOREACH (sender, &host->senders, link) {
-        if (sender->group == group && sender->replica == message->from &&
-            sender->store == from_store && sender->id == message->read_round &&
-            sender->state == SENDER_SENT)
-            break;
-    }
-    if (!sender || sender->sequence != message->index)
-        return; /* late */
-    if (message->rejected) {
-        host_sender_end(sender, 0);
-        return;
-    }
-    sender->progress_ns = host->now_ns;
-    if (sender->last) {
-        host_sender_end(sender, sender->meta.index);
-        return;
-    }
-    sender->sequence++;
-    host_sender_read(sender);
-}
-
-static bool host_group_is_sending(const struct host_group *group, const struct raft_host *host)
-{
-    const struct host_sender *sender;
-    TAILQ_FOREACH (sender, &host->senders, link) {
-        if (sender->group == group && sender->state != SENDER_QUEUED)
-            return true;
-    }
-    return false;
-}
-
-/* Is there a follower that could have this one's place? */
-static bool host_sender_is_waited_for(const struct host_sender *sender)
-{
-    const struct host_sender *other;
-    TAILQ_FOREACH (other, &sender->host->senders, link) {
-        if (other->state == SENDER_QUEUED)
-            return true;
-    }
-    return false;
-}
-
-static void host_sender_turn(struct host_sender *sender)
-{
-    struct raft_host *host = sender->host;
-    if (sender->state == SENDER_READING && !sender->job_back)
-        return;
-    struct raft_status status;
-    raft_get_status(sender->group->raft, &status);
-    bool leads = status.role == RAFT_LEADER && status.term == sender->term;
-    bool wanted = leads && !sender->group->removed &&
-                  raft_configuration_find(raft_get_configuration(sender->group->raft),
-                                          sender->replica) != NULL;
-    bool stuck = sender->state != SENDER_QUEUED &&
-                 host->now_ns >= sender->progress_ns + HOST_SNAPSHOT_GIVE_UP_NS;
-    bool failed = sender->state == SENDER_READING &&
-                  (sender->status != OST_OK || RARE(SNAPSHOT_SENDER_GIVES_UP));
-    if (!wanted || stuck || failed || sender->given_up) {
-        host_sender_end(sender, 0);
-        return;
-    }
-    switch (sender->state) {
-    case SENDER_QUEUED:
-        if (host->senders_active_count < HOST_SNAPSHOTS_ACTIVE_MAX &&
-            !host_group_is_sending(sender->group, host))
-            host_sender_start(sender);
-        return;
-    case SENDER_READING:
-        host_sender_send(sender);
-        return;
-    case SENDER_SENT:
-        /* A follower that is gone must not keep others from what makes a quorum of them: it gives
-         * way, and the core asks for it again. */
-        if (host->now_ns >= sender->sent_ns + HOST_SNAPSHOT_RESEND_NS &&
-            host_sender_is_waited_for(sender))
-            host_sender_end(sender, 0);
-        else if (host->now_ns >= sender->sent_ns + HOST_SNAPSHOT_RESEND_NS ||
-                 RARE(SNAPSHOT_CHUNK_TWICE))
-            host_sender_send(sender);
-        return;
-    }
-}
-
-/* Receiving. */
 
 static void host_receiver_run(struct job *job)
 {
@@ -359,7 +88,7 @@ static void host_receiver_give_up(struct host_receiver *receiver)
         host_receiver_end(receiver, false);
 }
 
-bool host_snapshot_adopts(const struct host_group *group)
+bool host_receiver_adopts(const struct host_group *group)
 {
     return group->receiver && group->receiver->state == RECEIVER_FINISHING;
 }
@@ -434,11 +163,12 @@ static struct host_receiver *host_receiver_new(struct raft_host *host, struct ho
     int status = OST_BUSY;
     if (!RARE(SNAPSHOT_NOT_TAKEN))
         status = group->ops->restore_open(group->machine, meta, &restore);
-    if (status != OST_OK) {
-        log_write(LOG_WARN, "cannot take a snapshot", "store=%lu group=%lu status=%s",
-                  host->options.store, group->group, ost_status_name(status));
+    uint64_t left_out;
+    if (status != OST_OK && log_limit_passes(&group->snapshot_warnings, host->now_ns, &left_out))
+        log_write(LOG_WARN, "cannot take a snapshot", "store=%lu group=%lu status=%s left_out=%lu",
+                  host->options.store, group->group, ost_status_name(status), left_out);
+    if (status != OST_OK)
         return NULL;
-    }
     struct host_receiver *receiver = memory_alloc_zeroed(1, sizeof(*receiver));
     receiver->host = host;
     receiver->group = group;
@@ -499,7 +229,7 @@ static void host_chunk_take(struct raft_host *host, struct host_group *group, st
                       chunk->sequence > group->restored_sequence);
         return;
     }
-    if (!host_snapshot_adopts(group) &&
+    if (!host_receiver_adopts(group) &&
         host_snapshot_offer(host, group, chunk->term, chunk->from, meta) != OST_OK) {
         host_ack_send(host, group, chunk->from, from_store, chunk->snapshot_id, chunk->sequence,
                       true);
@@ -524,7 +254,7 @@ static void host_chunk_take(struct raft_host *host, struct host_group *group, st
     host_job_start(host, &receiver->job, host_receiver_run, host_receiver_done);
 }
 
-int host_snapshot_receive(struct raft_host *host, store_id_t from_store, const struct frame *frame)
+int host_receiver_receive(struct raft_host *host, store_id_t from_store, const struct frame *frame)
 {
     const Ostraka__RaftSnapshotChunk *chunk = (const Ostraka__RaftSnapshotChunk *)message_unpack(
         &ostraka__raft_snapshot_chunk__descriptor, frame->message, &host->arena);
@@ -616,8 +346,11 @@ static void host_receiver_turn(struct host_receiver *receiver)
     bool failed = (receiver->state == RECEIVER_WRITING || receiver->state == RECEIVER_FINISHING) &&
                   receiver->status != OST_OK;
     if (failed) {
-        log_write(LOG_WARN, "cannot restore a snapshot", "store=%lu group=%lu status=%s",
-                  host->options.store, group->group, ost_status_name(receiver->status));
+        uint64_t left_out;
+        if (log_limit_passes(&group->snapshot_warnings, host->now_ns, &left_out))
+            log_write(LOG_WARN, "cannot restore a snapshot",
+                      "store=%lu group=%lu status=%s left_out=%lu", host->options.store,
+                      group->group, ost_status_name(receiver->status), left_out);
         host_receiver_ack(receiver, receiver->sequence, true);
     }
     bool stuck = receiver->state == RECEIVER_IDLE &&
@@ -654,32 +387,18 @@ static void host_receiver_turn(struct host_receiver *receiver)
     }
 }
 
-/* Both. */
-
-void host_snapshot_turn(struct raft_host *host)
+void host_receivers_turn(struct raft_host *host)
 {
-    struct host_sender *sender, *sender_next;
-    TAILQ_FOREACH_SAFE(sender, &host->senders, link, sender_next)
-    {
-        host_sender_turn(sender);
-    }
-    struct host_receiver *receiver, *receiver_next;
-    TAILQ_FOREACH_SAFE(receiver, &host->receivers, link, receiver_next)
+    struct host_receiver *receiver, *next;
+    TAILQ_FOREACH_SAFE(receiver, &host->receivers, link, next)
     {
         host_receiver_turn(receiver);
     }
 }
 
-nanoseconds_t host_snapshot_deadline(const struct raft_host *host)
+nanoseconds_t host_receivers_deadline(const struct raft_host *host)
 {
     nanoseconds_t deadline_ns = NS_NEVER;
-    const struct host_sender *sender;
-    TAILQ_FOREACH (sender, &host->senders, link) {
-        if (sender->state != SENDER_SENT)
-            continue;
-        if (sender->sent_ns + HOST_SNAPSHOT_RESEND_NS < deadline_ns)
-            deadline_ns = sender->sent_ns + HOST_SNAPSHOT_RESEND_NS;
-    }
     const struct host_receiver *receiver;
     TAILQ_FOREACH (receiver, &host->receivers, link) {
         if (receiver->state == RECEIVER_IDLE &&
@@ -689,37 +408,15 @@ nanoseconds_t host_snapshot_deadline(const struct raft_host *host)
     return deadline_ns;
 }
 
-void host_snapshot_peer_reset(struct raft_host *host, store_id_t store)
+bool host_receivers_end_group(struct host_group *group)
 {
-    struct host_sender *sender, *next;
-    TAILQ_FOREACH_SAFE(sender, &host->senders, link, next)
-    {
-        if (sender->state != SENDER_QUEUED && sender->store == store)
-            host_sender_give_up(sender);
-    }
-}
-
-bool host_snapshot_end_group(struct raft_host *host, struct host_group *group)
-{
-    bool ended = true;
-    struct host_sender *sender, *next;
-    TAILQ_FOREACH_SAFE(sender, &host->senders, link, next)
-    {
-        if (sender->group != group)
-            continue;
-        ended = ended && !(sender->state == SENDER_READING && !sender->job_back);
-        host_sender_give_up(sender);
-    }
     if (group->receiver)
         host_receiver_give_up(group->receiver);
-    return ended && !group->receiver;
+    return !group->receiver;
 }
 
-void host_snapshot_free(struct raft_host *host)
+void host_receivers_free(struct raft_host *host)
 {
-    struct host_sender *sender;
-    while ((sender = TAILQ_FIRST(&host->senders)) != NULL)
-        host_sender_free(sender);
     struct host_receiver *receiver;
     while ((receiver = TAILQ_FIRST(&host->receivers)) != NULL) {
         receiver->job_back = true; /* Every job has run by now (job.h). */

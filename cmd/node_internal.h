@@ -1,6 +1,7 @@
 /* node_internal.h: what the node's files share. */
 #pragma once
 
+#include "base/log.h"
 #include "base/random.h"
 #include "cmd/node.h"
 #include "proto/command.pb-c.h"
@@ -82,7 +83,8 @@ struct node {
     enum node_founding founding;
     enum node_founder_answer founder_answers[REPLICAS_PER_GROUP_MAX]; /* by place */
     nanoseconds_t founding_ns;                                        /* when to ask again */
-    bool master_is_made; /* by a command; its row is on its way to the disk */
+    bool master_is_made;              /* by a command; its row is on its way to the disk */
+    struct log_limit create_warnings; /* the master repeats its command many times a second */
 
     nanoseconds_t replicas_ns; /* when to look at the replicas again (node_replicas.c) */
     bool replicas_pending;

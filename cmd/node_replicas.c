@@ -92,6 +92,7 @@ static void master_made(void *context, int status)
 {
     struct node *node = context;
     char why[256] = "";
+    uint64_t left_out;
     node->master_is_made = false;
     if (status == OST_OK)
         status = node_master_start(node, why);
@@ -99,8 +100,10 @@ static void master_made(void *context, int status)
         log_write(LOG_INFO, "made a replica of the shard master", "store=%lu replica=%lu",
                   (unsigned long)node->options.raft.store, (unsigned long)node->master_replica);
     } else {
-        log_write(LOG_WARN, "cannot make a replica of the shard master", "store=%lu why=\"%s\"",
-                  (unsigned long)node->options.raft.store, why[0] ? why : ost_status_text(status));
+        if (log_limit_passes(&node->create_warnings, node->now_ns, &left_out))
+            log_write(LOG_WARN, "cannot make a replica of the shard master",
+                      "store=%lu left_out=%lu why=\"%s\"", (unsigned long)node->options.raft.store,
+                      left_out, why[0] ? why : ost_status_text(status));
         node->master_replica = 0;
     }
     node->report_ns = node->now_ns;
@@ -122,6 +125,8 @@ static int master_create(struct node *node, const Ostraka__CreateReplica *comman
         if (status != OST_OK && status != OST_NOT_FOUND) /* a higher one was destroyed here */
             return status;
     }
+    if (raft_host_group_is_busy(node->raft, SHARD_MASTER_GROUP, command->replica))
+        return OST_BUSY;
     master_rows_wipe(node);
     node->master_lost = false;
     if (node->founding == FOUNDING_ASKING)

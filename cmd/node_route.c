@@ -142,11 +142,12 @@ static int create_replica(struct node *node, const struct frame *frame)
     if (command->store != node->options.raft.store)
         return OST_OK;
     int status = node_replica_create(node, command);
-    if (status != OST_OK) /* it is said again */
+    uint64_t left_out;
+    if (status != OST_OK && log_limit_passes(&node->create_warnings, node->now_ns, &left_out))
         log_write(LOG_INFO, "cannot make a replica now",
-                  "store=%lu group=%lu replica=%lu status=%s",
+                  "store=%lu group=%lu replica=%lu status=%s left_out=%lu",
                   (unsigned long)node->options.raft.store, (unsigned long)command->group,
-                  (unsigned long)command->replica, ost_status_name(status));
+                  (unsigned long)command->replica, ost_status_name(status), left_out);
     return OST_OK;
 }
 

@@ -320,6 +320,19 @@ struct host_start {
     bool birth; /* nothing is known of it */
 };
 
+/* The log still has one with a lower number, or does not say durably yet that it is over. */
+static bool host_log_is_taken(const struct raft_host *host, group_id_t group, replica_id_t replica)
+{
+    struct wal_group_state log;
+    return wal_group_get(host->wal, group, &log) && log.replica < replica &&
+           (log.damaged || log.busy);
+}
+
+bool raft_host_group_is_busy(const struct raft_host *host, group_id_t group, replica_id_t replica)
+{
+    return host_is_removing(host, group) || host_log_is_taken(host, group, replica);
+}
+
 static int host_group_recover(struct raft_host *host, group_id_t group, replica_id_t replica,
                               const struct raft_snapshot_meta *applied,
                               struct host_start *out_start)
@@ -329,7 +342,7 @@ static int host_group_recover(struct raft_host *host, group_id_t group, replica_
     bool known = wal_group_get(host->wal, group, &log);
     if (known && (log.replica > replica || (log.replica == replica && log.destroyed)))
         return OST_NOT_FOUND; /* R6 */
-    if (known && log.replica < replica && (log.damaged || log.busy))
+    if (host_log_is_taken(host, group, replica))
         return OST_BUSY;
     if (raft_host_group_damaged(host, group))
         return OST_CORRUPT;

@@ -94,6 +94,9 @@ OST_MUST_CHECK int raft_host_group_add(struct raft_host *host, group_id_t group,
                                        const struct raft_state_machine_ops *ops, void *machine,
                                        nanoseconds_t now_ns);
 
+/* Would raft_host_group_add answer OST_BUSY? */
+bool raft_host_group_is_busy(const struct raft_host *host, group_id_t group, replica_id_t replica);
+
 /* Destroys the replica with this number: one that was added, or one that is damaged, or one that
  * the log knows nothing of. From now on nothing answers for it; its log is forgotten durably, and
  * its number never comes back here. One that was added hears of it by its `destroyed`, when a turn

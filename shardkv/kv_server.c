@@ -52,7 +52,8 @@ struct creation {
 struct kv_server {
     struct kv_shared shared; /* first: a group finds the server by it */
     struct lost_replica *lost;
-    struct creation *creations; /* by group */
+    struct log_limit creation_warnings; /* the master repeats its command many times a second */
+    struct creation *creations;         /* by group */
     uint64_t replicas_changed;
     struct kv_group *groups;           /* by id */
     struct oracle_waiters timestamped; /* scratch */
@@ -332,9 +333,12 @@ static void creation_flushed(void *context, int status)
         log_write(LOG_INFO, "made a replica", "store=%lu group=%lu replica=%lu",
                   shared->environment.store_id, creation->group, creation->replica);
     } else {
-        log_write(LOG_WARN, "cannot make a replica", "store=%lu group=%lu replica=%lu why=\"%s\"",
-                  shared->environment.store_id, creation->group, creation->replica,
-                  ost_status_text(status));
+        uint64_t left_out;
+        if (log_limit_passes(&server->creation_warnings, shared->now_ns, &left_out))
+            log_write(LOG_WARN, "cannot make a replica",
+                      "store=%lu group=%lu replica=%lu left_out=%lu why=\"%s\"",
+                      shared->environment.store_id, creation->group, creation->replica, left_out,
+                      ost_status_text(status));
         if (group)
             kv_group_free(group);
         /* Damage has taken what the log knew of the group's numbers: this one may have been here.
@@ -390,6 +394,11 @@ int kv_server_create_replica(struct kv_server *server, const Ostraka__CreateRepl
     const struct lost_replica *lost = lost_find(server, command->group);
     if (lost)
         kv_server_destroy_replica(server, lost->group, lost->replica, now_ns);
+    if (raft_host_group_is_busy(server->shared.environment.host, command->group,
+                                command->replica)) {
+        blob_unref(configuration);
+        return OST_BUSY;
+    }
     struct kv_group *group = kv_group_new(&server->shared, command->group, command->replica);
     status = kv_group_create_rows(group, command->group_epoch, configuration);
     kv_group_free(group);

@@ -164,6 +164,9 @@ static bool entry_touches(const struct participant_entry *entry, const struct lo
         struct lock_target target = {.start = entry->write_keys->keys[index]};
         range_visit(&search, &target, LOCK_EXCLUSIVE);
     }
+    uint32_t checks_count = entry->checks ? entry->checks->targets_count : 0;
+    for (uint32_t index = 0; index < checks_count && !search.is_found; index++)
+        range_visit(&search, &entry->checks->targets[index], LOCK_SHARED);
     return search.is_found;
 }
 
@@ -405,7 +408,7 @@ static void request_check(const struct participant *p, struct participant_reques
     if (request->kind == REQUEST_PREPARE) {
         ASSERT(entry->prepare == request);
         ASSERT(entry->state == ENTRY_PREPARING || entry->state == ENTRY_BOUND);
-        if (entry->state == ENTRY_BOUND || entry->write_keys_held == entry->write_keys->keys_count)
+        if (entry->state == ENTRY_BOUND || participant_prepare_holds_all(entry))
             return;
     }
     ASSERT(!lock_owner_holds(p->table, entry->owner, &request->target, request->mode));

@@ -52,7 +52,7 @@ enum participant_event_type {
     PARTICIPANT_EV_LOCK, /* for a transaction that grows */
     PARTICIPANT_EV_READ, /* one linearizable read or scan: waits only for BOUND and PREPARED writers
                           * it meets, leaves no lock, and belongs to no transaction */
-    PARTICIPANT_EV_PREPARE,   /* write set checked; takes its write locks */
+    PARTICIPANT_EV_PREPARE,   /* write set checked; takes its write locks, then the shared ones */
     PARTICIPANT_EV_VALIDATE,  /* granted or refused at once (T8) */
     PARTICIPANT_EV_HEARTBEAT, /* as above */
     PARTICIPANT_EV_RELEASE,   /* drop the entry unless it is BOUND or PREPARED; always granted */
@@ -80,7 +80,7 @@ struct participant_event {
     enum lock_mode mode;                    /* LOCK */
     uint32_t wait_ms_max;                   /* 0: the option */
     struct bytes write_set;                 /* PREPARE, RECOVERED; borrowed */
-    const struct lock_target *shared_locks; /* RECOVERED */
+    const struct lock_target *shared_locks; /* PREPARE: what it has read without locks; RECOVERED */
     uint32_t shared_locks_count;
     struct bytes anchor;   /* PREPARE, RECOVERED: copied, handed back with inquiries */
     timestamp_t deadline;  /* same */
@@ -91,9 +91,9 @@ struct participant_granted {
     uint64_t token;
     struct lock_entry_number entry; /* LOCK: to be told to the client */
 };
-/* All write locks are held. First `needs_timestamp`: ask the oracle after this, and come back with
- * PARTICIPANT_EV_TIMESTAMP. Then, from that event, `bound`: propose now; it can no longer be
- * wounded. */
+/* All locks that it asked for are held. First `needs_timestamp`: ask the oracle after this, and
+ * come back with PARTICIPANT_EV_TIMESTAMP. Then, from that event, `bound`: propose now; it can no
+ * longer be wounded. */
 struct participant_ready {
     uint64_t token;
     struct txn_id txn;

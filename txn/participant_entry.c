@@ -127,6 +127,7 @@ static void entry_free(struct participant *p, struct participant_entry *entry)
     HASH_DEL(p->entries, entry);
     blob_unref(entry->anchor);
     free(entry->write_keys);
+    free(entry->checks);
     free(entry);
 }
 

@@ -78,6 +78,12 @@ struct participant_write_keys {
     struct bytes keys[];
 };
 
+/* What a Prepare asks for besides its write locks: what was read without a lock. */
+struct participant_targets {
+    uint32_t targets_count;
+    struct lock_target targets[];
+};
+
 struct participant_entry {
     UT_hash_handle hh; /* by txn, in the order of their making */
     struct txn_id txn;
@@ -92,6 +98,8 @@ struct participant_entry {
     struct participant_requests reads;         /* READs that wait for this entry */
     struct participant_write_keys *write_keys; /* PREPARING */
     uint32_t write_keys_held;                  /* the first so many are held */
+    struct participant_targets *checks;        /* PREPARING; then these are taken shared */
+    uint32_t checks_held;                      /* the first so many are held */
     struct blob *anchor;
     timestamp_t deadline;
     nanoseconds_t asked_ns; /* of the last inquiry about it; 0: none */
@@ -195,7 +203,9 @@ void participant_step_timestamp(struct participant *p, const struct participant_
 void participant_step_prepared(struct participant *p, const struct participant_event *event);
 void participant_step_finished(struct participant *p, const struct participant_event *event);
 void participant_step_recovered(struct participant *p, const struct participant_event *event);
-/* The write key that it waited for is held: takes the next ones. */
+/* The lock that it waited for is held: takes the next ones. */
 void participant_prepare_granted(struct participant *p, struct participant_entry *entry);
+/* Does a PREPARING entry hold all that its Prepare asked for? */
+bool participant_prepare_holds_all(const struct participant_entry *entry);
 /* Asks for a timestamp once nothing is waited for any more. */
 void participant_prepare_check_ready(struct participant *p, struct participant_entry *entry);

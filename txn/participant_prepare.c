@@ -44,14 +44,52 @@ static bool write_keys_contain(const struct participant_write_keys *keys, struct
     return false;
 }
 
+/* ---- What was read without locks ---- */
+
+static struct bytes bytes_put(uint8_t **next, struct bytes bytes)
+{
+    uint8_t *at = *next;
+    if (bytes.bytes_count > 0)
+        memcpy(at, bytes.data, bytes.bytes_count);
+    *next = at + bytes.bytes_count;
+    return bytes_of(at, bytes.bytes_count);
+}
+
+/* NULL when there are none. */
+static struct participant_targets *targets_copy(const struct lock_target *targets,
+                                                uint32_t targets_count)
+{
+    if (targets_count == 0)
+        return NULL;
+    size_t keys_bytes = 0;
+    for (uint32_t index = 0; index < targets_count; index++)
+        keys_bytes += targets[index].start.bytes_count + targets[index].end.bytes_count;
+    struct participant_targets *copy =
+        memory_alloc(sizeof(*copy) + targets_count * sizeof(copy->targets[0]) + keys_bytes);
+    copy->targets_count = targets_count;
+    uint8_t *next = (uint8_t *)&copy->targets[targets_count];
+    for (uint32_t index = 0; index < targets_count; index++)
+        copy->targets[index] = (struct lock_target){.start = bytes_put(&next, targets[index].start),
+                                                    .end = bytes_put(&next, targets[index].end),
+                                                    .is_interval = targets[index].is_interval};
+    return copy;
+}
+
 /* ---- PREPARING ---- */
+
+bool participant_prepare_holds_all(const struct participant_entry *entry)
+{
+    uint32_t checks_count = entry->checks ? entry->checks->targets_count : 0;
+    return entry->write_keys_held == entry->write_keys->keys_count &&
+           entry->checks_held == checks_count;
+}
 
 void participant_prepare_check_ready(struct participant *p, struct participant_entry *entry)
 {
     struct participant_request *prepare = entry->prepare;
     if (entry->state != ENTRY_PREPARING || !prepare || prepare->is_ready)
         return;
-    if (entry->write_keys_held < entry->write_keys->keys_count || !TAILQ_EMPTY(&entry->locks))
+    if (!participant_prepare_holds_all(entry) || !TAILQ_EMPTY(&entry->locks))
         return;
     prepare->is_ready = true;
     struct participant_ready *ready = participant_ready_add(p);
@@ -59,14 +97,27 @@ void participant_prepare_check_ready(struct participant *p, struct participant_e
     ready->txn = entry->txn;
 }
 
-/* Takes the write keys one by one, in key order, until one has to be waited for. */
+static void prepare_held_one(struct participant_entry *entry)
+{
+    if (entry->write_keys_held < entry->write_keys->keys_count)
+        entry->write_keys_held++;
+    else
+        entry->checks_held++;
+}
+
+/* Takes the write keys one by one, in key order, then what was read, until one has to be waited
+ * for. What is written as well is held by then, so that no lock need be upgraded. */
 static void prepare_advance(struct participant *p, struct participant_entry *entry)
 {
     struct participant_request *prepare = entry->prepare;
     const struct participant_write_keys *keys = entry->write_keys;
-    for (; entry->write_keys_held < keys->keys_count; entry->write_keys_held++) {
-        prepare->target = (struct lock_target){.start = keys->keys[entry->write_keys_held]};
-        int status = lock_table_acquire(p->table, entry->owner, &prepare->target, LOCK_EXCLUSIVE,
+    for (; !participant_prepare_holds_all(entry); prepare_held_one(entry)) {
+        bool is_write = entry->write_keys_held < keys->keys_count;
+        prepare->mode = is_write ? LOCK_EXCLUSIVE : LOCK_SHARED;
+        prepare->target = is_write
+                              ? (struct lock_target){.start = keys->keys[entry->write_keys_held]}
+                              : entry->checks->targets[entry->checks_held];
+        int status = lock_table_acquire(p->table, entry->owner, &prepare->target, prepare->mode,
                                         prepare->token);
         if (status == OST_OK)
             continue;
@@ -87,7 +138,7 @@ void participant_prepare_granted(struct participant *p, struct participant_entry
 {
     ASSERT(entry->state == ENTRY_PREPARING);
     participant_timer_disarm(p, &entry->prepare->ask);
-    entry->write_keys_held++;
+    prepare_held_one(entry);
     prepare_advance(p, entry);
 }
 
@@ -126,6 +177,9 @@ void participant_step_prepare(struct participant *p, const struct participant_ev
     free(entry->write_keys);
     entry->write_keys = write_keys_new(event->write_set);
     entry->write_keys_held = 0;
+    free(entry->checks);
+    entry->checks = targets_copy(event->shared_locks, event->shared_locks_count);
+    entry->checks_held = 0;
     prepare_advance(p, entry);
 }
 
@@ -200,6 +254,8 @@ void participant_step_timestamp(struct participant *p, const struct participant_
     shared_locks_list(p, entry, ready);
     free(entry->write_keys);
     entry->write_keys = NULL;
+    free(entry->checks);
+    entry->checks = NULL;
 }
 
 /* ---- Its log entry, and its end ---- */

@@ -135,6 +135,12 @@ uint64_t world_read(struct world *world, const char *key)
 
 uint64_t world_prepare(struct world *world, uint64_t txn, const char *keys)
 {
+    return world_prepare_checked(world, txn, keys, NULL, 0);
+}
+
+uint64_t world_prepare_checked(struct world *world, uint64_t txn, const char *keys,
+                               const struct lock_target *checks, uint32_t checks_count)
+{
     struct buffer set = BUFFER_INIT;
     for (const char *key = keys; *key; key++) {
         struct write write = {WRITE_PUT, bytes_of(key, 1), bytes_of("value", 5)};
@@ -143,6 +149,8 @@ uint64_t world_prepare(struct world *world, uint64_t txn, const char *keys)
     uint64_t token = world_request(world, txn,
                                    (struct participant_event){.type = PARTICIPANT_EV_PREPARE,
                                                               .write_set = buffer_bytes(&set),
+                                                              .shared_locks = checks,
+                                                              .shared_locks_count = checks_count,
                                                               .anchor = bytes_of_string("anchor"),
                                                               .deadline = 99});
     buffer_fini(&set); /* borrowed during the step alone */

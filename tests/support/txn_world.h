@@ -41,6 +41,9 @@ uint64_t world_scan(struct world *world, uint64_t txn, const char *start, const 
 uint64_t world_read(struct world *world, const char *key);
 /* `keys`: one letter each, ascending. */
 uint64_t world_prepare(struct world *world, uint64_t txn, const char *keys);
+/* With what it has read and not locked. */
+uint64_t world_prepare_checked(struct world *world, uint64_t txn, const char *keys,
+                               const struct lock_target *checks, uint32_t checks_count);
 uint64_t world_ask(struct world *world, enum participant_event_type type, uint64_t txn);
 /* TIMESTAMP for the token; PREPARED, FINISHED for the transaction. */
 void world_bind(struct world *world, uint64_t token);

@@ -399,6 +399,88 @@ Test(participant, a_bound_prepare_lists_what_the_write_set_does_not_rebuild)
     cr_assert(ready->shared_locks[2].is_interval);
 }
 
+/* ---- Prepares of what was read without locks ---- */
+
+static const struct lock_target read_key = {.start = {(const uint8_t *)"k", 1}};
+static const struct lock_target read_interval = {
+    .start = {(const uint8_t *)"m", 1}, .end = {(const uint8_t *)"p", 1}, .is_interval = true};
+
+Test(participant, a_prepare_takes_what_it_has_read_shared)
+{
+    const struct lock_target checks[] = {read_key, read_interval};
+    uint64_t prepare = world_prepare_checked(w, 20, "a", checks, 2);
+    assert_ready(prepare);
+    assert_granted(shared(10, "k"));
+    assert_granted(shared(11, "n"));
+    uint64_t key = exclusive(30, "k"), row = exclusive(31, "n"), write = exclusive(32, "a");
+    assert_waits(key);
+    assert_waits(row);
+    assert_waits(write);
+    world_bind(w, prepare);
+    assert_bound(prepare);
+    const struct participant_ready *ready = &w->update.ready[0];
+    cr_assert_eq(ready->shared_locks_count, 2, "they are for the log entry");
+    cr_assert(bytes_equal(ready->shared_locks[0].start, bytes_of_string("k")));
+    cr_assert(bytes_equal(ready->shared_locks[1].start, bytes_of_string("m")));
+    cr_assert(bytes_equal(ready->shared_locks[1].end, bytes_of_string("p")));
+    cr_assert(ready->shared_locks[1].is_interval);
+}
+
+Test(participant, a_prepare_is_not_ready_before_it_holds_what_it_has_read)
+{
+    const struct lock_target checks[] = {read_key, read_interval};
+    assert_granted(exclusive(10, "k"));
+    assert_granted(exclusive(11, "n"));
+    uint64_t prepare = world_prepare_checked(w, 20, "a", checks, 2);
+    cr_assert_not(world_needs_timestamp(w, prepare));
+    world_ask(w, PARTICIPANT_EV_RELEASE, 10);
+    cr_assert_not(world_needs_timestamp(w, prepare));
+    world_ask(w, PARTICIPANT_EV_RELEASE, 11);
+    assert_ready(prepare);
+}
+
+Test(participant, a_prepare_that_waits_for_a_write_key_takes_the_rest_after_it)
+{
+    const struct lock_target checks[] = {read_key};
+    assert_granted(exclusive(10, "a"));
+    uint64_t prepare = world_prepare_checked(w, 20, "a", checks, 1);
+    assert_granted(exclusive(30, "k"));
+    world_ask(w, PARTICIPANT_EV_RELEASE, 10);
+    assert_refused(exclusive(30, "j"), OST_WOUNDED); /* it held what an older one has read */
+    assert_ready(prepare);
+}
+
+Test(participant, what_is_read_and_written_is_held_once_and_exclusively)
+{
+    const struct lock_target checks[] = {read_key};
+    uint64_t prepare = world_prepare_checked(w, 20, "k", checks, 1);
+    assert_ready(prepare);
+    assert_waits(shared(30, "k"));
+    world_bind(w, prepare);
+    cr_assert_eq(w->update.ready[0].shared_locks_count, 0);
+}
+
+Test(participant, one_that_prepares_what_it_has_read_can_be_wounded)
+{
+    const struct lock_target checks[] = {read_interval};
+    uint64_t prepare = world_prepare_checked(w, 20, "a", checks, 1);
+    assert_ready(prepare);
+    assert_granted(exclusive(10, "o"));
+    assert_refused(prepare, OST_WOUNDED);
+}
+
+Test(participant, freezing_a_range_ends_a_prepare_that_has_read_there)
+{
+    const struct lock_target checks[] = {read_interval};
+    assert_granted(exclusive(10, "a"));
+    uint64_t prepare = world_prepare_checked(w, 20, "a", checks, 1);
+    assert_waits(prepare); /* it does not hold the interval yet */
+    world_step(w, (struct participant_event){
+                      .type = PARTICIPANT_EV_FREEZE_RANGE,
+                      .target = {bytes_of_string("n"), bytes_of_string("z"), true}});
+    assert_refused(prepare, OST_RANGE_MOVED);
+}
+
 Test(participant, a_read_only_prepare_is_ready_at_once)
 {
     assert_granted(shared(10, "a"));

@@ -21,6 +21,8 @@
       "transactions committed over several groups, counted at home")                               \
     X(txns_aborted_count, COUNTER, "transactions aborted, counted at home")                        \
     X(txns_wounded_count, COUNTER, "transactions wounded by an older one")                         \
+    X(reads_changed_count, COUNTER,                                                                \
+      "commits refused because what was read without a lock had changed")                          \
     X(lock_waits_count, COUNTER, "lock requests that waited")                                      \
     X(inquiries_count, COUNTER, "inquiries about transactions in doubt")                           \
     X(reads_blocked_count, COUNTER, "reads that went to the disk pool")                            \

@@ -123,6 +123,12 @@
     X(RARE, CACHE_COLD, 100, "what is read is not in memory")                                      \
     X(RARE, SCAN_VISITS_ONE_ROW, 250, "a scan leaves the loop after one row")                      \
     X(RARE, SCAN_PAGE_ONE_ROW, 100, "a page of a scan has one row")                                \
+    X(RARE, CHECK_VISITS_ONE_ROW, 250, "a check of reads leaves the loop after one row")           \
+    X(COVER, CHECK_ON_POOL, 0, "a check of reads went to the pool")                                \
+    X(COVER, CHECK_CAME_BACK_TO_NOBODY, 0, "a check came back from the pool to nobody")            \
+    X(COVER, CHECK_HELD_BACK, 0, "a check waited for a writer that had its bound")                 \
+    X(COVER, READ_CHANGED, 0, "what was read without a lock had changed")                          \
+    X(COVER, READ_BELOW_SAFE_POINT, 0, "what was read without a lock was from too long ago")       \
     X(RARE, CHECKPOINT_SKIPPED, 250, "a group is flushed without a checkpoint")                    \
     X(RARE, FLUSH_EARLY, 10, "the store is flushed now")                                           \
     X(RARE, RESTORE_ONE_ROW, 250, "a snapshot is written a row at a time")                         \

@@ -32,6 +32,7 @@ enum ost_status_class {
     X(OST_DISCONNECTED, -10, RETRYABLE, "the connection was lost")                                 \
     X(OST_WOULD_BLOCK, -11, RETRYABLE, "the answer is not in memory")                              \
     X(OST_LEARNER_BEHIND, -12, RETRYABLE, "a learner is too far behind to be given a vote")        \
+    X(OST_VERSION_CHANGED, -13, RETRYABLE, "what the transaction read has changed, run it again")  \
     X(OST_NOT_FOUND, -20, REFUSED, "not found")                                                    \
     X(OST_INVALID_ARGUMENT, -21, REFUSED, "invalid argument")                                      \
     X(OST_TOO_LARGE, -22, REFUSED, "larger than the limit")                                        \

@@ -176,6 +176,7 @@ void kv_answer_value(struct kv_request *request, int status, timestamp_t version
     if (request->type == FRAME_GET) {
         parts.answer.get.found = found;
         parts.answer.get.version = version;
+        parts.answer.get.read_timestamp = request->read_timestamp;
     } else {
         ASSERT(request->type == FRAME_LOCK);
         parts.answer.lock.found = found;
@@ -192,6 +193,7 @@ void kv_answer_rows(struct kv_request *request, uint32_t rows_count, bool more, 
     answer_init(&parts, request, OST_OK, NULL);
     parts.answer.scan.rows_count = rows_count;
     parts.answer.scan.more = more;
+    parts.answer.scan.read_timestamp = request->entry.term == 0 ? request->read_timestamp : 0;
     set_entry(&parts, request, &parts.answer.scan.entry);
     answer_send(&parts, request, rows);
 }

@@ -165,6 +165,7 @@ struct kv_group *kv_group_new(struct kv_shared *shared, group_id_t id, replica_i
     group->participant_deadline_ns = NS_NEVER;
     group->recovery_deadline_ns = NS_NEVER;
     TAILQ_INIT(&group->requests);
+    TAILQ_INIT(&group->checks_due);
     kv_slice_init(group);
     return group;
 }
@@ -303,6 +304,8 @@ void kv_group_step(struct kv_group *group, struct participant_event *event)
     group->participant_deadline_ns = update->deadline_ns;
     step_work_off(group, update);
     group->steps_depth--;
+    if (group->steps_depth == 0)
+        kv_checks_run(group);
 }
 
 void kv_group_timer(struct kv_group *group)

@@ -3,8 +3,9 @@
  *
  * Files: kv_group.c life, leadership, the parts' updates; kv_apply.c entries into one batch;
  * kv_chain.c a hash of what they did; kv_checkpoint.c the rows from which it starts;
- * kv_requests.c what clients ask; kv_peers.c what other groups ask; kv_scan.c reading rows;
- * kv_answers.c the frames that go back; kv_snapshot.c to and from other replicas.
+ * kv_requests.c what clients ask; kv_check.c what they read without locks; kv_peers.c what other
+ * groups ask; kv_scan.c reading rows; kv_answers.c the frames that go back; kv_snapshot.c to and
+ * from other replicas.
  *
  * A request is in one state at a time and is answered once; an answer frees it. Allowed moves:
  *   NEW -> CLOCK, READ, LOCKS, APPLY      CLOCK -> NEW           READ -> LOCKS, APPLY
@@ -145,6 +146,8 @@ struct kv_group {
     struct recovery_update recovery_update;
     nanoseconds_t recovery_deadline_ns;
 
+    TAILQ_HEAD(, kv_request) checks_due; /* Prepares that hold what they have read */
+    bool are_checks_running;
     TAILQ_HEAD(, kv_request) requests;
     struct kv_request *requests_by_read;
     struct kv_request *requests_by_index;
@@ -185,8 +188,13 @@ struct kv_request {
     raft_term_t index_term;
     struct lock_entry_number entry; /* granted */
     struct kv_read *read;
+    timestamp_t read_timestamp; /* GET, SCAN: kv_check.c */
+    struct kv_check *check;     /* PREPARE, VALIDATE */
+    uint32_t check_place;       /* VALIDATE: nobody is in the way of those before it */
+    bool is_check_due;
+    bool is_checked; /* VALIDATE */
     struct oracle_waiter oracle_waiter;
-    TAILQ_ENTRY(kv_request) link;
+    TAILQ_ENTRY(kv_request) link, check_link;
     UT_hash_handle by_token, by_read, by_index, by_txn;
 };
 
@@ -283,6 +291,8 @@ void kv_request_read_ready(struct kv_request *request, int status, nanoseconds_t
 void kv_request_granted(struct kv_request *request, const struct participant_granted *granted);
 void kv_request_ready(struct kv_request *request, const struct participant_ready *ready);
 void kv_request_timestamp(struct kv_request *request, timestamp_t timestamp);
+/* What it has read is as it was. */
+void kv_request_checked(struct kv_request *request);
 /* Its entry was applied and this is what the state says. */
 void kv_request_applied(struct kv_request *request, const struct record_decision *decision);
 void kv_request_connection_closed(struct kv_request *request);
@@ -305,6 +315,22 @@ void kv_read_rows(struct kv_request *request);
 /* The value is here and the lock still stands. */
 void kv_read_answer(struct kv_request *request);
 void kv_read_free(struct kv_read *read);
+
+/* --- kv_check.c --- */
+struct kv_check;
+/* Answers when its checks are malformed, or lie in ranges that are not here or not named. */
+bool kv_check_passes(struct kv_request *request);
+bool kv_checks_are_equal(const Ostraka__PrepareRequest *a, const Ostraka__PrepareRequest *b);
+/* What is checked, in the request's arena. */
+const struct lock_target *kv_check_targets(struct kv_request *request, uint32_t *out_count);
+/* What is read here now is older than this or as old; whoever writes it later gets a higher one. */
+timestamp_t kv_group_read_timestamp(const struct kv_group *group);
+/* A Prepare holds all its locks: it is checked when the step under way has ended. */
+void kv_check_due(struct kv_request *request);
+void kv_checks_run(struct kv_group *group);
+/* A Validate: waits for writers, one check after the other, and then looks. */
+void kv_check_wait(struct kv_request *request);
+void kv_check_free(struct kv_check *check);
 
 /* --- kv_answers.c --- */
 /* The group that a client's request names. */

@@ -63,8 +63,12 @@ void kv_request_free(struct kv_request *request)
         TAILQ_REMOVE(&group->requests, request, link);
     oracle_client_forget(shared->oracle, &request->oracle_waiter);
     /* The pool is at work on it, and lets go of it when it comes back and finds nobody. */
-    if (request->state != KV_REQUEST_POOL)
+    if (request->state != KV_REQUEST_POOL) {
         kv_read_free(request->read);
+        kv_check_free(request->check);
+    }
+    if (request->is_check_due)
+        TAILQ_REMOVE(&group->checks_due, request, check_link);
     blob_unref(request->write_set);
     arena_fini(&request->arena);
     free(request);
@@ -111,7 +115,8 @@ void kv_request_connection_closed(struct kv_request *request)
         return;
     }
     if (request->group && request->group->is_leading &&
-        (request->state == KV_REQUEST_LOCKS || request->state == KV_REQUEST_TIMESTAMP)) {
+        (request->state == KV_REQUEST_LOCKS || request->state == KV_REQUEST_TIMESTAMP ||
+         request->state == KV_REQUEST_POOL)) {
         struct kv_group *group = request->group;
         struct participant_event event = {
             .type = PARTICIPANT_EV_CANCEL, .token = request->token, .txn = request->txn};
@@ -462,8 +467,11 @@ static bool prepare_join(struct kv_request *request)
     HASH_FIND(by_txn, request->group->prepares_by_txn, &request->txn, sizeof(request->txn), first);
     if (!first)
         return false;
-    if (!bytes_equal(blob_bytes(first->write_set), blob_bytes(request->write_set))) {
-        kv_answer_status(request, OST_INVALID_ARGUMENT, "the same id came with other writes");
+    if (!bytes_equal(blob_bytes(first->write_set), blob_bytes(request->write_set)) ||
+        !kv_checks_are_equal((const Ostraka__PrepareRequest *)first->message,
+                             (const Ostraka__PrepareRequest *)request->message)) {
+        kv_answer_status(request, OST_INVALID_ARGUMENT,
+                         "the same id came with other writes or reads");
         return true;
     }
     /* The first one goes on under the new one's address; whoever asked first is told to forget it.
@@ -494,7 +502,7 @@ static void prepare_begin(struct kv_request *request)
     if (prepare_answer_known(request, message) || prepare_join(request))
         return;
     if (!check_load(request) || !check_prepare_ranges(request, message) ||
-        !check_deadline(request, message->deadline))
+        !kv_check_passes(request) || !check_deadline(request, message->deadline))
         return;
     HASH_ADD(by_txn, group->prepares_by_txn, txn, sizeof(request->txn), request);
     request->is_prepare_known = true;
@@ -507,10 +515,12 @@ static void prepare_begin(struct kv_request *request)
         .anchor = anchor,
         .deadline = message->deadline,
     };
+    event.shared_locks = kv_check_targets(request, &event.shared_locks_count);
     step_locks(request, &event);
 }
 
-/* T3: above the oracle's answer, above what snapshots have read here, above every version here. */
+/* T3: above the oracle's answer, above what snapshots have read here, above every version here and
+ * above the safe point. */
 static timestamp_t prepare_bound(const struct kv_group *group, timestamp_t timestamp)
 {
     timestamp_t bound = timestamp;
@@ -519,6 +529,8 @@ static timestamp_t prepare_bound(const struct kv_group *group, timestamp_t times
         newest = group->slice.meta.commit_timestamp_max;
     if (bound <= newest)
         bound = newest + 1;
+    if (bound <= group->meta.safe_point)
+        bound = group->meta.safe_point + 1;
     if (bound <= group->snapshot_served_timestamp)
         bound = group->snapshot_served_timestamp + 1;
     return bound;
@@ -593,13 +605,37 @@ static void prepare_propose(struct kv_request *request, const struct participant
     kv_request_propose(request, &command, blob_bytes(request->write_set));
 }
 
+void kv_request_checked(struct kv_request *request)
+{
+    if (request->type == FRAME_PREPARE) {
+        kv_request_move(request, KV_REQUEST_TIMESTAMP);
+        oracle_client_wait(request->shared->oracle, &request->oracle_waiter);
+        return;
+    }
+    const Ostraka__ValidateRequest *message = (const Ostraka__ValidateRequest *)request->message;
+    struct participant_event event = {
+        .type = PARTICIPANT_EV_VALIDATE,
+        .token = request->token,
+        .txn = request->txn,
+        .entry = entry_of_message(message->entry),
+    };
+    request->is_checked = true;
+    /* Without an entry it has no locks to ask about. */
+    if (event.entry.term != 0 || message->n_checks == 0)
+        kv_group_step(request->group, &event);
+    else
+        kv_answer_status(request, OST_OK, NULL);
+}
+
 void kv_request_ready(struct kv_request *request, const struct participant_ready *ready)
 {
     ASSERT(request->type == FRAME_PREPARE && request->state == KV_REQUEST_LOCKS);
     const Ostraka__PrepareRequest *message = (const Ostraka__PrepareRequest *)request->message;
     if (ready->bound == 0) {
-        kv_request_move(request, KV_REQUEST_TIMESTAMP);
-        oracle_client_wait(request->shared->oracle, &request->oracle_waiter);
+        if (message->n_checks > 0)
+            kv_check_due(request);
+        else
+            kv_request_checked(request);
     } else if (message->one_group) {
         prepare_propose_one(request, ready->bound);
     } else {
@@ -704,12 +740,14 @@ static void validate_begin(struct kv_request *request)
 
 static void validate_confirmed(struct kv_request *request)
 {
+    if (!kv_check_passes(request))
+        return;
+    kv_request_move(request, KV_REQUEST_LOCKS);
     const Ostraka__ValidateRequest *message = (const Ostraka__ValidateRequest *)request->message;
-    struct participant_event event = {
-        .type = PARTICIPANT_EV_VALIDATE,
-        .entry = entry_of_message(message->entry),
-    };
-    step_locks(request, &event);
+    if (message->n_checks > 0)
+        kv_check_wait(request);
+    else
+        kv_request_checked(request);
 }
 
 static void heartbeat_begin(struct kv_request *request)
@@ -800,6 +838,14 @@ void kv_request_granted(struct kv_request *request, const struct participant_gra
     case FRAME_SCAN:
         request->entry = granted->entry;
         kv_read_rows(request);
+        break;
+    case FRAME_VALIDATE:
+        if (!request->is_checked) {
+            request->check_place++;
+            kv_check_wait(request);
+            break;
+        }
+        kv_answer_status(request, OST_OK, NULL);
         break;
     default:
         kv_answer_status(request, OST_OK, NULL);

@@ -298,6 +298,9 @@ static void answer_value(struct kv_request *request, int status, struct bytes ro
         kv_answer_status(request, status, NULL);
         return;
     }
+    /* The pool may have found what was written after the read was granted. */
+    if (status == OST_OK && request->read_timestamp < ~complement)
+        request->read_timestamp = ~complement;
     bool found = status == OST_OK && kind == WRITE_PUT;
     kv_answer_value(request, OST_OK, found ? ~complement : 0, found,
                     found ? bytes_of(reader.data, reader.bytes_left) : bytes_of(NULL, 0));
@@ -322,6 +325,7 @@ void kv_read_value(struct kv_request *request)
 {
     struct kv_shared *shared = request->shared;
     struct kv_group *group = request->group;
+    request->read_timestamp = kv_group_read_timestamp(group);
     ProtobufCBinaryData key = request->type == FRAME_GET
                                   ? ((const Ostraka__GetRequest *)request->message)->key
                                   : ((const Ostraka__LockRequest *)request->message)->key;
@@ -346,6 +350,7 @@ void kv_read_rows(struct kv_request *request)
     struct kv_read *read = read_new(request);
     struct kv_scan *scan = &read->scan;
     read->is_rows = true;
+    request->read_timestamp = kv_group_read_timestamp(group);
     scan->reverse = message->reverse;
     scan->rows_count_max = message->rows_count_max;
     if (scan->rows_count_max == 0 || scan->rows_count_max > SCAN_ROWS_COUNT_MAX)

@@ -191,6 +191,7 @@ struct answer {
     struct lock_entry_number entry;
     bool found;
     timestamp_t timestamp; /* version, vote or commit */
+    timestamp_t read_timestamp;
     uint32_t rows_count;
     bool more;
     struct bytes payload;
@@ -211,8 +212,9 @@ void core_txn_answered(struct client_core *core, struct request *request,
 void core_txn_gave_up(struct client_core *core, struct request *request);
 /* The request stays, encoded anew, or is gone by the end of this. */
 void core_txn_reroute(struct client_core *core, struct request *request);
+/* `read`: what an OK answer has shown. */
 void core_txn_read_answered(struct client_core *core, struct core_txn *txn, group_id_t group,
-                            struct bytes key, const struct answer *answer);
+                            const struct lock_target *read, const struct answer *answer);
 void core_txn_locks_gone(struct client_core *core, const struct frame *frame);
 void core_txns_fini(struct client_core *core);
 

@@ -355,14 +355,16 @@ void core_txn_reroute(struct client_core *core, struct request *request)
 }
 
 void core_txn_read_answered(struct client_core *core, struct core_txn *txn, group_id_t group,
-                            struct bytes key, const struct answer *answer)
+                            const struct lock_target *read, const struct answer *answer)
 {
     struct coordinator_event event = {
         .type = COORDINATOR_EV_READ_ANSWERED,
         .group = group,
-        .key = key,
+        .key = read->start,
+        .read = *read,
         .entry = answer->entry,
         .header = answer->header,
+        .timestamp = answer->read_timestamp,
     };
     txn_step(core, txn, &event);
 }

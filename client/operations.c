@@ -142,7 +142,8 @@ static void txn_get_start(struct client_core *core, struct operation *operation)
         return;
     }
     TAILQ_INSERT_TAIL(&txn->reads, operation, link);
-    request_for(core, operation, FRAME_LOCK, OWNER_OPERATION);
+    bool takes_lock = !coordinator_is_optimistic(txn->coordinator);
+    request_for(core, operation, takes_lock ? FRAME_LOCK : FRAME_GET, OWNER_OPERATION);
 }
 
 static void txn_scan_start(struct client_core *core, struct operation *operation)
@@ -246,7 +247,7 @@ struct blob *operation_encode(struct client_core *core, struct request *request)
         request->group = SHARD_MASTER_GROUP;
         return frame_encode(FRAME_CHANGE_REPLICAS, request->id, &message.base, NULL, 0);
     }
-    if (operation->type == OPERATION_TXN_GET)
+    if (request->type == FRAME_LOCK)
         return coordinator_encode_lock(operation->txn->coordinator, request->id, operation->key,
                                        operation->lock_mode, &request->group);
     struct coordinator_route route;
@@ -285,7 +286,8 @@ void operation_answered(struct client_core *core, struct request *request,
                       answer->status == OST_OK && !answer->found ? OST_NOT_FOUND : answer->status);
         break;
     case OPERATION_TXN_GET: {
-        core_txn_read_answered(core, operation->txn, group, operation->key, answer);
+        struct lock_target read = {.start = operation->key};
+        core_txn_read_answered(core, operation->txn, group, &read, answer);
         int status = answer->status == OST_OK ? core_txn_check_growing(core, operation->txn)
                                               : answer->status;
         operation->result_value = answer->payload;

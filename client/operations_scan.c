@@ -18,6 +18,8 @@ struct scan {
     bool needs_txn;       /* one page was not enough */
     /* The page under way. */
     struct buffer piece_start, piece_end; /* the part of the interval in one range */
+    /* What of it the rows that were taken depend on; until the next page is asked for. */
+    struct buffer covered_start, covered_end;
 };
 
 void scan_free(struct scan *scan)
@@ -28,6 +30,8 @@ void scan_free(struct scan *scan)
     buffer_fini(&scan->cursor);
     buffer_fini(&scan->piece_start);
     buffer_fini(&scan->piece_end);
+    buffer_fini(&scan->covered_start);
+    buffer_fini(&scan->covered_end);
     free(scan);
 }
 
@@ -121,7 +125,7 @@ struct blob *scan_encode(struct client_core *core, struct request *request)
     if (RARE(CLIENT_SCAN_PAGE_ONE_ROW))
         rows_count_max = 1;
     struct bytes start = buffer_bytes(&scan->piece_start), end = buffer_bytes(&scan->piece_end);
-    if (operation->txn) {
+    if (operation->txn && !coordinator_is_optimistic(operation->txn->coordinator)) {
         struct coordinator_scan page = {.route_key = start,
                                         .start = start,
                                         .end = end,
@@ -237,6 +241,15 @@ static bool page_bounds(struct scan *scan, const struct operation *operation,
     return status == OST_NOT_FOUND && count == answer->rows_count && !(answer->more && count == 0);
 }
 
+/* The limit ended the scan with this row: what lies behind it makes no difference. */
+static void covered_cut(struct scan *scan, bool reverse, struct bytes last_key)
+{
+    struct buffer *end = reverse ? &scan->covered_start : &scan->covered_end;
+    buffer_set(end, last_key);
+    if (!reverse)
+        buffer_append_u8(end, 0); /* the next possible key */
+}
+
 /* Appends the page's rows. OST_OK: go on at the cursor. OST_NOT_FOUND: that was the end. */
 static int page_take(struct operation *operation, const struct answer *answer)
 {
@@ -257,6 +270,8 @@ static int page_take(struct operation *operation, const struct answer *answer)
     } else {
         buffer_set(&scan->cursor, covered_end);
     }
+    buffer_set(&scan->covered_start, covered_start);
+    buffer_set(&scan->covered_end, covered_end);
     struct merge merge = {.rows = reader_of(answer->payload),
                           .reverse = operation->reverse,
                           .start = covered_start,
@@ -272,18 +287,22 @@ static int page_take(struct operation *operation, const struct answer *answer)
                         ? !answer->more && bytes_equal(covered_start, operation->key)
                         : !answer->more && bytes_equal(covered_end, operation->value);
     struct row row;
+    last_key = bytes_of(NULL, 0);
     while (merge_next(&merge, &row)) {
         if (operation->rows_count_max && scan->rows_count == operation->rows_count_max) {
             operation->result_more = true;
+            covered_cut(scan, operation->reverse, last_key);
             return OST_NOT_FOUND;
         }
         rows_append(&scan->rows, &row);
         scan->rows_count++;
+        last_key = row.key;
     }
     if (is_whole)
         return OST_NOT_FOUND;
     if (operation->rows_count_max && scan->rows_count == operation->rows_count_max) {
         operation->result_more = true;
+        covered_cut(scan, operation->reverse, last_key);
         return OST_NOT_FOUND;
     }
     return OST_OK;
@@ -314,18 +333,23 @@ void scan_answered(struct client_core *core, struct operation *operation, group_
 {
     struct scan *scan = operation->scan;
     int status = answer->status;
-    if (operation->txn) {
-        core_txn_read_answered(core, operation->txn, group, buffer_bytes(&scan->piece_start),
-                               answer);
-        if (status == OST_OK)
-            status = core_txn_check_growing(core, operation->txn);
-    }
+    int growing = OST_OK;
     if (status == OST_OK) {
         operation->result_more = false;
         status = page_take(operation, answer);
     } else if (status == OST_NOT_FOUND) {
         status = OST_PROTOCOL;
     }
+    if (operation->txn) {
+        struct lock_target read = {.start = buffer_bytes(&scan->covered_start),
+                                   .end = buffer_bytes(&scan->covered_end),
+                                   .is_interval = true};
+        core_txn_read_answered(core, operation->txn, group, &read, answer);
+        if (answer->status == OST_OK)
+            growing = core_txn_check_growing(core, operation->txn);
+    }
+    if (growing != OST_OK)
+        status = growing;
     if (status != OST_OK && status != OST_NOT_FOUND) {
         scan_failed(core, operation, status);
         return;

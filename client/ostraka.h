@@ -105,6 +105,19 @@ int ost_run(struct ost_client *client, int (*body)(struct ost_txn *txn, void *co
 
 /* By hand. A transaction belongs to one thread at a time. */
 int ost_begin(struct ost_client *client, struct ost_txn **out_txn);
+/* The same in optimistic mode: reads take no locks, so that they hold up nobody and cost their
+ * leaders no more than a plain get; at the commit all of them, scanned intervals included, are
+ * locked and looked at again, and when one has changed the commit ends with OST_VERSION_CHANGED,
+ * which is retryable. As strict as the other mode: but what was read is true only if the commit
+ * succeeds. One that wrote nothing and made one read commits without asking anybody. Good where
+ * conflicts are rare or reads many; where they are not, from the fourth try on it takes locks after
+ * all (ost_run_optimistic, ost_txn_restart), so that nobody starves. ost_txn_get_for_update reads
+ * like ost_txn_get there. */
+int ost_run_optimistic(struct ost_client *client, int (*body)(struct ost_txn *txn, void *context),
+                       void *context);
+int ost_begin_optimistic(struct ost_client *client, struct ost_txn **out_txn);
+/* Does the try under way read without locks? */
+bool ost_txn_is_optimistic(const struct ost_txn *txn);
 /* Takes a shared lock. Sees the transaction's own writes. */
 int ost_txn_get(struct ost_txn *txn, struct ost_bytes key, struct ost_value *out_value);
 /* Takes an exclusive lock: for what will be written after. */

@@ -13,21 +13,48 @@ struct ost_txn {
     struct core_txn *core;     /* the try under way */
     bool is_handed_over;       /* an operation has named it: the core frees it */
     struct txn_age age;        /* of the first try; zeros: not known yet */
-    atomic_uint under_way;     /* operations; while there are any it is the client's thread's */
+    bool is_optimistic;        /* it was begun so */
+    uint32_t restarts_count;
+    atomic_uint under_way; /* operations; while there are any it is the client's thread's */
     uint32_t groups_count;
     timestamp_t commit_timestamp;
     char error[400];
 };
 
-OST_API int ost_begin(struct ost_client *client, struct ost_txn **out_txn)
+/* Whoever has failed that often takes locks: an old enough one wounds whoever is in its way. */
+#define OPTIMISTIC_TRIES_MAX 3u
+
+static void try_new(struct ost_txn *txn)
+{
+    txn->core = core_txn_new(client_core_coordinator_new(runtime_core(txn->client)));
+    coordinator_set_optimistic(core_txn_coordinator(txn->core), ost_txn_is_optimistic(txn));
+}
+
+static int txn_begin(struct ost_client *client, bool is_optimistic, struct ost_txn **out_txn)
 {
     struct ost_txn *txn = memory_alloc_zeroed(1, sizeof(*txn));
     atomic_init(&txn->under_way, 0);
     txn->client = client;
+    txn->is_optimistic = is_optimistic;
     runtime_ref(client);
-    txn->core = core_txn_new(client_core_coordinator_new(runtime_core(client)));
+    try_new(txn);
     *out_txn = txn;
     return OST_OK;
+}
+
+OST_API int ost_begin(struct ost_client *client, struct ost_txn **out_txn)
+{
+    return txn_begin(client, false, out_txn);
+}
+
+OST_API int ost_begin_optimistic(struct ost_client *client, struct ost_txn **out_txn)
+{
+    return txn_begin(client, true, out_txn);
+}
+
+OST_API bool ost_txn_is_optimistic(const struct ost_txn *txn)
+{
+    return txn->is_optimistic && txn->restarts_count < OPTIMISTIC_TRIES_MAX;
 }
 
 /* --- Errors
@@ -339,7 +366,8 @@ OST_API int ost_txn_restart(struct ost_txn *txn)
     if (atomic_load_explicit(&txn->under_way, memory_order_acquire) != 0)
         return OST_INVALID_ARGUMENT;
     try_drop(txn, NULL);
-    txn->core = core_txn_new(client_core_coordinator_new(runtime_core(txn->client)));
+    txn->restarts_count++;
+    try_new(txn);
     txn->is_handed_over = false;
     txn->groups_count = 0;
     txn->commit_timestamp = 0;
@@ -377,13 +405,13 @@ static void back_off(struct ost_client *client, uint32_t tries_count)
     nanosleep(&wait, NULL);
 }
 
-OST_API int ost_run(struct ost_client *client, int (*body)(struct ost_txn *txn, void *context),
-                    void *context)
+static int run(struct ost_client *client, bool is_optimistic,
+               int (*body)(struct ost_txn *txn, void *context), void *context)
 {
     if (runtime_is_own_thread(client))
         return OST_INVALID_ARGUMENT;
     struct ost_txn *txn;
-    int status = ost_begin(client, &txn);
+    int status = txn_begin(client, is_optimistic, &txn);
     if (status != OST_OK)
         return status;
     uint64_t end_ms = now_ms() + runtime_options(client)->operation_timeout_ms;
@@ -402,4 +430,16 @@ OST_API int ost_run(struct ost_client *client, int (*body)(struct ost_txn *txn, 
     }
     ost_txn_free(txn);
     return status;
+}
+
+OST_API int ost_run(struct ost_client *client, int (*body)(struct ost_txn *txn, void *context),
+                    void *context)
+{
+    return run(client, false, body, context);
+}
+
+OST_API int ost_run_optimistic(struct ost_client *client,
+                               int (*body)(struct ost_txn *txn, void *context), void *context)
+{
+    return run(client, true, body, context);
 }

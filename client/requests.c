@@ -282,6 +282,7 @@ static bool answer_parse(const struct frame *frame, struct arena *arena, struct 
     *out = (struct answer){.payload = frame->payload};
     switch (frame->type) {
         ANSWER_OF(FRAME_GET_ANSWER, get_answer, GetAnswer)
+        out->read_timestamp = message->read_timestamp;
         out->found = message->found;
         out->timestamp = message->version;
         ANSWER_END
@@ -294,6 +295,7 @@ static bool answer_parse(const struct frame *frame, struct arena *arena, struct 
         entry_of_message(message->entry, out);
         out->rows_count = message->rows_count;
         out->more = message->more;
+        out->read_timestamp = message->read_timestamp;
         ANSWER_END
         ANSWER_OF(FRAME_PREPARE_ANSWER, prepare_answer, PrepareAnswer)
         out->timestamp = message->commit_timestamp_min;

@@ -91,6 +91,7 @@ void coordinator_free(struct coordinator *coordinator)
     for (uint32_t slot = 0; slot < coordinator->members_capacity; slot++) {
         buffer_fini(&coordinator->members[slot].write_set);
         free(coordinator->members[slot].touched);
+        free(coordinator->members[slot].reads);
     }
     free(coordinator->members);
     free(coordinator->asked);
@@ -104,6 +105,8 @@ void coordinator_reset(struct coordinator *coordinator)
     coordinator->id = (struct txn_id){0};
     coordinator->state = COORDINATOR_GROWING;
     coordinator->anchor = bytes_of(NULL, 0);
+    coordinator->is_optimistic = false;
+    coordinator->reads_count = 0;
     coordinator->members_count = 0;
     coordinator->asked_count = 0;
     coordinator->home = 0;
@@ -120,6 +123,17 @@ void coordinator_identify(struct coordinator *coordinator, struct txn_id id,
 {
     coordinator->id = id;
     coordinator->age = *age;
+}
+
+void coordinator_set_optimistic(struct coordinator *coordinator, bool is_optimistic)
+{
+    ASSERT(coordinator->state == COORDINATOR_GROWING && coordinator->members_count == 0);
+    coordinator->is_optimistic = is_optimistic;
+}
+
+bool coordinator_is_optimistic(const struct coordinator *coordinator)
+{
+    return coordinator->is_optimistic;
 }
 
 struct txn_id coordinator_id(const struct coordinator *coordinator)
@@ -212,6 +226,8 @@ static struct coordinator_member *member_add(struct coordinator *coordinator, gr
     member->group = group;
     member->entry = (struct lock_entry_number){0};
     member->touched_count = 0;
+    member->reads_count = 0;
+    member->reads_bytes = 0;
     member->request = REQUEST_NONE;
     member->voted = false;
     member->asked_only = false;
@@ -230,8 +246,8 @@ static struct coordinator_member *member_find_or_add(struct coordinator *coordin
 }
 
 /* Remembers that the transaction holds something in the range of `key`. */
-static void member_touch(struct coordinator *coordinator, struct coordinator_member *member,
-                         struct bytes key, struct bytes range_start)
+void coordinator_member_touch(struct coordinator *coordinator, struct coordinator_member *member,
+                              struct bytes key, struct bytes range_start)
 {
     for (uint32_t index = 0; index < member->touched_count; index++) {
         if (bytes_equal(member->touched[index].range_start, range_start))
@@ -279,7 +295,7 @@ static void members_add_asked(struct coordinator *coordinator)
         if (member < coordinator->members + members_count)
             continue;
         member->asked_only = true;
-        member_touch(coordinator, member, asked->key, asked->range_start);
+        coordinator_member_touch(coordinator, member, asked->key, asked->range_start);
     }
 }
 
@@ -393,7 +409,7 @@ static bool writes_assign(struct coordinator *coordinator)
             routed = true;
             group = route.group;
             member = member_find_or_add(coordinator, group);
-            member_touch(coordinator, member, write.key, route.range_start);
+            coordinator_member_touch(coordinator, member, write.key, route.range_start);
         }
         if (bytes_equal(write.key, coordinator->anchor))
             coordinator->home = (uint32_t)(member - coordinator->members);
@@ -425,8 +441,10 @@ static void commit_asked(struct coordinator *coordinator, const struct coordinat
     ASSERT(coordinator->state == COORDINATOR_GROWING);
     coordinator->heartbeat_ns = NS_NEVER;
     coordinator->deadline = event->deadline;
+    bool is_one_read = coordinator->is_optimistic && coordinator->reads_count == 1;
+    coordinator_reads_order(coordinator);
     if (coordinator->anchor.bytes_count == 0) {
-        if (coordinator->members_count == 0) {
+        if (coordinator->members_count == 0 || is_one_read) {
             committed(coordinator, 0, update);
             return;
         }
@@ -575,7 +593,8 @@ static void answered(struct coordinator *coordinator, const struct coordinator_e
 }
 
 /* Does each group's part still lie in one group, and no other's part there? Moves members whose
- * ranges have all gone to the same new group; a member with locks cannot follow them. */
+ * ranges have all gone to the same new group; a member with locks cannot follow them, nor one with
+ * reads, whose timestamps are the old group's. */
 static bool member_reroute(struct coordinator *coordinator, uint32_t slot)
 {
     struct coordinator_member *member = &coordinator->members[slot];
@@ -590,7 +609,7 @@ static bool member_reroute(struct coordinator *coordinator, uint32_t slot)
     }
     if (group == member->group)
         return true;
-    if (member->entry.term != 0)
+    if (member->entry.term != 0 || member->reads_count > 0)
         return false;
     for (uint32_t other = 0; other < coordinator->members_count; other++) {
         if (coordinator->members[other].group == group)
@@ -600,7 +619,7 @@ static bool member_reroute(struct coordinator *coordinator, uint32_t slot)
     return true;
 }
 
-/* A split may have cut a range in two: every write's range must be named. */
+/* A split may have cut a range in two: every range of a write or a read must be named. */
 static void member_retouch(struct coordinator *coordinator, uint32_t slot)
 {
     struct coordinator_member *member = &coordinator->members[slot];
@@ -614,8 +633,9 @@ static void member_retouch(struct coordinator *coordinator, uint32_t slot)
         if (!coordinator->route(coordinator->route_context, write.key, &route))
             return;
         routed = true;
-        member_touch(coordinator, member, write.key, route.range_start);
+        coordinator_member_touch(coordinator, member, write.key, route.range_start);
     }
+    coordinator_reads_retouch(coordinator, member);
 }
 
 static void reroute(struct coordinator *coordinator, const struct coordinator_event *event,
@@ -630,7 +650,8 @@ static void reroute(struct coordinator *coordinator, const struct coordinator_ev
         return;
     }
     if (member->request == REQUEST_VALIDATE) {
-        reason_set(coordinator, OST_LOCKS_LOST, event->header, "a range moved");
+        reason_set(coordinator, coordinator->is_optimistic ? OST_RANGE_MOVED : OST_LOCKS_LOST,
+                   event->header, "a range moved");
         member->request = REQUEST_NONE;
         abort_now(coordinator, update);
         return;
@@ -687,6 +708,26 @@ static void locks_gone(struct coordinator *coordinator, group_id_t group, int st
     update->finished = false; /* no commit was asked for */
 }
 
+/* Its answer needs no entry: nothing is held. */
+static void optimistic_read_answered(struct coordinator *coordinator,
+                                     const struct coordinator_event *event,
+                                     struct coordinator_update *update)
+{
+    struct coordinator_member *member = member_find_or_add(coordinator, event->group);
+    const char *why = coordinator_read_note(coordinator, member, &event->read, event->timestamp);
+    if (why) {
+        reason_set(coordinator, OST_TOO_LARGE, NULL, why);
+        abort_now(coordinator, update);
+        update->finished = false; /* no commit was asked for */
+        return;
+    }
+    struct coordinator_route route;
+    struct bytes range_start = event->read.start;
+    if (coordinator->route(coordinator->route_context, event->read.start, &route))
+        range_start = route.range_start;
+    coordinator_member_touch(coordinator, member, event->read.start, range_start);
+}
+
 static void read_answered(struct coordinator *coordinator, const struct coordinator_event *event,
                           struct coordinator_update *update)
 {
@@ -699,6 +740,10 @@ static void read_answered(struct coordinator *coordinator, const struct coordina
     }
     if (status != OST_OK) { /* the entry, if there is one, stands: only this read failed */
         reason_set(coordinator, status, event->header, NULL);
+        return;
+    }
+    if (coordinator->is_optimistic) {
+        optimistic_read_answered(coordinator, event, update);
         return;
     }
     struct coordinator_member *member = member_find_or_add(coordinator, event->group);
@@ -716,7 +761,7 @@ static void read_answered(struct coordinator *coordinator, const struct coordina
     struct bytes range_start = event->key;
     if (coordinator->route(coordinator->route_context, event->key, &route))
         range_start = route.range_start;
-    member_touch(coordinator, member, event->key, range_start);
+    coordinator_member_touch(coordinator, member, event->key, range_start);
 }
 
 static void rollback_asked(struct coordinator *coordinator, struct coordinator_update *update)

@@ -5,20 +5,26 @@
  * Source: Gray and Lamport, "Consensus on Transaction Commit" (TODS 2006) for the roles; DESIGN
  * section 6.
  *
+ * Two ways to read. With locks: each read takes one, and names the entry. Optimistic: reads take
+ * none (plain GETs and SCANs), and what they read, and as of when, is noted here and checked when
+ * the transaction commits: by each group's Prepare, or, when nothing was written, by a Validate to
+ * each group after the last read; one read alone is true by itself.
+ *
  * Life (each move is asserted against a table):
  *   GROWING    reads lock, writes are kept here.
  *   PREPARING  every group was asked for its vote; or the one group to commit all at once.
  *   COMMITTING every vote is in, home was asked to commit: its log decides.
  *   SETTLING   a refusal came, but an earlier try of the same request may still be under way: home
  * is asked to abort, and its record (or tombstone) decides. VALIDATING nothing was written: each
- * group is asked whether its locks stand (T8). COMMITTED, ABORTED   final. Locks are dropped in the
- * background. UNKNOWN    nobody answered in time. Asking to commit again goes back to where it was.
+ * group is asked whether its locks stand (T8), or its reads. COMMITTED, ABORTED   final. Locks are
+ * dropped in the background. UNKNOWN    nobody answered in time. Asking to commit again goes back
+ * to where it was.
  *
  * Invariants:
  *   C1 No answer is never an abort. ABORTED is said only when nothing was asked that can commit, or
  * when what says so is in home's log, or when the only try was refused. C2 Commit is asked for only
  * when every group has voted, with the highest of their bounds. C3 Id, form (one group or several),
- * anchor, deadline and write sets never change once sent (T5).
+ * anchor, deadline, write sets and reads never change once sent (T5).
  */
 #pragma once
 
@@ -76,10 +82,11 @@ struct coordinator_event {
     nanoseconds_t now_ns;
     uint32_t slot;
     group_id_t group;
-    struct bytes key; /* a key of the range that was read */
+    struct bytes key;        /* a key of the range that was read */
+    struct lock_target read; /* READ_ANSWERED, optimistic: what was; as of `timestamp` */
     struct lock_entry_number entry;
     const Ostraka__AnswerHeader *header; /* NULL: OST_OK */
-    timestamp_t timestamp;               /* of a vote or a commit */
+    timestamp_t timestamp;               /* of a vote, a commit or a read */
     bool in_doubt; /* an earlier try got no answer: it may have been done, or be done yet */
     timestamp_t deadline;
 };
@@ -107,6 +114,9 @@ void coordinator_reset(struct coordinator *coordinator);
 /* Before the first step. */
 void coordinator_identify(struct coordinator *coordinator, struct txn_id id,
                           const struct txn_age *age);
+/* Before the first step; false in a new one, and after a reset. */
+void coordinator_set_optimistic(struct coordinator *coordinator, bool is_optimistic);
+bool coordinator_is_optimistic(const struct coordinator *coordinator);
 struct txn_id coordinator_id(const struct coordinator *coordinator);
 const struct txn_age *coordinator_age(const struct coordinator *coordinator);
 

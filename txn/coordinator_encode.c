@@ -117,6 +117,7 @@ static struct blob *encode_prepare(struct coordinator *coordinator, uint32_t slo
     if (prepare_ranges(coordinator, member, &arena, &request)) {
         if (request.is_home && !request.one_group)
             request.participants = participants_new(coordinator, &arena, &request.n_participants);
+        request.checks = coordinator_reads_checks(member, &arena, &request.n_checks);
         struct bytes payload = buffer_bytes(&member->write_set);
         frame = frame_encode(FRAME_PREPARE, request_id, &request.base, &payload, 1);
         *out_group = member->group;
@@ -185,7 +186,12 @@ static struct blob *encode_validate(struct coordinator *coordinator, uint32_t sl
     request.txn = &common.txn;
     request.entry = &common.entry;
     *out_group = member->group;
-    return frame_encode(FRAME_VALIDATE, request_id, &request.base, NULL, 0);
+    struct arena arena;
+    arena_init(&arena);
+    request.checks = coordinator_reads_checks(member, &arena, &request.n_checks);
+    struct blob *frame = frame_encode(FRAME_VALIDATE, request_id, &request.base, NULL, 0);
+    arena_fini(&arena);
+    return frame;
 }
 
 struct blob *coordinator_encode(struct coordinator *coordinator, uint32_t slot, uint64_t request_id,

@@ -4,6 +4,8 @@
 
 #include "base/arena.h"
 #include "base/buffer.h"
+#include "proto/frame.h"
+#include "proto/kv.pb-c.h"
 #include "txn/coordinator.h"
 #include "txn/record.h"
 
@@ -24,13 +26,22 @@ struct touched_range {
     struct bytes range_start; /* as it was, to tell ranges apart */
 };
 
+/* What was read without a lock (optimistic mode), and as of when. */
+struct coordinator_read {
+    struct lock_target target;
+    timestamp_t read_timestamp;
+};
+
 /* One group that takes part. Its index is its slot. */
 struct coordinator_member {
     group_id_t group;
     struct lock_entry_number entry; /* 0,0: no locks there */
     struct touched_range *touched;
     uint32_t touched_count, touched_capacity;
-    struct buffer write_set; /* encoded once, when the commit is asked for (C3) */
+    struct buffer write_set;        /* encoded once, when the commit is asked for (C3) */
+    struct coordinator_read *reads; /* put in order when the commit is asked for (C3) */
+    uint32_t reads_count, reads_capacity;
+    size_t reads_bytes;
     enum coordinator_request request;
     bool voted;
     bool asked_only; /* reads went there, and no answer came that names an entry */
@@ -52,6 +63,8 @@ struct coordinator {
     struct arena arena;                  /* touched keys, the anchor, the reason */
     struct write_buffer writes;
     struct bytes anchor; /* empty: nothing was written */
+    bool is_optimistic;
+    uint32_t reads_count; /* optimistic: answers that came, of all members */
     struct coordinator_member *members;
     uint32_t members_count, members_capacity;
     struct coordinator_asked *asked; /* each group once */
@@ -64,6 +77,18 @@ struct coordinator {
     struct coordinator_reason reason;
     nanoseconds_t heartbeat_ns; /* the next one */
 };
+
+void coordinator_member_touch(struct coordinator *coordinator, struct coordinator_member *member,
+                              struct bytes key, struct bytes range_start);
+
+/* coordinator_reads.c. NULL: noted; else which limit it is over. */
+const char *coordinator_read_note(struct coordinator *coordinator,
+                                  struct coordinator_member *member,
+                                  const struct lock_target *target, timestamp_t read_timestamp);
+void coordinator_reads_order(struct coordinator *coordinator);
+void coordinator_reads_retouch(struct coordinator *coordinator, struct coordinator_member *member);
+Ostraka__ReadCheck **coordinator_reads_checks(const struct coordinator_member *member,
+                                              struct arena *arena, size_t *out_count);
 
 /* A read goes to this group: should nobody hear its answer, the locks that it may have got, or
  * waits for, must go all the same when the transaction ends. */

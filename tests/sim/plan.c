@@ -200,6 +200,12 @@ static void draw_changes(struct plan *plan)
         plan->fault_replicas = plan->fault_disk_lost = 0;
 }
 
+static void draw_optimistic(struct plan *plan)
+{
+    struct random random = schedule_random(plan->seed, "plan optimistic");
+    plan->optimistic_percent = ONE_OF(&random, 0, 20, 50, 80, 100);
+}
+
 uint32_t plan_lease_ms(const struct plan *plan)
 {
     struct raft_options options;
@@ -223,6 +229,7 @@ void plan_draw(struct plan *plan, uint64_t seed)
         draw_stale_reads(plan, &random);
     draw_leases(plan);
     draw_changes(plan);
+    draw_optimistic(plan);
 }
 
 /* --- By hand

@@ -11,6 +11,8 @@
 
 #define TRIES_MAX         4u
 #define COMMITS_ASKED_MAX 3u
+/* As in client/ostraka_txn.c: then it takes locks. */
+#define OPTIMISTIC_TRIES_MAX 3u
 
 static const struct workload *const workloads[WORKLOADS_COUNT] = {
     &workload_append, &workload_register, &workload_bank};
@@ -215,6 +217,9 @@ static void attempt_begin(struct actor *actor)
                 actor->ops_count);
     if (!actor->is_single) {
         actor->txn = core_txn_new(client_core_coordinator_new(actor->client->core));
+        coordinator_set_optimistic(core_txn_coordinator(actor->txn),
+                                   actor->is_optimistic &&
+                                       actor->tries_count < OPTIMISTIC_TRIES_MAX);
         actor->is_handed_over = false;
     }
     actor->workload->invoke(actor);
@@ -284,6 +289,8 @@ static void begin_next(struct operation *operation)
     actor->age = (struct txn_age){0};
     actor->tries_count = 0;
     actor->is_single = actor->has_writes = actor->is_scan = false;
+    actor->is_optimistic = plan->optimistic_percent > 0 && !audit_is_prober(actor->client) &&
+                           random_below(actor_random(actor), 100) < plan->optimistic_percent;
     actor->ops_count = 0;
     memset(actor->ops, 0, sizeof actor->ops);
     memset(actor->for_update, 0, sizeof actor->for_update);

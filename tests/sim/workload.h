@@ -55,6 +55,7 @@ struct actor {
     uint64_t attempts; /* of all transactions; also tells late completions apart */
     bool is_invoked;
     bool is_committing; /* from here on nobody may know how it ends */
+    bool is_optimistic; /* it reads without locks, unless that has failed often enough */
     bool is_single;     /* one operation, no transaction: it commits itself */
     bool is_drained;    /* it stops when the run does; this one has */
     uint32_t commits_asked;

@@ -8,6 +8,7 @@
 
 static group_id_t groups[2];
 static uint64_t epochs[2];
+static bool is_low_split; /* at "g" */
 static struct coordinator *coordinator;
 static struct coordinator_update update;
 static struct arena arena;
@@ -22,6 +23,11 @@ static bool route(void *context, struct bytes key, struct coordinator_route *out
         .range_end = high ? bytes_of(NULL, 0) : bytes_of_string("m"),
         .epoch = epochs[high],
     };
+    if (!high && is_low_split) {
+        bool second = bytes_compare(key, bytes_of_string("g")) >= 0;
+        out->range_start = bytes_of_string(second ? "g" : "");
+        out->range_end = bytes_of_string(second ? "m" : "g");
+    }
     return true;
 }
 
@@ -30,6 +36,7 @@ static void setup(void)
     groups[0] = 1;
     groups[1] = 2;
     epochs[0] = epochs[1] = 5;
+    is_low_split = false;
     arena_init(&arena);
     coordinator_update_init(&update);
     coordinator = coordinator_new(route, NULL);
@@ -516,4 +523,151 @@ Test(coordinator, group_whose_read_failed_takes_no_part_in_the_commit)
     cr_assert_eq(update.send_count, 1);
     Ostraka__PrepareRequest *request = (Ostraka__PrepareRequest *)sent(0, FRAME_PREPARE, NULL);
     cr_assert_eq(request->group, 1);
+}
+
+/* ---- Optimistic ---- */
+
+/* `end` NULL: a key. */
+static void was_read(group_id_t group, const char *start, const char *end, timestamp_t timestamp)
+{
+    struct lock_target read = {.start = bytes_of_string(start), .is_interval = end != NULL};
+    if (end)
+        read.end = bytes_of_string(end);
+    step((struct coordinator_event){.type = COORDINATOR_EV_READ_ANSWERED,
+                                    .group = group,
+                                    .key = read.start,
+                                    .read = read,
+                                    .timestamp = timestamp,
+                                    .now_ns = NS_PER_S});
+}
+
+static void assert_check(const Ostraka__ReadCheck *check, const char *start, const char *end,
+                         timestamp_t timestamp)
+{
+    cr_assert(is_text(check->start, start));
+    cr_assert_eq(check->is_key, end == NULL);
+    cr_assert(is_text(check->end, end ? end : ""));
+    cr_assert_eq(check->read_timestamp, timestamp);
+}
+
+Test(coordinator, optimistic_reads_go_with_each_groups_prepare)
+{
+    coordinator_set_optimistic(coordinator, true);
+    was_read(2, "z", NULL, 30);
+    was_read(1, "c", "d", 20);
+    was_read(1, "b", NULL, 22);
+    was_read(1, "b", NULL, 21); /* read twice, answered out of order: the older one decides */
+    was_read(1, "c", "e", 23);
+    cr_assert_eq(update.deadline_ns, NS_NEVER, "nothing is locked, so no heartbeat is needed");
+    put("a", "1");
+    commit();
+    cr_assert(state() == COORDINATOR_PREPARING && update.send_count == 2);
+    Ostraka__PrepareRequest *one = (Ostraka__PrepareRequest *)sent(1, FRAME_PREPARE, NULL);
+    cr_assert(one->group == 1 && one->is_home && one->entry->term == 0);
+    cr_assert_eq(one->n_checks, 3u);
+    assert_check(one->checks[0], "b", NULL, 21);
+    assert_check(one->checks[1], "c", "d", 20);
+    assert_check(one->checks[2], "c", "e", 23);
+    Ostraka__PrepareRequest *two = (Ostraka__PrepareRequest *)sent(0, FRAME_PREPARE, NULL);
+    cr_assert(two->group == 2 && !two->is_home && two->n_checks == 1 && two->n_ranges == 1);
+    assert_check(two->checks[0], "z", NULL, 30);
+    answer(0, OST_VERSION_CHANGED, 0, false);
+    cr_assert(update.finished && state() == COORDINATOR_ABORTED);
+    cr_assert_eq(coordinator_status(coordinator), OST_VERSION_CHANGED);
+    cr_assert(sends(1), "home may have voted: it is aborted there");
+    sent(1, FRAME_ABORT, NULL);
+}
+
+Test(coordinator, optimistic_reader_asks_after_its_last_read)
+{
+    coordinator_set_optimistic(coordinator, true);
+    was_read(1, "a", NULL, 20);
+    was_read(2, "x", "", 30);
+    commit();
+    cr_assert(state() == COORDINATOR_VALIDATING && update.send_count == 2);
+    Ostraka__ValidateRequest *request = (Ostraka__ValidateRequest *)sent(1, FRAME_VALIDATE, NULL);
+    cr_assert(request->group == 2 && request->n_checks == 1);
+    assert_check(request->checks[0], "x", "", 30);
+    answer(0, OST_OK, 0, false);
+    answer(1, OST_OK, 0, false);
+    cr_assert(update.finished && state() == COORDINATOR_COMMITTED && update.send_count == 0,
+              "there is nothing to release");
+}
+
+Test(coordinator, optimistic_reader_whose_read_changed_runs_again)
+{
+    coordinator_set_optimistic(coordinator, true);
+    was_read(1, "a", NULL, 20);
+    was_read(1, "a", NULL, 20); /* the same twice is two moments as well */
+    commit();
+    cr_assert_eq(update.send_count, 1u);
+    answer(0, OST_VERSION_CHANGED, 0, false);
+    cr_assert(update.finished && state() == COORDINATOR_ABORTED && update.send_count == 0);
+    cr_assert_eq(coordinator_status(coordinator), OST_VERSION_CHANGED);
+}
+
+Test(coordinator, one_optimistic_read_is_true_by_itself)
+{
+    coordinator_set_optimistic(coordinator, true);
+    was_read(1, "a", "c", 20);
+    commit();
+    cr_assert(update.finished && state() == COORDINATOR_COMMITTED && update.send_count == 0);
+}
+
+Test(coordinator, changed_read_of_an_earlier_try_is_settled_at_home)
+{
+    coordinator_set_optimistic(coordinator, true);
+    was_read(1, "a", NULL, 20);
+    put("a", "1");
+    commit();
+    cr_assert(((Ostraka__PrepareRequest *)sent(0, FRAME_PREPARE, NULL))->one_group);
+    answer(0, OST_VERSION_CHANGED, 0, true);
+    cr_assert(state() == COORDINATOR_SETTLING && sends(0), "it may be its own write that it met");
+    answer(0, OST_EXISTS, 70, false);
+    cr_assert(update.finished && state() == COORDINATOR_COMMITTED);
+}
+
+Test(coordinator, optimistic_reads_do_not_follow_a_range)
+{
+    coordinator_set_optimistic(coordinator, true);
+    was_read(1, "a", NULL, 20);
+    put("a", "1");
+    commit();
+    groups[0] = 3;
+    step((struct coordinator_event){.type = COORDINATOR_EV_REROUTE, .slot = 0});
+    cr_assert(update.finished && state() == COORDINATOR_ABORTED);
+    cr_assert_eq(coordinator_status(coordinator), OST_RANGE_MOVED);
+}
+
+Test(coordinator, a_split_leaves_an_interval_in_two_ranges_that_are_named)
+{
+    coordinator_set_optimistic(coordinator, true);
+    was_read(1, "b", "k", 20);
+    put("a", "1");
+    commit();
+    cr_assert_eq(((Ostraka__PrepareRequest *)sent(0, FRAME_PREPARE, NULL))->n_ranges, 1u);
+    is_low_split = true;
+    epochs[0] = 6;
+    step((struct coordinator_event){.type = COORDINATOR_EV_REROUTE, .slot = 0});
+    cr_assert(sends(0));
+    Ostraka__PrepareRequest *request = (Ostraka__PrepareRequest *)sent(0, FRAME_PREPARE, NULL);
+    cr_assert_eq(request->n_ranges, 2u);
+    cr_assert(is_text(request->ranges[0]->start, "") && is_text(request->ranges[1]->start, "g"));
+    assert_check(request->checks[0], "b", "k", 20);
+}
+
+Test(coordinator, optimistic_reads_are_bounded)
+{
+    static char key[KEY_BYTES_MAX + 1];
+    memset(key, 'k', KEY_BYTES_MAX);
+    coordinator_set_optimistic(coordinator, true);
+    uint32_t count = 0;
+    while (state() == COORDINATOR_GROWING && count++ < 1000)
+        was_read(1, key, NULL, 20);
+    cr_assert_eq(state(), COORDINATOR_ABORTED);
+    cr_assert_eq(coordinator_status(coordinator), OST_TOO_LARGE);
+    cr_assert_not_null(strstr(coordinator_reason(coordinator)->text, "READS_BYTES_MAX"));
+    cr_assert_not(update.finished, "no commit was asked for");
+    coordinator_reset(coordinator);
+    cr_assert_not(coordinator_is_optimistic(coordinator));
 }

@@ -111,6 +111,7 @@
     X(COVER, RESOLVED_TWICE, 0, "an outcome came that had been applied")                           \
     X(COVER, RECOVERY_AFTER_ELECTION, 0, "a new leader found open transactions")                   \
     X(COVER, HOME_ABORTS_EXPIRED, 0, "home aborted a transaction past its deadline")               \
+    X(COVER, HOME_ABORTS_FOR_OLDER, 0, "home aborted a prepared one for which an older one waits") \
     X(COVER, PARTICIPANT_ASKS_HOME, 0, "a participant asked home for an outcome")                  \
     X(COVER, PARTICIPANT_TOLD_AGAIN, 0, "a participant was told an outcome again")                 \
     /* shardkv */                                                                                  \

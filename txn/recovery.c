@@ -326,15 +326,15 @@ static void item_ask(const struct txn_open *open, struct recovery_update *update
     COVER(PARTICIPANT_ASKS_HOME);
 }
 
-static void item_propose_abort(const struct txn_open *open, struct recovery_update *update)
+static void item_propose_abort(const struct txn_open *open, bool only_after_deadline,
+                               struct recovery_update *update)
 {
-    COVER(HOME_ABORTS_EXPIRED);
     Ostraka__AbortCommand *abort_command = arena_alloc(&update->arena, sizeof(*abort_command));
     ostraka__abort_command__init(abort_command);
     abort_command->txn = update_id(update, open->txn);
     abort_command->anchor = update_copy(update, open->anchor);
     abort_command->deadline = open->deadline;
-    abort_command->only_after_deadline = true;
+    abort_command->only_after_deadline = only_after_deadline;
     Ostraka__KvCommand *command = update_propose(update);
     command->command_case = OSTRAKA__KV_COMMAND__COMMAND_ABORT;
     command->abort = abort_command;
@@ -412,7 +412,8 @@ static void item_run(struct recovery *recovery, struct recovery_item *item, nano
     enum item_state state = item->state;
     switch (state) {
     case ITEM_ABORTING:
-        item_propose_abort(open, update);
+        COVER(HOME_ABORTS_EXPIRED);
+        item_propose_abort(open, true, update);
         break;
     case ITEM_RESOLVING: /* what was proposed is lost: ask again */
         item_move(recovery, item, ITEM_ASKING, now_ns);
@@ -509,8 +510,15 @@ void recovery_inquire(struct recovery *recovery, struct txn_id txn, nanoseconds_
 {
     struct recovery_item *item = recovery_find(recovery, txn);
     const struct txn_open *open = txn_records_find(recovery->records, txn);
-    if (item && open && item->state == ITEM_WAITING && !open->is_home)
+    if (item && open && item->state == ITEM_WAITING && !open->is_home) {
         item_move(recovery, item, ITEM_ASKING, now_ns);
+    } else if (item && open && item->state == ITEM_WAITING) {
+        /* Here is its home: the question is answered by the log at once. Nobody else would ask it:
+         * two that prepare, each at its own home first, and then wait for one another, would stand
+         * until their deadlines. Should the proposal get lost, whoever waits asks again. */
+        COVER(HOME_ABORTS_FOR_OLDER);
+        item_propose_abort(open, false, update);
+    }
     recovery_run(recovery, now_ns, update);
 }
 

@@ -56,7 +56,8 @@ void recovery_deposed(struct recovery *recovery);
  * finds out. */
 void recovery_changed(struct recovery *recovery, struct txn_id txn, nanoseconds_t now_ns,
                       struct recovery_update *update);
-/* An older transaction waits for this one (participant's inquiry): ask home to abort it. */
+/* An older transaction waits for this one (participant's inquiry): ask home to abort it; where this
+ * is its home, propose that. */
 void recovery_inquire(struct recovery *recovery, struct txn_id txn, nanoseconds_t now_ns,
                       struct recovery_update *update);
 /* Frames of the group-to-group kind that reached this leader. */

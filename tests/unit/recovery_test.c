@@ -386,13 +386,29 @@ Test(recovery, an_older_waiter_makes_it_ask_at_once_and_once)
     begin(&f);
     lead(&f);
     prepare(&f, 1, false, 0);
-    prepare(&f, 3, true, 1);
     recovery_inquire(f.recovery, ID(1), f.now_ns, &f.update);
     recovery_inquire(f.recovery, ID(1), f.now_ns, &f.update);
-    recovery_inquire(f.recovery, ID(3), f.now_ns, &f.update);
     recovery_inquire(f.recovery, ID(9), f.now_ns, &f.update);
     cr_assert_eq(f.outbox.items_count, 1);
+    cr_assert_eq(f.update.proposals_count, 0);
     cr_expect_eq(sent_inquire(&f, 0)->kind, OSTRAKA__INQUIRE_KIND__ABORT);
+    end(&f);
+}
+
+/* Two that prepare at their own homes and then wait for one another: nobody else would ask. */
+Test(recovery, an_older_waiter_makes_home_abort_before_the_deadline)
+{
+    struct fixture f;
+    begin(&f);
+    lead(&f);
+    prepare(&f, 3, true, 1);
+    recovery_inquire(f.recovery, ID(3), f.now_ns, &f.update);
+    cr_assert_eq(f.outbox.items_count, 0);
+    cr_assert_eq(f.update.proposals_count, 1);
+    const Ostraka__KvCommand *command = &f.update.proposals[0].command;
+    cr_assert_eq(command->command_case, OSTRAKA__KV_COMMAND__COMMAND_ABORT);
+    cr_expect(txn_id_equal(txn_id_of_message(command->abort->txn), ID(3)));
+    cr_expect_not(command->abort->only_after_deadline, "it does not wait for the deadline");
     end(&f);
 }
 

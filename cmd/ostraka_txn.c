@@ -9,7 +9,7 @@
 
 static const char doc[] =
     "Runs one transaction. Each line of standard input is one of:\n"
-    "  get KEY               print the value, and lock the key shared\n"
+    "  get KEY               print the value, and lock the key shared (--optimistic: no lock)\n"
     "  get-for-update KEY    the same, and lock it exclusive\n"
     "  put KEY VALUE         the value is the rest of the line\n"
     "  delete KEY\n"
@@ -134,15 +134,29 @@ static int run(const struct command_environment *environment, struct ost_txn *tx
     return result;
 }
 
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    (void)text;
+    if (key != 'p')
+        return ARGP_ERR_UNKNOWN;
+    *(bool *)state->input = true;
+    return 0;
+}
+
 int command_txn(const struct command_environment *environment, int argc, char **argv)
 {
-    static const struct argp argp = {.doc = doc};
-    command_parse(&argp, argc, argv, NULL);
+    static const struct argp_option options[] = {
+        {"optimistic", 'p', NULL, 0,
+         "reads take no locks; the commit fails when something that was read has changed", 0},
+        {0}};
+    static const struct argp argp = {.options = options, .parser = parse, .doc = doc};
+    bool is_optimistic = false;
+    command_parse(&argp, argc, argv, &is_optimistic);
     struct ost_client *client = command_connect(environment);
     if (!client)
         return EXIT_FAILURE;
     struct ost_txn *txn = NULL;
-    int status = ost_begin(client, &txn);
+    int status = is_optimistic ? ost_begin_optimistic(client, &txn) : ost_begin(client, &txn);
     int result = LINE_FAILED;
     if (status != OST_OK)
         command_failed(environment, "begin", status, NULL);

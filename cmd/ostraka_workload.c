@@ -57,6 +57,10 @@ static error_t parse(int key, char *text, struct argp_state *state)
         arguments->workload.keys_count =
             (uint32_t)argument_number(state, "keys", text, 1, WORKLOAD_KEYS_COUNT_MAX);
         return 0;
+    case 'p':
+        arguments->workload.optimistic_percent =
+            (uint32_t)argument_number(state, "optimistic", text, 0, 100);
+        return 0;
     case 's':
         arguments->seconds = (uint32_t)argument_number(state, "seconds", text, 1, 1000000);
         return 0;
@@ -180,6 +184,8 @@ int command_workload(const struct command_environment *environment, int argc, ch
     static const struct argp_option options[] = {
         {"clients", 'c', "N", 0, "operations under way at a time (default: 16)", 0},
         {"keys", 'k', "N", 0, "active keys; a few of them are fought over (default: 20)", 0},
+        {"optimistic", 'p', "PERCENT", 0,
+         "of the transactions read without locks, and are checked at their commit (default: 0)", 0},
         {"seconds", 's', "N", 0, "how long (default: 10)", 0},
         {"seed", 'r', "N", 0, "what the clients draw (default: from time and process)", 0},
         {"history", 'o', "FILE", 0, "record what every client saw, for ostraka-check", 0},

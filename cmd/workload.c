@@ -468,7 +468,9 @@ static void client_begin(struct workload_client *client)
         client_single(client);
         return;
     }
-    int status = ost_begin(workload->client, &client->txn);
+    bool is_optimistic = random_below(&client->random, 100) < workload->options.optimistic_percent;
+    int status = is_optimistic ? ost_begin_optimistic(workload->client, &client->txn)
+                               : ost_begin(workload->client, &client->txn);
     if (status != OST_OK)
         client_fail(client, status, "begin a transaction");
     else

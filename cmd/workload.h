@@ -25,6 +25,7 @@ struct workload_options {
     enum workload_kind kind;
     uint32_t clients_count;           /* 16: operations under way at a time */
     uint32_t keys_count;              /* 20: active keys */
+    uint32_t optimistic_percent;      /* 0: of the transactions read without locks */
     uint64_t seed;                    /* 1 */
     uint64_t run;                     /* names the keys of this run */
     struct history_recorder *history; /* borrowed; NULL: none is kept */

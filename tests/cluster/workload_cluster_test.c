@@ -53,6 +53,7 @@ static struct history *history_under_kills(enum workload_kind kind)
     struct workload *workload;
     struct workload_options options;
     workload_options_default(kind, &options);
+    options.optimistic_percent = 20;
     world_open(&world);
     cr_assert_eq(history_recorder_open(HISTORY_PATH, &options.history, history_why), OST_OK, "%s",
                  history_why);

@@ -22,6 +22,7 @@ static struct {
     atomic_int port;
     atomic_bool is_stopping;
     atomic_int silent_gets_count;
+    atomic_int checks_count; /* of the last commit */
     char value[64];
 } server;
 
@@ -81,6 +82,9 @@ static void server_frame(void *context, uint64_t connection_id, const struct fra
             answer(connection_id, frame, &got.base, bytes_of_string(server.value));
         }
     } else if (frame->type == FRAME_PREPARE) {
+        Ostraka__PrepareRequest *request = (Ostraka__PrepareRequest *)message_unpack(
+            &ostraka__prepare_request__descriptor, frame->message, &arena);
+        atomic_store(&server.checks_count, (int)request->n_checks);
         struct reader reader = reader_of(frame->payload);
         struct write write;
         cr_assert_eq(write_set_next(&reader, &write), OST_OK);
@@ -245,6 +249,49 @@ Test(runtime, run_repeats_until_it_commits)
     cr_assert_eq(ost_get(client, ost_string("k"), &value), OST_OK);
     cr_assert_str_eq(value.data, "mine");
     ost_value_free(&value);
+}
+
+struct tries {
+    int count;
+    bool is_optimistic[8];
+};
+
+static int body_reads_and_writes(struct ost_txn *txn, void *context)
+{
+    struct tries *tries = context;
+    tries->is_optimistic[tries->count] = ost_txn_is_optimistic(txn);
+    struct ost_value value = {0};
+    int status = OST_OK;
+    if (ost_txn_is_optimistic(txn)) /* this server knows no locks */
+        status = ost_txn_get(txn, ost_string("k"), &value);
+    ost_value_free(&value);
+    if (status == OST_OK || status == OST_NOT_FOUND)
+        status = ost_txn_put(txn, ost_string("k"), ost_string("mine"));
+    if (status != OST_OK)
+        return status;
+    return ++tries->count < 5 ? OST_VERSION_CHANGED : OST_OK;
+}
+
+Test(runtime, optimistic_run_takes_locks_from_its_fourth_try_on)
+{
+    struct tries tries = {0};
+    cr_assert_eq(ost_run_optimistic(client, body_reads_and_writes, &tries), OST_OK);
+    cr_assert_eq(tries.count, 5);
+    for (int try = 0; try < 5; try++)
+        cr_assert_eq(tries.is_optimistic[try], try < 3, "try %d", try);
+}
+
+Test(runtime, optimistic_commit_carries_what_was_read)
+{
+    struct ost_txn *txn;
+    struct ost_value value;
+    cr_assert_eq(ost_begin_optimistic(client, &txn), OST_OK);
+    cr_assert_eq(ost_txn_get(txn, ost_string("k"), &value), OST_NOT_FOUND);
+    cr_assert_eq(ost_txn_get_for_update(txn, ost_string("l"), &value), OST_NOT_FOUND);
+    cr_assert_eq(ost_txn_put(txn, ost_string("k"), ost_string("v")), OST_OK);
+    cr_assert_eq(ost_txn_commit(txn), OST_OK);
+    cr_assert_eq(atomic_load(&server.checks_count), 2);
+    ost_txn_free(txn);
 }
 
 static void *silent_get(void *context)

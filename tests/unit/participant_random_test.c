@@ -12,6 +12,7 @@
 #define KEYS_COUNT       8u
 #define LOCKS_MAX        16u
 #define PENDING_MAX      3u
+#define CHECKS_MAX       2u
 #define BOUND_MS         240000u
 #define CONCURRENT_COUNT 12u
 
@@ -37,6 +38,8 @@ struct family {
     struct held held[LOCKS_MAX];
     uint32_t held_count, locks_left;
     uint64_t prepare;
+    struct held checks[CHECKS_MAX]; /* of the prepare: held once it is ready */
+    uint32_t checks_count;
     bool is_timestamp_due;
     bool is_dying; /* the client will be gone before its answer comes */
     bool writes[KEYS_COUNT];
@@ -89,11 +92,30 @@ static void note_grants(struct story *story)
     }
 }
 
+/* What a Prepare has asked to be held shared counts from the step that made it ready. */
+static void note_ready(struct story *story)
+{
+    const struct participant_update *update = &story->world->update;
+    for (uint32_t index = 0; index < update->ready_count; index++) {
+        for (uint32_t at = 0; update->ready[index].bound == 0 && at < FAMILIES_COUNT; at++) {
+            struct family *family = &story->families[at];
+            if (family->phase != PREPARING || family->prepare != update->ready[index].token)
+                continue;
+            for (uint32_t one = 0; one < family->checks_count; one++) {
+                cr_assert_lt(family->held_count, LOCKS_MAX);
+                family->checks[one].since = story->commits_count;
+                family->held[family->held_count++] = family->checks[one];
+            }
+        }
+    }
+}
+
 /* Every step goes through here: the next one overwrites the update. */
 static void step(struct story *story, struct participant_event event)
 {
     world_step(story->world, event);
     note_grants(story);
+    note_ready(story);
     const struct participant_update *update = &story->world->update;
     for (uint32_t index = 0; index < update->inquiries_count; index++) {
         cr_assert_lt(story->asked_count, FAMILIES_COUNT);
@@ -158,21 +180,29 @@ static void maybe_die(struct story *story, struct family *family)
         family->next_ns = soon(story, 50);
 }
 
+static struct lock_target target_draw(struct story *story, struct held *out_held, char *text)
+{
+    uint8_t start = (uint8_t)draw(story, KEYS_COUNT);
+    bool is_interval = draw(story, 6) == 0;
+    uint8_t end = (uint8_t)(start + 1 + (is_interval ? draw(story, 3) : 0));
+    text[0] = (char)('a' + start);
+    text[1] = (char)('a' + end);
+    *out_held = (struct held){start, end, 0};
+    return (struct lock_target){bytes_of(&text[0], 1), bytes_of(&text[1], 1), is_interval};
+}
+
 static void lock_some(struct story *story, struct family *family)
 {
     uint64_t count = 1 + draw(story, PENDING_MAX - 1);
     for (; count > 0 && family->locks_left > 0; count--) {
         family->locks_left--;
-        uint8_t start = (uint8_t)draw(story, KEYS_COUNT);
-        bool is_interval = draw(story, 6) == 0;
-        uint8_t end = (uint8_t)(start + 1 + (is_interval ? draw(story, 3) : 0));
-        char text[2] = {(char)('a' + start), (char)('a' + end)};
+        char text[2];
+        struct held held;
         struct participant_event event = {.type = PARTICIPANT_EV_LOCK};
-        event.target = (struct lock_target){bytes_of(&text[0], 1), bytes_of(&text[1], 1), true};
-        event.target.is_interval = is_interval;
+        event.target = target_draw(story, &held, text);
         event.mode = draw(story, 3) == 0 ? LOCK_EXCLUSIVE : LOCK_SHARED;
         struct pending *pending = &family->pending[family->pending_count++];
-        pending->held = (struct held){start, end, 0};
+        pending->held = held;
         pending->token = story->world->token_last + 1; /* it may be granted at once */
         send(story, family, event);
     }
@@ -190,11 +220,19 @@ static void prepare(struct story *story, struct family *family)
         if (family->writes[key])
             write_set_append(&set, &write);
     }
+    char texts[CHECKS_MAX][2];
+    struct lock_target checks[CHECKS_MAX];
+    family->checks_count = (uint32_t)draw(story, CHECKS_MAX + 1);
+    for (uint32_t one = 0; one < family->checks_count; one++)
+        checks[one] = target_draw(story, &family->checks[one], texts[one]);
     family->phase = PREPARING;
     family->next_ns = NS_NEVER;
-    family->prepare = send(story, family,
-                           (struct participant_event){.type = PARTICIPANT_EV_PREPARE,
-                                                      .write_set = buffer_bytes(&set)});
+    family->prepare = story->world->token_last + 1; /* it may be ready at once */
+    send(story, family,
+         (struct participant_event){.type = PARTICIPANT_EV_PREPARE,
+                                    .write_set = buffer_bytes(&set),
+                                    .shared_locks = checks,
+                                    .shared_locks_count = family->checks_count});
     buffer_fini(&set);
     maybe_die(story, family);
 }

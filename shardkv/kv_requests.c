@@ -61,6 +61,7 @@ void kv_request_free(struct kv_request *request)
         HASH_DELETE(by_txn, group->prepares_by_txn, request);
     if (group)
         TAILQ_REMOVE(&group->requests, request, link);
+    kv_closed_forget(request);
     oracle_client_forget(shared->oracle, &request->oracle_waiter);
     /* The pool is at work on it, and lets go of it when it comes back and finds nobody. */
     if (request->state != KV_REQUEST_POOL)
@@ -81,14 +82,15 @@ void kv_request_move(struct kv_request *request, enum kv_request_state state)
 {
     static const uint8_t allowed[] = {
         [KV_REQUEST_NEW] = 1u << KV_REQUEST_CLOCK | 1u << KV_REQUEST_READ | 1u << KV_REQUEST_LOCKS |
-                           1u << KV_REQUEST_APPLY,
+                           1u << KV_REQUEST_APPLY | 1u << KV_REQUEST_CLOSED,
         [KV_REQUEST_CLOCK] = 1u << KV_REQUEST_NEW,
         [KV_REQUEST_READ] = 1u << KV_REQUEST_LOCKS | 1u << KV_REQUEST_APPLY,
         [KV_REQUEST_LOCKS] =
             1u << KV_REQUEST_TIMESTAMP | 1u << KV_REQUEST_APPLY | 1u << KV_REQUEST_POOL,
         [KV_REQUEST_TIMESTAMP] = 1u << KV_REQUEST_LOCKS,
-        [KV_REQUEST_POOL] = 1u << KV_REQUEST_LOCKS,
+        [KV_REQUEST_POOL] = 1u << KV_REQUEST_LOCKS | 1u << KV_REQUEST_CLOSED,
         [KV_REQUEST_APPLY] = 0,
+        [KV_REQUEST_CLOSED] = 1u << KV_REQUEST_POOL,
     };
     ASSERT(allowed[request->state] & 1u << state);
     request->state = state;
@@ -128,9 +130,14 @@ void kv_request_connection_closed(struct kv_request *request)
 static bool check_leadership(struct kv_request *request)
 {
     struct kv_group *group = request->group;
+    request->is_at_replica = false;
     if (group && group->is_leading)
         return true;
     bool is_getting_ready = group && group->leadership.role == RAFT_LEADER;
+    if (group && request->is_any_replica && !is_getting_ready) {
+        request->is_at_replica = true;
+        return true;
+    }
     kv_answer_status(request, is_getting_ready ? OST_NOT_READY : OST_NOT_LEADER, NULL);
     return false;
 }
@@ -294,7 +301,7 @@ static struct lock_entry_number entry_of_message(const Ostraka__LockEntry *messa
                    : (struct lock_entry_number){0, 0};
 }
 
-static void step_locks(struct kv_request *request, struct participant_event *event)
+void kv_request_step(struct kv_request *request, struct participant_event *event)
 {
     struct kv_shared *shared = request->shared;
     uint64_t token = request->token;
@@ -352,23 +359,47 @@ void kv_request_propose(struct kv_request *request, const Ostraka__KvCommand *co
     HASH_ADD(by_index, group->requests_by_index, index, sizeof(request->index), request);
 }
 
-static void get_begin(struct kv_request *request)
+bool kv_request_check_target(struct kv_request *request)
 {
+    if (request->type == FRAME_SCAN)
+        return check_interval(request, (const Ostraka__ScanRequest *)request->message);
+    ASSERT(request->type == FRAME_GET);
     const Ostraka__GetRequest *message = (const Ostraka__GetRequest *)request->message;
     struct bytes key = bytes_of_field(message->key);
-    if (check_load(request) && check_key(request, key) &&
-        check_range_of_key(request, message->range, key))
+    return check_key(request, key) && check_range_of_key(request, message->range, key);
+}
+
+/* A replica that lags may not own yet what its leader does: it looks when it has caught up. */
+static void read_begin(struct kv_request *request)
+{
+    if (!check_load(request) || (!request->is_at_replica && !kv_request_check_target(request)))
+        return;
+    if (request->timestamp != 0)
+        kv_closed_read_begin(request);
+    else
         kv_request_confirm(request);
+}
+
+/* T4: as of a timestamp, what is bound above it is none of its business. */
+static void read_confirmed(struct kv_request *request, const struct lock_target *target,
+                           uint32_t wait_ms_max)
+{
+    if (!kv_request_check_target(request))
+        return;
+    struct participant_event event = {
+        .type = request->timestamp != 0 ? PARTICIPANT_EV_READ_AT : PARTICIPANT_EV_READ,
+        .target = *target,
+        .timestamp = request->timestamp,
+        .wait_ms_max = wait_ms_max,
+    };
+    kv_request_step(request, &event);
 }
 
 static void get_confirmed(struct kv_request *request)
 {
     const Ostraka__GetRequest *message = (const Ostraka__GetRequest *)request->message;
-    struct bytes key = bytes_of_field(message->key);
-    if (!check_range_of_key(request, message->range, key))
-        return;
-    struct participant_event event = {.type = PARTICIPANT_EV_READ, .target = {.start = key}};
-    step_locks(request, &event);
+    struct lock_target target = {.start = bytes_of_field(message->key)};
+    read_confirmed(request, &target, 0);
 }
 
 static void lock_begin(struct kv_request *request)
@@ -387,7 +418,7 @@ static void lock_begin(struct kv_request *request)
         .mode = message->mode == OSTRAKA__LOCK_MODE__EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED,
         .wait_ms_max = message->wait_ms_max,
     };
-    step_locks(request, &event);
+    kv_request_step(request, &event);
 }
 
 static struct lock_target target_of_scan(const Ostraka__ScanRequest *message)
@@ -403,13 +434,16 @@ static void scan_begin(struct kv_request *request)
 {
     const Ostraka__ScanRequest *message = (const Ostraka__ScanRequest *)request->message;
     request->txn = txn_id_of_message(message->txn);
-    if (!check_load(request) || !check_interval(request, message))
-        return;
     if (!message->txn) {
-        kv_request_confirm(request);
+        read_begin(request);
         return;
     }
-    if (!check_txn(request))
+    if (request->timestamp != 0) {
+        kv_answer_status(request, OST_INVALID_ARGUMENT,
+                         "a transaction has no timestamp to read at");
+        return;
+    }
+    if (!check_load(request) || !check_interval(request, message) || !check_txn(request))
         return;
     struct participant_event event = {
         .type = PARTICIPANT_EV_LOCK,
@@ -419,20 +453,14 @@ static void scan_begin(struct kv_request *request)
         .mode = message->mode == OSTRAKA__LOCK_MODE__EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED,
         .wait_ms_max = message->wait_ms_max,
     };
-    step_locks(request, &event);
+    kv_request_step(request, &event);
 }
 
 static void scan_confirmed(struct kv_request *request)
 {
     const Ostraka__ScanRequest *message = (const Ostraka__ScanRequest *)request->message;
-    if (!check_interval(request, message))
-        return;
-    struct participant_event event = {
-        .type = PARTICIPANT_EV_READ,
-        .target = target_of_scan(message),
-        .wait_ms_max = message->wait_ms_max,
-    };
-    step_locks(request, &event);
+    struct lock_target target = target_of_scan(message);
+    read_confirmed(request, &target, message->wait_ms_max);
 }
 
 /* T5, T6: what the state knows already answers a duplicate. True: it did. */
@@ -507,10 +535,11 @@ static void prepare_begin(struct kv_request *request)
         .anchor = anchor,
         .deadline = message->deadline,
     };
-    step_locks(request, &event);
+    kv_request_step(request, &event);
 }
 
-/* T3: above the oracle's answer, above what snapshots have read here, above every version here. */
+/* T3: above the oracle's answer, above what snapshots have read here, above every version here.
+ * What snapshots have read at an earlier leader needs no thought (kv_closed.c, 3). */
 static timestamp_t prepare_bound(const struct kv_group *group, timestamp_t timestamp)
 {
     timestamp_t bound = timestamp;
@@ -643,7 +672,7 @@ static void commit_begin(struct kv_request *request)
 static void release_begin(struct kv_request *request, struct lock_entry_number entry)
 {
     struct participant_event event = {.type = PARTICIPANT_EV_RELEASE, .entry = entry};
-    step_locks(request, &event);
+    kv_request_step(request, &event);
 }
 
 static void abort_begin(struct kv_request *request)
@@ -709,7 +738,7 @@ static void validate_confirmed(struct kv_request *request)
         .type = PARTICIPANT_EV_VALIDATE,
         .entry = entry_of_message(message->entry),
     };
-    step_locks(request, &event);
+    kv_request_step(request, &event);
 }
 
 static void heartbeat_begin(struct kv_request *request)
@@ -722,16 +751,32 @@ static void heartbeat_begin(struct kv_request *request)
         .type = PARTICIPANT_EV_HEARTBEAT,
         .entry = entry_of_message(message->entry),
     };
-    step_locks(request, &event);
+    kv_request_step(request, &event);
+}
+
+static void timestamp_of_message(struct kv_request *request)
+{
+    bool is_any_replica = false;
+    if (request->type == FRAME_GET) {
+        const Ostraka__GetRequest *get = (const Ostraka__GetRequest *)request->message;
+        request->timestamp = get->timestamp;
+        is_any_replica = get->any_replica;
+    } else if (request->type == FRAME_SCAN) {
+        const Ostraka__ScanRequest *scan = (const Ostraka__ScanRequest *)request->message;
+        request->timestamp = scan->timestamp;
+        is_any_replica = scan->any_replica && !scan->txn;
+    }
+    request->is_any_replica = is_any_replica && request->timestamp != 0;
 }
 
 void kv_request_begin(struct kv_request *request)
 {
+    timestamp_of_message(request);
     if (!check_leadership(request))
         return;
     switch (request->type) {
     case FRAME_GET:
-        get_begin(request);
+        read_begin(request);
         break;
     case FRAME_LOCK:
         lock_begin(request);
@@ -775,6 +820,9 @@ void kv_request_read_ready(struct kv_request *request, int status, nanoseconds_t
     case FRAME_VALIDATE:
         validate_confirmed(request);
         break;
+    case FRAME_CLOSE_TIMESTAMP:
+        kv_closed_confirmed(request);
+        break;
     default:
         ASSERT(request->type == FRAME_RESOLVE);
         kv_peer_resolve_confirmed(request);
@@ -800,6 +848,9 @@ void kv_request_granted(struct kv_request *request, const struct participant_gra
     case FRAME_SCAN:
         request->entry = granted->entry;
         kv_read_rows(request);
+        break;
+    case FRAME_CLOSE_TIMESTAMP:
+        kv_closed_granted(request);
         break;
     default:
         kv_answer_status(request, OST_OK, NULL);

@@ -139,6 +139,7 @@
     X(COVER, LEFTOVERS_DELETED, 0, "rows of an old generation were deleted at start")              \
     X(COVER, ORACLE_ASKED_AGAIN, 0, "a request to the oracle was given up and made again")         \
     X(RARE, TIMESTAMP_CLOSED_ALONE, 250, "a replica asks to close the lowest timestamp it needs")  \
+    X(COVER, PREPARE_TIMESTAMP_OLD, 0, "the oracle's answer was below what had been committed")    \
     X(COVER, SNAPSHOT_ASKED_CLOCK, 0, "a snapshot was above what its store had heard")             \
     X(COVER, SNAPSHOT_OLDER_VERSION, 0, "a snapshot passed over versions that are too new for it") \
     X(COVER, SNAPSHOT_AT_REPLICA, 0, "a replica that does not lead answered a snapshot read")      \

@@ -200,10 +200,11 @@ struct kv_request {
     nanoseconds_t valid_until_ns; /* of what was read: the end of the lease; else NS_NEVER */
     raft_index_t index;
     raft_term_t index_term;
-    struct lock_entry_number entry; /* granted */
-    timestamp_t timestamp;          /* as of when it reads; 0: the newest */
-    uint32_t generation;            /* of the rows that it reads, with a timestamp */
-    nanoseconds_t closed_by_ns;     /* CLOSED: waits no longer */
+    struct lock_entry_number entry;    /* granted */
+    timestamp_t timestamp;             /* as of when it reads; 0: the newest */
+    uint32_t timestamps_refused_count; /* TIMESTAMP: answers of the oracle that were too old */
+    uint32_t generation;               /* of the rows that it reads, with a timestamp */
+    nanoseconds_t closed_by_ns;        /* CLOSED: waits no longer */
     struct kv_read *read;
     struct oracle_waiter oracle_waiter;
     TAILQ_ENTRY(kv_request) link, closed_link;

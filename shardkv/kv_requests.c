@@ -19,6 +19,8 @@
 
 #include <stdlib.h>
 
+#define PREPARE_TIMESTAMPS_REFUSED_MAX 8u
+
 /* --- Life --------------------------------------------------------------------------------------
  */
 
@@ -538,19 +540,42 @@ static void prepare_begin(struct kv_request *request)
     kv_request_step(request, &event);
 }
 
+static timestamp_t commit_timestamp_newest(const struct kv_group *group)
+{
+    timestamp_t newest = group->meta.commit_timestamp_max;
+    if (group->slice.is_built && newest < group->slice.meta.commit_timestamp_max)
+        newest = group->slice.meta.commit_timestamp_max;
+    return newest;
+}
+
 /* T3: above the oracle's answer, above what snapshots have read here, above every version here.
  * What snapshots have read at an earlier leader needs no thought (kv_closed.c, 3). */
 static timestamp_t prepare_bound(const struct kv_group *group, timestamp_t timestamp)
 {
     timestamp_t bound = timestamp;
-    timestamp_t newest = group->meta.commit_timestamp_max;
-    if (group->slice.is_built && newest < group->slice.meta.commit_timestamp_max)
-        newest = group->slice.meta.commit_timestamp_max;
+    timestamp_t newest = commit_timestamp_newest(group);
     if (bound <= newest)
         bound = newest + 1;
     if (bound <= group->snapshot_served_timestamp)
         bound = group->snapshot_served_timestamp + 1;
     return bound;
+}
+
+/* A commit may be acknowledged as soon as its bounds are agreed on, and a snapshot that is opened
+ * after that must show it: so no bound may be more than one above all that the oracle has given
+ * out. What snapshots have served it has given out. But an answer that was long on its way may be
+ * below what was committed here meanwhile; going on from there, one such step after another, group
+ * by group, would leave the oracle behind. So it is asked again, and is ahead of all that. (Not for
+ * ever: a client may have committed far ahead of the oracle's time, which harms its own readers
+ * alone.) */
+static bool prepare_asks_again(struct kv_request *request, timestamp_t timestamp)
+{
+    if (timestamp >= commit_timestamp_newest(request->group) ||
+        ++request->timestamps_refused_count > PREPARE_TIMESTAMPS_REFUSED_MAX)
+        return false;
+    COVER(PREPARE_TIMESTAMP_OLD);
+    oracle_client_wait(request->shared->oracle, &request->oracle_waiter);
+    return true;
 }
 
 void kv_request_timestamp(struct kv_request *request, timestamp_t timestamp)
@@ -562,6 +587,8 @@ void kv_request_timestamp(struct kv_request *request, timestamp_t timestamp)
         return;
     }
     ASSERT(request->state == KV_REQUEST_TIMESTAMP);
+    if (prepare_asks_again(request, timestamp))
+        return;
     kv_request_move(request, KV_REQUEST_LOCKS);
     struct participant_event event = {
         .type = PARTICIPANT_EV_TIMESTAMP,

@@ -271,6 +271,28 @@ Test(kv_closed, what_is_read_stays_as_it_was_read)
     kv_world_free(world);
 }
 
+/* A group learns by a commit how far another one's bound went, and its own oracle's answer was on
+ * its way for long: a fresh snapshot must still be above what is then acknowledged. */
+Test(kv_closed, bound_never_leaves_the_oracle_behind)
+{
+    struct kv_world *world = world_of(1);
+    prepare(world, 1, "k", "x");
+    world->is_oracle_held = true;
+    uint64_t writer = send_prepare(world, 2, "m", "y", true);
+    kv_world_run(world, 5);
+    cr_assert_eq(world->held_count, 1);
+    timestamp_t given_out = world->timestamp + 1; /* to others, since */
+    world->timestamp = given_out;
+    commit(world, 1, "k", given_out + 1); /* a snapshot was served there at what was given out */
+    world->timestamp = given_out;
+    world->is_oracle_held = false;
+    timestamp_t committed = wait_prepare(world, writer);
+    cr_assert_gt(committed, given_out + 1);
+    cr_assert_leq(committed, world->timestamp + 1, "%lu, and the oracle has given out %lu",
+                  committed, world->timestamp);
+    kv_world_free(world);
+}
+
 /* T4 */
 Test(kv_closed, read_waits_for_writers_bound_below_it_alone)
 {

@@ -1,7 +1,8 @@
 /* Reads as of a timestamp: at the leader, and at replicas by closed timestamps. */
 #include "tests/support/kv_world.h"
 
-#include "base/memory.h"
+#include "base/job.h"
+#include "base/sometimes.h"
 #include "proto/command.pb-c.h"
 #include "proto/write_set.h"
 #include "shardkv/kv_keys.h"
@@ -528,6 +529,58 @@ Test(kv_closed, waiting_reads_end_with_the_role)
     uint64_t id = send_get(world, at, "k", later, true);
     kv_server_destroy_replica(world->stores[at].kv, 1, 10 + at, world->now_ns);
     expect_refused(world, id, OST_NOT_LEADER);
+    kv_world_free(world);
+}
+
+static struct sites sites;
+
+/* The log is cut whether or not a follower lags, and nothing else is rare. */
+static void cut_logs_early(void)
+{
+    sites_init(&sites, 1);
+    for (int site = 0; site < SITES_COUNT; site++) {
+        if (site_info((enum site)site)->kind == SITE_RARE)
+            sites_set_rate(&sites, (enum site)site,
+                           site == RARE_LOG_CUT_AHEAD_OF_FOLLOWERS ? 1000 : 0);
+    }
+    site_hook_set(&sites.hook);
+}
+
+/* While a read is on the pool of a replica, a snapshot takes the place of the rows that it reads.
+ */
+Test(kv_closed, rows_replaced_under_a_read_are_not_shown)
+{
+    struct kv_world *world = world_of(3);
+    timestamp_t timestamp = put(world, "k", "one");
+    store_id_t at = follower(world);
+    expect_answer(world, send_get(world, at, "k", timestamp, true), "one");
+    store_memory_hinder(world->stores[at].store, false, true);
+    world->are_jobs_held = true;
+    uint64_t read = send_get(world, at, "k", timestamp, true);
+    struct job *job = world->stores[at].jobs;
+    cr_assert_not_null(job);
+    world->stores[at].jobs = job->next;
+    job->next = NULL;
+    world->are_jobs_held = false;
+    store_memory_hinder(world->stores[at].store, false, false);
+    cut_logs_early();
+    for (int tries = 0; world->stores[at].metrics.snapshots_installed_count == 0; tries++) {
+        cr_assert_lt(tries, 50);
+        world->isolated[at] = true;
+        for (int number = 0; number < 10; number++)
+            put(world, "other", "x");
+        for (store_id_t id = 1; id <= 3; id++)
+            if (id != at)
+                kv_world_flush(world, id);
+        world->isolated[at] = false;
+        kv_world_run(world, 200);
+    }
+    site_hook_set(NULL);
+    cr_assert(!is_answered(world, read));
+    job->next = world->stores[at].jobs;
+    world->stores[at].jobs = job;
+    expect_refused(world, read, OST_NOT_READY);
+    expect_answer(world, send_get(world, at, "k", timestamp, true), "one");
     kv_world_free(world);
 }
 

@@ -469,6 +469,30 @@ Test(kv_closed, what_is_closed_takes_no_more_commits)
     kv_world_free(world);
 }
 
+/* A leader that is cut off may be none any more: it neither reads nor closes (R3). */
+Test(kv_closed, leader_that_is_not_confirmed_tells_nothing)
+{
+    struct kv_world *world = world_of(3);
+    timestamp_t timestamp = put(world, "k", "old");
+    store_id_t leader = kv_world_leader(world, 1);
+    world->isolated[leader] = true;
+    uint64_t id = send_get(world, leader, "k", timestamp, false);
+    Ostraka__CloseTimestamp close = OSTRAKA__CLOSE_TIMESTAMP__INIT;
+    close.group = 1;
+    close.timestamp = timestamp;
+    close.store = leader % 3 + 1;
+    struct blob *blob = frame_encode(FRAME_CLOSE_TIMESTAMP, 0, &close.base, NULL, 0);
+    struct frame frame = frame_of_blob(blob);
+    cr_assert_eq(
+        kv_server_receive(world->stores[leader].kv, CONNECTION_LOCAL, &frame, world->now_ns),
+        OST_OK);
+    blob_unref(blob);
+    expect_refused(world, id, OST_NOT_LEADER);
+    kv_world_run(world, 2000);
+    cr_assert_eq(closed_count(world), 0);
+    kv_world_free(world);
+}
+
 Test(kv_closed, reads_that_wait_are_closed_for_together)
 {
     struct kv_world *world = world_of(3);

@@ -26,6 +26,9 @@
     X(lock_waits_count, COUNTER, "lock requests that waited")                                      \
     X(inquiries_count, COUNTER, "inquiries about transactions in doubt")                           \
     X(reads_blocked_count, COUNTER, "reads that went to the disk pool")                            \
+    X(snapshot_reads_count, COUNTER, "reads from snapshots, answered")                             \
+    X(replica_reads_count, COUNTER, "of these, by a replica that does not lead")                   \
+    X(timestamps_closed_count, COUNTER, "timestamps closed for replicas")                          \
     X(oracle_requests_count, COUNTER, "requests to the timestamp oracle")                          \
     X(store_flushes_count, COUNTER, "flushes of the store")
 

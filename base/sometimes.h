@@ -145,6 +145,15 @@
     X(COVER, RESTORE_UNDONE, 0, "a snapshot that was durable was thrown away")                     \
     X(COVER, LEFTOVERS_DELETED, 0, "rows of an old generation were deleted at start")              \
     X(COVER, ORACLE_ASKED_AGAIN, 0, "a request to the oracle was given up and made again")         \
+    X(RARE, TIMESTAMP_CLOSED_ALONE, 250, "a replica asks to close the lowest timestamp it needs")  \
+    X(COVER, PREPARE_TIMESTAMP_OLD, 0, "the oracle's answer was below what had been committed")    \
+    X(COVER, SNAPSHOT_ASKED_CLOCK, 0, "a snapshot was above what its store had heard")             \
+    X(COVER, SNAPSHOT_OLDER_VERSION, 0, "a snapshot passed over versions that are too new for it") \
+    X(COVER, SNAPSHOT_AT_REPLICA, 0, "a replica that does not lead answered a snapshot read")      \
+    X(COVER, CLOSED_BEFORE_APPLIED, 0, "a closed timestamp came before its index was applied")     \
+    X(COVER, CLOSED_SILENCE, 0, "a replica's reads waited in vain for a closed timestamp")         \
+    X(COVER, CLOSE_WAITED, 0, "closing a timestamp waited for a writer bound below it")            \
+    X(COVER, SNAPSHOT_UNDER_RESTORE, 0, "a replica's rows were replaced under a snapshot read")    \
     /* client */                                                                                   \
     X(RARE, CLIENT_TRY_SHORT, 20, "a client waits for an answer for a millisecond")                \
     X(RARE, CLIENT_WRONG_STORE, 50, "a client asks a store that does not lead")                    \

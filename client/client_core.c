@@ -181,7 +181,7 @@ static void stop(struct client_core *core)
         for (uint32_t slot = 0; slot < txn->requests_capacity; slot++)
             txn->requests[slot] = NULL;
     }
-    core->oracle_request = NULL;
+    core->oracle_request = core->question = NULL;
     for (uint32_t number = 0; number < core->peers_count; number++)
         peer_lost(core, core->peers[number], true);
 }

@@ -3,8 +3,8 @@
  * by hand.
  *
  * Reading order: map_cache.h, timers.h, core_internal.h; peers.c (connections), requests.c (tries
- * and retries), operations.c (what a caller asks), operations_scan.c, core_txn.c (the coordinator's
- * driver).
+ * and retries), operations.c  * and retries), operations.c (what a caller asks), operations_scan.c,
+ * snapshot.c (as of when), core_txn.c (the coordinator's driver).
  *
  * Invariants:
  *   Q1 every operation submitted is completed exactly once.
@@ -50,7 +50,8 @@ enum operation_type {
     OPERATION_TXN_GET,
     OPERATION_TXN_SCAN,
     OPERATION_TXN_COMMIT,
-    OPERATION_TXN_DROP, /* rolls back; the core frees it when it is done with it */
+    OPERATION_TXN_DROP,  /* rolls back; the core frees it when it is done with it */
+    OPERATION_TIMESTAMP, /* for a snapshot; result_version */
     OPERATION_AFTER,
     OPERATION_MAP,
     OPERATION_ROUTE, /* key: which group has it; result_group */
@@ -73,6 +74,9 @@ struct operation {
     enum lock_mode lock_mode;
     uint32_t rows_count_max;
     bool reverse;
+    timestamp_t timestamp;     /* GET, SCAN: as of when; 0: the newest */
+    bool any_replica;          /* with a timestamp: need not be answered by the leader */
+    uint32_t staleness_ms_max; /* TIMESTAMP: it may be so old; 0: fresh */
     uint32_t delay_ms;
     store_id_t store;
     group_id_t group; /* CHANGE_REPLICAS, as are the next three */
@@ -100,6 +104,7 @@ struct operation {
     struct scan *scan;
     struct txn_age age; /* of the core's own transaction, kept over its tries */
     uint32_t tries_count;
+    uint64_t question; /* TIMESTAMP: whose answer it waits for */
     TAILQ_ENTRY(operation) link;
     uint8_t data[];
 };

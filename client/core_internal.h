@@ -41,6 +41,7 @@ enum request_owner {
     OWNER_READ,      /* a transaction's lock or scan page; a scan without a transaction */
     OWNER_TXN,       /* a slot of a coordinator */
     OWNER_ORACLE,    /* the client's own question for the time */
+    OWNER_SNAPSHOTS, /* the one for all that wait for a timestamp */
 };
 enum request_state {
     REQUEST_RESTING, /* waits for its next try */
@@ -63,9 +64,10 @@ struct request {
     struct blob *frame; /* NULL: to be encoded at the next try */
     struct peer *peer;  /* of this try */
     uint32_t tries_count, backoffs_count, redirects_count, waits_count;
-    bool in_doubt;   /* a try of before may have been done, or be done yet */
-    bool reroute;    /* RANGE_MOVED: ask the coordinator before the next try */
-    int last_status; /* why the last try was none */
+    bool in_doubt;    /* a try of before may have been done, or be done yet */
+    bool any_replica; /* this try need not go to the leader */
+    bool reroute;     /* RANGE_MOVED: ask the coordinator before the next try */
+    int last_status;  /* why the last try was none */
     nanoseconds_t sent_ns;
     nanoseconds_t give_up_ns;
     struct timer timer;
@@ -138,6 +140,13 @@ struct client_core {
     timestamp_t estimate_base;
     nanoseconds_t estimate_base_ns;
     struct request *oracle_request;
+
+    /* snapshot.c */
+    struct request *question; /* for a timestamp; NULL: none is under way */
+    uint64_t questions_count;
+    nanoseconds_t question_asked_ns;
+    timestamp_t fresh; /* the last answer; 0: none. Given out no earlier than this: */
+    nanoseconds_t fresh_asked_ns;
 };
 
 /* client_core.c */
@@ -219,6 +228,10 @@ void core_txn_locks_gone(struct client_core *core, const struct frame *frame);
 void core_txns_fini(struct client_core *core);
 
 /* operations.c */
+/* Until `fired`, or until somebody takes it out of core->waiting. */
+void operation_wait(struct client_core *core, struct operation *operation, nanoseconds_t until_ns,
+                    void (*fired)(void *context, struct timer *timer));
+void operation_timed_out(void *context, struct timer *timer);
 void operation_submitted(struct client_core *core, struct operation *operation);
 void operation_cancel(struct client_core *core, struct operation *operation);
 bool operations_wait_for_map(const struct client_core *core);
@@ -239,3 +252,10 @@ void scan_answered(struct client_core *core, struct operation *operation, group_
                    const struct answer *answer);
 void scan_free(struct scan *scan);
 void scan_complete(struct client_core *core, struct operation *operation);
+
+/* snapshot.c */
+void snapshot_timestamp_start(struct client_core *core, struct operation *operation);
+void snapshot_question_answered(struct client_core *core, const struct answer *answer);
+void snapshot_question_gave_up(struct client_core *core, int status);
+/* One of the group's stores, each as likely; NULL: none can be used now. */
+struct peer *snapshot_choose_replica(struct client_core *core, const struct map_group *group);

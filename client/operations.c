@@ -25,7 +25,7 @@ void operation_free(struct operation *operation)
     free(operation);
 }
 
-static void operation_timed_out(void *context, struct timer *timer)
+void operation_timed_out(void *context, struct timer *timer)
 {
     struct client_core *core = context;
     struct operation *operation =
@@ -52,9 +52,8 @@ static void operation_timed_out(void *context, struct timer *timer)
     }
 }
 
-static void operation_wait(struct client_core *core, struct operation *operation,
-                           nanoseconds_t until_ns,
-                           void (*fired)(void *context, struct timer *timer))
+void operation_wait(struct client_core *core, struct operation *operation, nanoseconds_t until_ns,
+                    void (*fired)(void *context, struct timer *timer))
 {
     TAILQ_INSERT_TAIL(&core->waiting, operation, link);
     timer_set(&core->timers, &operation->timer, until_ns, fired);
@@ -99,6 +98,7 @@ static void request_for(struct client_core *core, struct operation *operation, u
     operation->request = request_new(core, type, owner, operation->deadline_ns);
     operation->request->operation = operation;
     operation->request->store = operation->store;
+    operation->request->any_replica = operation->any_replica;
     request_start(core, operation->request);
 }
 
@@ -193,6 +193,9 @@ void operation_submitted(struct client_core *core, struct operation *operation)
         operation_wait(core, operation, core->now_ns + operation->delay_ms * NS_PER_MS,
                        operation_timed_out);
         break;
+    case OPERATION_TIMESTAMP:
+        snapshot_timestamp_start(core, operation);
+        break;
     case OPERATION_GET:
         request_for(core, operation, FRAME_GET, OWNER_OPERATION);
         break;
@@ -260,6 +263,8 @@ struct blob *operation_encode(struct client_core *core, struct request *request)
     message.group = route.group;
     message.range = &range;
     message.key = binary(operation->key);
+    message.timestamp = operation->timestamp;
+    message.any_replica = operation->any_replica;
     request->group = route.group;
     return frame_encode(FRAME_GET, request->id, &message.base, NULL, 0);
 }
@@ -282,6 +287,7 @@ void operation_answered(struct client_core *core, struct request *request,
     case OPERATION_GET:
         operation->result_value = answer->payload;
         operation->result_version = answer->timestamp;
+        operation->why = answer->header ? answer->header->text : NULL;
         core_complete(core, operation,
                       answer->status == OST_OK && !answer->found ? OST_NOT_FOUND : answer->status);
         break;

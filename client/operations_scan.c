@@ -3,7 +3,7 @@
  *
  * A scan by itself is one picture in one of two ways: one page of one range, linearizable, which
  * needs no transaction; or pages under locks, in a transaction of its own that is validated at the
- * end.
+ * end. With a timestamp all pages are of one picture anyway.
  */
 #include "base/memory.h"
 #include "base/sometimes.h"
@@ -55,6 +55,7 @@ static void page_ask(struct client_core *core, struct operation *operation)
 {
     operation->request = request_new(core, FRAME_SCAN, OWNER_READ, operation->deadline_ns);
     operation->request->operation = operation;
+    operation->request->any_replica = operation->any_replica;
     request_start(core, operation->request);
 }
 
@@ -82,7 +83,7 @@ void scan_start(struct client_core *core, struct operation *operation)
         return;
     }
     bool unlimited = operation->rows_count_max == 0;
-    if (operation->type == OPERATION_SCAN && !operation->txn &&
+    if (operation->type == OPERATION_SCAN && !operation->txn && operation->timestamp == 0 &&
         (scan->needs_txn || (unlimited && !scan_fits_one_range(core, operation)))) {
         scan->needs_txn = true;
         operation->txn = core_txn_take(core);
@@ -150,6 +151,8 @@ struct blob *scan_encode(struct client_core *core, struct request *request)
     message.end.len = end.bytes_count;
     message.rows_count_max = rows_count_max;
     message.reverse = operation->reverse;
+    message.timestamp = operation->timestamp;
+    message.any_replica = operation->any_replica;
     request->group = route.group;
     return frame_encode(FRAME_SCAN, request->id, &message.base, NULL, 0);
 }
@@ -318,8 +321,14 @@ void scan_complete(struct client_core *core, struct operation *operation)
     core_complete(core, operation, OST_OK);
 }
 
-static void scan_failed(struct client_core *core, struct operation *operation, int status)
+static void scan_failed(struct client_core *core, struct operation *operation, int status,
+                        const char *why)
 {
+    if (operation->timestamp != 0 && !ost_status_is_retryable(status)) {
+        operation->why = why;
+        core_complete(core, operation, status);
+        return;
+    }
     if (operation->type == OPERATION_SCAN) {
         operation_run_again(core, operation, status);
         return;
@@ -351,11 +360,12 @@ void scan_answered(struct client_core *core, struct operation *operation, group_
     if (growing != OST_OK)
         status = growing;
     if (status != OST_OK && status != OST_NOT_FOUND) {
-        scan_failed(core, operation, status);
+        scan_failed(core, operation, status, answer->header ? answer->header->text : NULL);
         return;
     }
     bool is_last = status == OST_NOT_FOUND;
-    if (operation->type == OPERATION_SCAN && !operation->txn && !is_last) {
+    if (operation->type == OPERATION_SCAN && !operation->txn && operation->timestamp == 0 &&
+        !is_last) {
         scan->needs_txn = true; /* what follows must be of the same picture */
         scan_start(core, operation);
     } else if (!is_last) {

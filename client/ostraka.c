@@ -50,8 +50,7 @@ int api_value_check(struct ost_bytes value)
     return value.bytes_count > VALUE_BYTES_MAX ? OST_TOO_LARGE : OST_OK;
 }
 
-/* An end of an interval may be empty. */
-static int interval_check(struct ost_bytes start, struct ost_bytes end)
+int api_interval_check(struct ost_bytes start, struct ost_bytes end)
 {
     if ((start.bytes_count && !start.data) || (end.bytes_count && !end.data))
         return OST_INVALID_ARGUMENT;
@@ -252,7 +251,7 @@ OST_API int ost_scan(struct ost_client *client, struct ost_bytes start, struct o
                      uint32_t rows_count_max, bool reverse, struct ost_rows *out_rows)
 {
     *out_rows = (struct ost_rows){0};
-    int status = interval_check(start, end);
+    int status = api_interval_check(start, end);
     if (status != OST_OK)
         return status;
     struct operation *operation =

@@ -143,6 +143,44 @@ uint64_t ost_txn_commit_timestamp(const struct ost_txn *txn);
  */
 const char *ost_txn_error(const struct ost_txn *txn);
 
+/* --- Snapshots
+ * ------------------------------------------------------------------------------------------ */
+
+/* What was committed up to one moment, over all keys: each read of a snapshot shows exactly the
+ * transactions whose commit timestamp is at or below its own. It takes no locks, is never aborted,
+ * aborts and delays nobody, and writes nothing; it may wait for a commit that is under way. A
+ * snapshot may be used by many threads at once. */
+struct ost_snapshot;
+
+struct ost_snapshot_options {
+    /* 0: fresh. Else as of this commit timestamp (of a value's version, a commit or a snapshot).
+     * Reads are refused above the present (OST_INVALID_ARGUMENT) and below the safe point, where
+     * versions may be gone (OST_SNAPSHOT_TOO_OLD). */
+    uint64_t timestamp;
+    /* 0: strict, whatever was committed before the snapshot was opened is in it, whoever did it.
+     * Else it may miss what was committed in the last so many milliseconds, and often costs no
+     * question to the oracle. */
+    uint32_t staleness_ms_max;
+    /* Reads are spread over all replicas, each of which answers what its leader has told it is
+     * closed; else the leaders answer. What is shown is the same. */
+    bool any_replica;
+};
+
+/* NULL options: fresh, strict, from the leaders. Waits for the oracle, unless a timestamp is named
+ * or one is young enough. */
+int ost_snapshot_open(struct ost_client *client, const struct ost_snapshot_options *options,
+                      struct ost_snapshot **out_snapshot);
+int ost_snapshot_get(struct ost_snapshot *snapshot, struct ost_bytes key,
+                     struct ost_value *out_value);
+/* As ost_scan. A scan of many pages, ranges and groups is of one moment as well. */
+int ost_snapshot_scan(struct ost_snapshot *snapshot, struct ost_bytes start, struct ost_bytes end,
+                      uint32_t rows_count_max, bool reverse, struct ost_rows *out_rows);
+uint64_t ost_snapshot_timestamp(const struct ost_snapshot *snapshot);
+/* One line about the last read that failed, into 256 bytes. */
+void ost_snapshot_error(const struct ost_snapshot *snapshot, char *out_why);
+/* Reads under way come to their ends. NULL is fine. */
+void ost_snapshot_close(struct ost_snapshot *snapshot);
+
 /* --- The same without waiting
  * --------------------------------------------------------------------------- */
 
@@ -169,6 +207,15 @@ int ost_txn_get_async(struct ost_txn *txn, struct ost_bytes key, bool for_update
 int ost_txn_scan_async(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
                        uint32_t rows_count_max, bool reverse, ost_done_fn done, void *context);
 int ost_txn_commit_async(struct ost_txn *txn, ost_done_fn done, void *context);
+/* `snapshot` is NULL unless the status is OST_OK. */
+typedef void (*ost_snapshot_done_fn)(void *context, int status, struct ost_snapshot *snapshot);
+int ost_snapshot_open_async(struct ost_client *client, const struct ost_snapshot_options *options,
+                            ost_snapshot_done_fn done, void *context);
+int ost_snapshot_get_async(struct ost_snapshot *snapshot, struct ost_bytes key, ost_done_fn done,
+                           void *context);
+int ost_snapshot_scan_async(struct ost_snapshot *snapshot, struct ost_bytes start,
+                            struct ost_bytes end, uint32_t rows_count_max, bool reverse,
+                            ost_done_fn done, void *context);
 /* Runs `done` on the client's thread after `delay_ms`: for back-off without a thread of one's own.
  */
 int ost_after_async(struct ost_client *client, uint32_t delay_ms, ost_done_fn done, void *context);

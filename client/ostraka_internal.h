@@ -17,6 +17,8 @@ static inline struct ost_bytes ost_of_bytes(struct bytes bytes)
 /* Limits that need no server to be checked. */
 OST_MUST_CHECK int api_key_check(struct ost_bytes key);
 OST_MUST_CHECK int api_value_check(struct ost_bytes value);
+/* An end of an interval may be empty. */
+OST_MUST_CHECK int api_interval_check(struct ost_bytes start, struct ost_bytes end);
 
 /* Results into the caller's memory; `context` is an ost_value or ost_rows. */
 void api_copy_value(struct operation *operation, void *context);

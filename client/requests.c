@@ -1,4 +1,5 @@
-/* requests.c: one question to a group's leader, asked until somebody answers it (Q3).
+/* requests.c: one question to a group's leader, asked until somebody answers it (Q3). One that any
+ * replica may answer is put to one of them first.
  *
  * RESTING -> QUEUED (no connection yet) -> SENT -> answered; QUEUED, SENT -> RESTING (refused for
  * now, lost, or silent) -> ... ; any -> gone (nobody waits any longer).
@@ -89,6 +90,12 @@ static void request_give_up(struct client_core *core, struct request *request)
         core->oracle_request = NULL;
         request_free(core, request);
         break;
+    case OWNER_SNAPSHOTS: {
+        int last_status = request->last_status;
+        request_free(core, request);
+        snapshot_question_gave_up(core, last_status);
+        break;
+    }
     }
 }
 
@@ -161,6 +168,7 @@ static void request_timed_out(void *context, struct timer *timer)
     if (request->in_doubt)
         COVER(CLIENT_IN_DOUBT);
     request->waits_count = 0;
+    request->any_replica = false;
     if (is_silent) {
         peer->is_silent = true;
         request_turn(core, request, 0);
@@ -187,6 +195,7 @@ static struct blob *request_encode(struct client_core *core, struct request *req
     case OWNER_TXN:
         return core_txn_encode(core, request);
     case OWNER_ORACLE:
+    case OWNER_SNAPSHOTS:
         break;
     }
     Ostraka__TimestampRequest message = OSTRAKA__TIMESTAMP_REQUEST__INIT;
@@ -201,6 +210,10 @@ static struct peer *request_choose_peer(struct client_core *core, struct request
     struct map_group *group = NULL;
     if (!store) {
         group = map_cache_group(&core->map, request->group);
+        struct peer *replica =
+            group && request->any_replica ? snapshot_choose_replica(core, group) : NULL;
+        if (replica)
+            return replica;
         if (group && RARE(CLIENT_WRONG_STORE))
             map_group_turn(group, map_group_candidate(group), 0);
         store = group ? map_group_candidate(group) : 0;
@@ -250,6 +263,7 @@ void requests_peer_lost(struct client_core *core, struct peer *peer)
     struct request *request;
     while ((request = TAILQ_FIRST(&peer->requests))) {
         request->in_doubt = request->in_doubt || request->state == REQUEST_SENT;
+        request->any_replica = false;
         request_turn(core, request, 0);
         request_back_off(core, request, OST_DISCONNECTED);
     }
@@ -318,7 +332,7 @@ static bool answer_parse(const struct frame *frame, struct arena *arena, struct 
         header->status = message->status;
         header->leader_store = message->leader_store;
         if (message->status == OST_OK)
-            header->heard_timestamp = message->timestamp;
+            out->timestamp = header->heard_timestamp = message->timestamp;
         out->message = &message->base;
         out->header = header;
         break;
@@ -376,21 +390,25 @@ static void request_refused_for_now(struct client_core *core, struct request *re
     int status = answer->status;
     if (status == OST_CANCELED || status == OST_NOT_LEADER || status == OST_DISCONNECTED)
         request->in_doubt = true; /* a leader that fell says so of what it had proposed, too */
+    /* What a replica cannot tell, the leader can. */
+    bool was_any_replica = request->any_replica;
+    request->any_replica = false;
     if (status == OST_RANGE_MOVED) {
         request->reroute = true;
         map_want(core);
         request_back_off(core, request, status);
         return;
     }
-    if (status != OST_NOT_LEADER) {
+    if (status != OST_NOT_LEADER && !was_any_replica) {
         request_back_off(core, request, status);
         return;
     }
     store_id_t hint = answer->header->leader_store;
     const struct peer *hinted = hint ? peer_of_store(core, hint) : NULL;
     bool follow = hinted && !hinted->is_silent && hint != request->peer->store;
-    request_turn(core, request, follow ? hint : 0);
-    if (follow && request->redirects_count < REDIRECTS_AT_ONCE_MAX) {
+    if (follow || !was_any_replica)
+        request_turn(core, request, follow ? hint : 0);
+    if ((follow || was_any_replica) && request->redirects_count < REDIRECTS_AT_ONCE_MAX) {
         request->redirects_count++;
         request_leave_peer(request);
         timer_stop(&core->timers, &request->timer);
@@ -432,6 +450,10 @@ void request_answered(struct client_core *core, struct peer *peer, const struct 
         request_free(core, request);
         if (core->map.map)
             operations_map_received(core, false);
+        break;
+    case OWNER_SNAPSHOTS:
+        request_free(core, request);
+        snapshot_question_answered(core, &answer);
         break;
     }
 }

@@ -223,6 +223,8 @@ static int dispatch_from_store(struct node *node, store_id_t store, uint64_t con
     case FRAME_RESOLVE_ANSWER:
     case FRAME_INQUIRE:
     case FRAME_INQUIRE_ANSWER:
+    case FRAME_CLOSE_TIMESTAMP:
+    case FRAME_CLOSE_TIMESTAMP_ANSWER:
         return kv_server_receive(node->kv, connection_id, frame, node->now_ns);
     default:
         return OST_UNSUPPORTED;

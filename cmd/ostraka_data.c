@@ -19,9 +19,42 @@ struct data_arguments {
     unsigned words_count, words_count_min, words_count_max;
     uint32_t limit;
     bool reverse, prefix, keys_only;
+    bool is_snapshot;
+    struct ost_snapshot_options snapshot;
 };
 
-enum { KEY_KEYS_ONLY = 256 };
+enum { KEY_KEYS_ONLY = 256, KEY_AT, KEY_STALE, KEY_ANY_REPLICA };
+
+#define SNAPSHOT_OPTIONS                                                                           \
+    {"at", KEY_AT, "TIMESTAMP", 0, "as of this commit timestamp, as 'version' in --json", 1},      \
+        {"stale",                                                                                  \
+         KEY_STALE,                                                                                \
+         "SECONDS",                                                                                \
+         0,                                                                                        \
+         "may miss what was committed in the last SECONDS (0.001 to 3600)",                        \
+         1},                                                                                       \
+    {                                                                                              \
+        "any-replica", KEY_ANY_REPLICA, NULL, 0, "let any replica answer, not only leaders", 1     \
+    }
+
+static uint64_t parse_timestamp(struct argp_state *state, const char *text)
+{
+    char *end;
+    errno = 0;
+    unsigned long long timestamp = strtoull(text, &end, 10);
+    if (errno != 0 || *end != '\0' || end == text || *text == '-' || timestamp == 0)
+        argp_error(state, "--at: '%s' is not a timestamp", text);
+    return timestamp;
+}
+
+static uint32_t parse_seconds(struct argp_state *state, const char *text)
+{
+    char *end;
+    double seconds = strtod(text, &end);
+    if (*end != '\0' || end == text || !(seconds >= 0.001 && seconds <= 3600))
+        argp_error(state, "--stale: '%s' is not between 0.001 and 3600 seconds", text);
+    return (uint32_t)(seconds * 1000);
+}
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
@@ -44,6 +77,18 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case KEY_KEYS_ONLY:
         arguments->keys_only = true;
         return 0;
+    case KEY_AT:
+        arguments->snapshot.timestamp = parse_timestamp(state, text);
+        arguments->is_snapshot = true;
+        return 0;
+    case KEY_STALE:
+        arguments->snapshot.staleness_ms_max = parse_seconds(state, text);
+        arguments->is_snapshot = true;
+        return 0;
+    case KEY_ANY_REPLICA:
+        arguments->snapshot.any_replica = true;
+        arguments->is_snapshot = true;
+        return 0;
     case ARGP_KEY_ARG:
         if (arguments->words_count == arguments->words_count_max)
             argp_error(state, "'%s' is one argument too many", text);
@@ -57,6 +102,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case ARGP_KEY_END:
         if (arguments->words_count < arguments->words_count_min)
             argp_error(state, "the key is missing");
+        if (arguments->snapshot.timestamp != 0 && arguments->snapshot.staleness_ms_max != 0)
+            argp_error(state, "--at names the timestamp: --stale has nothing to say");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -87,9 +134,29 @@ static void print_row_json(struct ost_bytes key, struct ost_bytes value, uint64_
     free(key_text);
 }
 
+/* `out_why` (256 bytes) is empty when there is no more to say than the status. */
+static int get(struct ost_client *client, const struct data_arguments *arguments,
+               struct ost_value *out_value, char *out_why)
+{
+    out_why[0] = '\0';
+    if (!arguments->is_snapshot)
+        return ost_get(client, arguments->words[0], out_value);
+    struct ost_snapshot *snapshot;
+    int status = ost_snapshot_open(client, &arguments->snapshot, &snapshot);
+    if (status != OST_OK)
+        return status;
+    status = ost_snapshot_get(snapshot, arguments->words[0], out_value);
+    if (status != OST_OK && status != OST_NOT_FOUND)
+        ost_snapshot_error(snapshot, out_why);
+    ost_snapshot_close(snapshot);
+    return status;
+}
+
 int command_get(const struct command_environment *environment, int argc, char **argv)
 {
+    static const struct argp_option options[] = {SNAPSHOT_OPTIONS, {0}};
     static const struct argp argp = {
+        .options = options,
         .parser = parse,
         .args_doc = "KEY",
         .doc =
@@ -102,11 +169,12 @@ int command_get(const struct command_environment *environment, int argc, char **
     if (!client)
         return EXIT_FAILURE;
     struct ost_value value = {0};
-    int status = ost_get(client, arguments.words[0], &value);
+    char why[256];
+    int status = get(client, &arguments, &value, why);
     int exit_status = EXIT_SUCCESS;
     if (status != OST_OK) {
         char *key_text = text_escape(arguments.words[0]);
-        exit_status = command_failed(environment, key_text, status, NULL);
+        exit_status = command_failed(environment, key_text, status, why[0] ? why : NULL);
         free(key_text);
     } else if (environment->json) {
         print_row_json(arguments.words[0], ost_bytes(value.data, value.bytes_count), value.version,
@@ -234,6 +302,25 @@ static void print_rows(const struct command_environment *environment,
     }
 }
 
+static int scan(struct ost_client *client, const struct data_arguments *arguments,
+                struct ost_bytes start, struct ost_bytes end, struct ost_rows *out_rows,
+                char *out_why)
+{
+    out_why[0] = '\0';
+    if (!arguments->is_snapshot)
+        return ost_scan(client, start, end, arguments->limit, arguments->reverse, out_rows);
+    struct ost_snapshot *snapshot;
+    int status = ost_snapshot_open(client, &arguments->snapshot, &snapshot);
+    if (status != OST_OK)
+        return status;
+    status =
+        ost_snapshot_scan(snapshot, start, end, arguments->limit, arguments->reverse, out_rows);
+    if (status != OST_OK)
+        ost_snapshot_error(snapshot, out_why);
+    ost_snapshot_close(snapshot);
+    return status;
+}
+
 int command_scan(const struct command_environment *environment, int argc, char **argv)
 {
     static const struct argp_option options[] = {
@@ -241,6 +328,7 @@ int command_scan(const struct command_environment *environment, int argc, char *
         {"reverse", 'r', NULL, 0, "from the end", 0},
         {"prefix", 'p', NULL, 0, "all keys that begin with START", 0},
         {"keys-only", KEY_KEYS_ONLY, NULL, 0, "do not print values", 0},
+        SNAPSHOT_OPTIONS,
         {0}};
     static const struct argp argp = {
         .options = options,
@@ -264,10 +352,11 @@ int command_scan(const struct command_environment *environment, int argc, char *
     if (!client)
         return EXIT_FAILURE;
     struct ost_rows rows = {0};
-    int status = ost_scan(client, start, end, arguments.limit, arguments.reverse, &rows);
+    char why[256];
+    int status = scan(client, &arguments, start, end, &rows, why);
     int exit_status = EXIT_SUCCESS;
     if (status != OST_OK)
-        exit_status = command_failed(environment, "scan", status, NULL);
+        exit_status = command_failed(environment, "scan", status, why[0] ? why : NULL);
     else
         print_rows(environment, &arguments, &rows);
     ost_rows_free(&rows);

@@ -77,6 +77,10 @@ const char *frame_type_name(unsigned type)
         return "inquire";
     case FRAME_INQUIRE_ANSWER:
         return "inquire_answer";
+    case FRAME_CLOSE_TIMESTAMP:
+        return "close_timestamp";
+    case FRAME_CLOSE_TIMESTAMP_ANSWER:
+        return "close_timestamp_answer";
     default:
         return "unknown";
     }

@@ -54,6 +54,8 @@ enum frame_type {
     FRAME_RESOLVE_ANSWER = 61,
     FRAME_INQUIRE = 62, /* InquireRequest, participant to home, by the anchor key */
     FRAME_INQUIRE_ANSWER = 63,
+    FRAME_CLOSE_TIMESTAMP = 64,        /* CloseTimestamp, a replica to its group's leader */
+    FRAME_CLOSE_TIMESTAMP_ANSWER = 65, /* CloseTimestampAnswer, to the store that asked */
 };
 
 /* "prepare", "raft_batch"; "unknown" for a number that is none. */

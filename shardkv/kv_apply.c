@@ -347,6 +347,7 @@ static void slice_finish(struct kv_group *group)
     for (size_t index = 0; index < slice->consequences_count; index++)
         consequence_take(group, &slice->consequences[index]);
     kv_slice_drop(group);
+    kv_closed_applied(group);
 }
 
 size_t kv_group_apply(void *machine, const struct raft_entry *entries, size_t entries_count)

@@ -233,9 +233,9 @@ static int key_look(struct kv_check *check, const struct kv_check_item *item, en
     int status = check_visit(check);
     if (status != OST_OK)
         return status;
-    kv_key_data_prefix(&check->lower, check->group, check->generation, item->target.start);
-    status = store_first_with_prefix(check->shared->environment.store, buffer_bytes(&check->lower),
-                                     mode, &check->found_key, &check->value);
+    kv_key_data(&check->lower, check->group, check->generation, item->target.start, UINT64_MAX);
+    status = store_first_version(check->shared->environment.store, buffer_bytes(&check->lower),
+                                 mode, &check->found_key, &check->value);
     if (status == OST_NOT_FOUND)
         return OST_OK;
     return status == OST_OK ? newest_look(check, item, buffer_bytes(&check->found_key)) : status;

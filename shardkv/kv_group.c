@@ -166,6 +166,7 @@ struct kv_group *kv_group_new(struct kv_shared *shared, group_id_t id, replica_i
     group->recovery_deadline_ns = NS_NEVER;
     TAILQ_INIT(&group->requests);
     TAILQ_INIT(&group->checks_due);
+    TAILQ_INIT(&group->closed.waiting);
     kv_slice_init(group);
     return group;
 }
@@ -310,6 +311,7 @@ void kv_group_step(struct kv_group *group, struct participant_event *event)
 
 void kv_group_timer(struct kv_group *group)
 {
+    kv_closed_timer(group);
     if (!group->is_leading)
         return;
     struct kv_shared *shared = group->shared;
@@ -330,7 +332,7 @@ void kv_group_timer(struct kv_group *group)
 nanoseconds_t kv_group_deadline_ns(const struct kv_group *group)
 {
     if (!group->is_leading)
-        return NS_NEVER;
+        return kv_closed_deadline_ns(group);
     return group->participant_deadline_ns < group->recovery_deadline_ns
                ? group->participant_deadline_ns
                : group->recovery_deadline_ns;
@@ -407,6 +409,7 @@ void kv_group_doom(struct kv_group *group)
     group->leadership = (struct raft_leadership){.role = RAFT_FOLLOWER};
     if (group->is_leading)
         leadership_end(group);
+    kv_group_requests_drop(group);
 }
 
 static void kv_group_leadership_changed(void *machine, const struct raft_leadership *leadership)
@@ -420,6 +423,7 @@ static void kv_group_leadership_changed(void *machine, const struct raft_leaders
         leadership_end(group);
     if (leads && !group->is_leading)
         leadership_begin(group, leadership->term);
+    kv_closed_leadership_changed(group);
 }
 
 static void kv_group_read_ready(void *machine, uint64_t read_id, int status,

@@ -3,13 +3,14 @@
  *
  * Files: kv_group.c life, leadership, the parts' updates; kv_apply.c entries into one batch;
  * kv_chain.c a hash of what they did; kv_checkpoint.c the rows from which it starts;
- * kv_requests.c what clients ask; kv_check.c what they read without locks; kv_peers.c what other
- * groups ask; kv_scan.c reading rows; kv_answers.c the frames that go back; kv_snapshot.c to and
- * from other replicas.
+ * kv_requests.c what clients ask; kv_check.c what they read without locks; kv_closed.c reads as of
+ * a timestamp, at the leader and at others; kv_peers.c what other groups ask; kv_scan.c reading
+ * rows; kv_answers.c the frames that go back; kv_snapshot.c to and from other replicas.
  *
  * A request is in one state at a time and is answered once; an answer frees it. Allowed moves:
  *   NEW -> CLOCK, READ, LOCKS, APPLY      CLOCK -> NEW           READ -> LOCKS, APPLY
  *   LOCKS -> TIMESTAMP, APPLY, POOL       TIMESTAMP -> LOCKS     POOL -> LOCKS
+ *   at a replica that does not lead: NEW -> CLOCK, CLOSED        CLOSED -> POOL -> CLOSED
  * and from each to its end. On a fall from leadership all of them end with OST_NOT_LEADER, so none
  * outlives the term it began in.
  */
@@ -118,6 +119,16 @@ struct kv_checkpoint {
  * deeper. */
 #define KV_STEPS_DEPTH_MAX 8
 
+/* Closed timestamps at a replica (kv_closed.c). */
+struct kv_closed {
+    timestamp_t timestamp; /* every commit at or below it is in what is applied here */
+    timestamp_t coming;    /* the same, once `coming_index` is applied; 0: none */
+    raft_index_t coming_index;
+    timestamp_t asked; /* the leader was asked to close it; 0: no question is under way */
+    nanoseconds_t asked_ns;
+    TAILQ_HEAD(, kv_request) waiting; /* in the order of their deadlines */
+};
+
 struct kv_group {
     UT_hash_handle hh;
     group_id_t id;
@@ -142,6 +153,7 @@ struct kv_group {
     struct participant_update steps[KV_STEPS_DEPTH_MAX];
     uint32_t steps_depth;
     nanoseconds_t participant_deadline_ns;
+    struct kv_closed closed;
     struct recovery *recovery;
     struct recovery_update recovery_update;
     nanoseconds_t recovery_deadline_ns;
@@ -162,6 +174,7 @@ enum kv_request_state {
     KV_REQUEST_TIMESTAMP, /* T3: the oracle */
     KV_REQUEST_POOL,      /* a read that blocks */
     KV_REQUEST_APPLY,     /* its entry */
+    KV_REQUEST_CLOSED,    /* at a replica: that the timestamp is closed here */
 };
 
 struct kv_request {
@@ -173,6 +186,9 @@ struct kv_request {
     bool is_value_read;    /* LOCK, SCAN: read on the pool; the lock is looked at once more */
     bool is_orphan;        /* nobody is there for the answer */
     bool is_prepare_known; /* stands in prepares_by_txn */
+    bool is_any_replica;   /* need not be answered by the leader */
+    bool is_at_replica;    /* nor is it */
+    bool is_waiting;       /* stands in closed.waiting */
     uint64_t connection_id;
     uint64_t request_id;
     struct kv_shared *shared;
@@ -186,7 +202,11 @@ struct kv_request {
     nanoseconds_t valid_until_ns; /* of what was read: the end of the lease; else NS_NEVER */
     raft_index_t index;
     raft_term_t index_term;
-    struct lock_entry_number entry; /* granted */
+    struct lock_entry_number entry;    /* granted */
+    timestamp_t timestamp;             /* as of when it reads; 0: the newest */
+    uint32_t timestamps_refused_count; /* TIMESTAMP: answers of the oracle that were too old */
+    uint32_t generation;               /* of the rows that it reads, with a timestamp */
+    nanoseconds_t closed_by_ns;        /* CLOSED: waits no longer */
     struct kv_read *read;
     timestamp_t read_timestamp; /* GET, SCAN: kv_check.c */
     struct kv_check *check;     /* PREPARE, VALIDATE */
@@ -194,7 +214,7 @@ struct kv_request {
     bool is_check_due;
     bool is_checked; /* VALIDATE */
     struct oracle_waiter oracle_waiter;
-    TAILQ_ENTRY(kv_request) link, check_link;
+    TAILQ_ENTRY(kv_request) link, check_link, closed_link;
     UT_hash_handle by_token, by_read, by_index, by_txn;
 };
 
@@ -285,6 +305,10 @@ void kv_request_move(struct kv_request *request, enum kv_request_state state);
 void kv_request_begin(struct kv_request *request);
 /* Asks to be told when this is known to be the leader. */
 void kv_request_confirm(struct kv_request *request);
+/* Does the range that a read names hold what it reads? False: it has been answered. */
+bool kv_request_check_target(struct kv_request *request);
+/* One step of the participant for it. */
+void kv_request_step(struct kv_request *request, struct participant_event *event);
 void kv_request_propose(struct kv_request *request, const Ostraka__KvCommand *command,
                         struct bytes write_set);
 void kv_request_read_ready(struct kv_request *request, int status, nanoseconds_t valid_until_ns);
@@ -299,6 +323,9 @@ void kv_request_connection_closed(struct kv_request *request);
 void kv_group_requests_drop(struct kv_group *group);
 
 /* --- kv_peers.c --- */
+/* A request of another replica or group; nobody is told no. */
+struct kv_request *kv_peer_request_new(struct kv_group *group, const struct frame *frame,
+                                       const ProtobufCMessageDescriptor *descriptor);
 void kv_peer_resolve(struct kv_group *group, const struct frame *frame,
                      const Ostraka__ResolveRequest *message);
 void kv_peer_inquire(struct kv_group *group, const struct frame *frame,
@@ -331,6 +358,25 @@ void kv_checks_run(struct kv_group *group);
 /* A Validate: waits for writers, one check after the other, and then looks. */
 void kv_check_wait(struct kv_request *request);
 void kv_check_free(struct kv_check *check);
+/* --- kv_closed.c --- */
+/* A read with a timestamp, whose arguments are checked. */
+void kv_closed_read_begin(struct kv_request *request);
+/* After the rows were read: was what it stood on there all the time? False: it has been answered.
+ */
+bool kv_closed_read_holds(struct kv_request *request);
+/* The leader is asked to close a timestamp, has confirmed that it leads, and waits for nobody. */
+void kv_closed_asked(struct kv_group *group, const struct frame *frame,
+                     const Ostraka__CloseTimestamp *message);
+void kv_closed_confirmed(struct kv_request *request);
+void kv_closed_granted(struct kv_request *request);
+/* Its answer, at the replica. */
+void kv_closed_answered(struct kv_group *group, const Ostraka__CloseTimestampAnswer *answer);
+/* More is applied. */
+void kv_closed_applied(struct kv_group *group);
+void kv_closed_leadership_changed(struct kv_group *group);
+void kv_closed_timer(struct kv_group *group);
+nanoseconds_t kv_closed_deadline_ns(const struct kv_group *group);
+void kv_closed_forget(struct kv_request *request);
 
 /* --- kv_answers.c --- */
 /* The group that a client's request names. */

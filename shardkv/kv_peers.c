@@ -7,8 +7,8 @@
 
 #include "base/sometimes.h"
 
-static struct kv_request *peer_request_new(struct kv_group *group, const struct frame *frame,
-                                           const ProtobufCMessageDescriptor *descriptor)
+struct kv_request *kv_peer_request_new(struct kv_group *group, const struct frame *frame,
+                                       const ProtobufCMessageDescriptor *descriptor)
 {
     struct kv_request *request =
         kv_request_new(group->shared, frame->type, CONNECTION_LOCAL, frame->request_id);
@@ -65,7 +65,7 @@ void kv_peer_resolve(struct kv_group *group, const struct frame *frame,
     if (!group->is_leading || !message->txn || !is_decided)
         return;
     struct kv_request *request =
-        peer_request_new(group, frame, &ostraka__resolve_request__descriptor);
+        kv_peer_request_new(group, frame, &ostraka__resolve_request__descriptor);
     request->txn = txn_id_of_message(message->txn);
     /* "Nothing of it is here" lets home forget, so a deposed leader must not say it. */
     if (is_prepared_here(group, request->txn))
@@ -107,7 +107,7 @@ void kv_peer_inquire(struct kv_group *group, const struct frame *frame,
     if (!group->is_leading || !message->txn)
         return;
     struct kv_request *request =
-        peer_request_new(group, frame, &ostraka__inquire_request__descriptor);
+        kv_peer_request_new(group, frame, &ostraka__inquire_request__descriptor);
     request->txn = txn_id_of_message(message->txn);
     struct record_decision decision;
     int status = txn_records_lookup(group->records, request->txn, bytes_of_field(message->anchor),

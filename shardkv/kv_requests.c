@@ -19,6 +19,8 @@
 
 #include <stdlib.h>
 
+#define PREPARE_TIMESTAMPS_REFUSED_MAX 8u
+
 /* --- Life --------------------------------------------------------------------------------------
  */
 
@@ -61,6 +63,7 @@ void kv_request_free(struct kv_request *request)
         HASH_DELETE(by_txn, group->prepares_by_txn, request);
     if (group)
         TAILQ_REMOVE(&group->requests, request, link);
+    kv_closed_forget(request);
     oracle_client_forget(shared->oracle, &request->oracle_waiter);
     /* The pool is at work on it, and lets go of it when it comes back and finds nobody. */
     if (request->state != KV_REQUEST_POOL) {
@@ -85,14 +88,15 @@ void kv_request_move(struct kv_request *request, enum kv_request_state state)
 {
     static const uint8_t allowed[] = {
         [KV_REQUEST_NEW] = 1u << KV_REQUEST_CLOCK | 1u << KV_REQUEST_READ | 1u << KV_REQUEST_LOCKS |
-                           1u << KV_REQUEST_APPLY,
+                           1u << KV_REQUEST_APPLY | 1u << KV_REQUEST_CLOSED,
         [KV_REQUEST_CLOCK] = 1u << KV_REQUEST_NEW,
         [KV_REQUEST_READ] = 1u << KV_REQUEST_LOCKS | 1u << KV_REQUEST_APPLY,
         [KV_REQUEST_LOCKS] =
             1u << KV_REQUEST_TIMESTAMP | 1u << KV_REQUEST_APPLY | 1u << KV_REQUEST_POOL,
         [KV_REQUEST_TIMESTAMP] = 1u << KV_REQUEST_LOCKS,
-        [KV_REQUEST_POOL] = 1u << KV_REQUEST_LOCKS,
+        [KV_REQUEST_POOL] = 1u << KV_REQUEST_LOCKS | 1u << KV_REQUEST_CLOSED,
         [KV_REQUEST_APPLY] = 0,
+        [KV_REQUEST_CLOSED] = 1u << KV_REQUEST_POOL,
     };
     ASSERT(allowed[request->state] & 1u << state);
     request->state = state;
@@ -133,9 +137,14 @@ void kv_request_connection_closed(struct kv_request *request)
 static bool check_leadership(struct kv_request *request)
 {
     struct kv_group *group = request->group;
+    request->is_at_replica = false;
     if (group && group->is_leading)
         return true;
     bool is_getting_ready = group && group->leadership.role == RAFT_LEADER;
+    if (group && request->is_any_replica && !is_getting_ready) {
+        request->is_at_replica = true;
+        return true;
+    }
     kv_answer_status(request, is_getting_ready ? OST_NOT_READY : OST_NOT_LEADER, NULL);
     return false;
 }
@@ -299,7 +308,7 @@ static struct lock_entry_number entry_of_message(const Ostraka__LockEntry *messa
                    : (struct lock_entry_number){0, 0};
 }
 
-static void step_locks(struct kv_request *request, struct participant_event *event)
+void kv_request_step(struct kv_request *request, struct participant_event *event)
 {
     struct kv_shared *shared = request->shared;
     uint64_t token = request->token;
@@ -357,23 +366,47 @@ void kv_request_propose(struct kv_request *request, const Ostraka__KvCommand *co
     HASH_ADD(by_index, group->requests_by_index, index, sizeof(request->index), request);
 }
 
-static void get_begin(struct kv_request *request)
+bool kv_request_check_target(struct kv_request *request)
 {
+    if (request->type == FRAME_SCAN)
+        return check_interval(request, (const Ostraka__ScanRequest *)request->message);
+    ASSERT(request->type == FRAME_GET);
     const Ostraka__GetRequest *message = (const Ostraka__GetRequest *)request->message;
     struct bytes key = bytes_of_field(message->key);
-    if (check_load(request) && check_key(request, key) &&
-        check_range_of_key(request, message->range, key))
+    return check_key(request, key) && check_range_of_key(request, message->range, key);
+}
+
+/* A replica that lags may not own yet what its leader does: it looks when it has caught up. */
+static void read_begin(struct kv_request *request)
+{
+    if (!check_load(request) || (!request->is_at_replica && !kv_request_check_target(request)))
+        return;
+    if (request->timestamp != 0)
+        kv_closed_read_begin(request);
+    else
         kv_request_confirm(request);
+}
+
+/* T4: as of a timestamp, what is bound above it is none of its business. */
+static void read_confirmed(struct kv_request *request, const struct lock_target *target,
+                           uint32_t wait_ms_max)
+{
+    if (!kv_request_check_target(request))
+        return;
+    struct participant_event event = {
+        .type = request->timestamp != 0 ? PARTICIPANT_EV_READ_AT : PARTICIPANT_EV_READ,
+        .target = *target,
+        .timestamp = request->timestamp,
+        .wait_ms_max = wait_ms_max,
+    };
+    kv_request_step(request, &event);
 }
 
 static void get_confirmed(struct kv_request *request)
 {
     const Ostraka__GetRequest *message = (const Ostraka__GetRequest *)request->message;
-    struct bytes key = bytes_of_field(message->key);
-    if (!check_range_of_key(request, message->range, key))
-        return;
-    struct participant_event event = {.type = PARTICIPANT_EV_READ, .target = {.start = key}};
-    step_locks(request, &event);
+    struct lock_target target = {.start = bytes_of_field(message->key)};
+    read_confirmed(request, &target, 0);
 }
 
 static void lock_begin(struct kv_request *request)
@@ -392,7 +425,7 @@ static void lock_begin(struct kv_request *request)
         .mode = message->mode == OSTRAKA__LOCK_MODE__EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED,
         .wait_ms_max = message->wait_ms_max,
     };
-    step_locks(request, &event);
+    kv_request_step(request, &event);
 }
 
 static struct lock_target target_of_scan(const Ostraka__ScanRequest *message)
@@ -408,13 +441,16 @@ static void scan_begin(struct kv_request *request)
 {
     const Ostraka__ScanRequest *message = (const Ostraka__ScanRequest *)request->message;
     request->txn = txn_id_of_message(message->txn);
-    if (!check_load(request) || !check_interval(request, message))
-        return;
     if (!message->txn) {
-        kv_request_confirm(request);
+        read_begin(request);
         return;
     }
-    if (!check_txn(request))
+    if (request->timestamp != 0) {
+        kv_answer_status(request, OST_INVALID_ARGUMENT,
+                         "a transaction has no timestamp to read at");
+        return;
+    }
+    if (!check_load(request) || !check_interval(request, message) || !check_txn(request))
         return;
     struct participant_event event = {
         .type = PARTICIPANT_EV_LOCK,
@@ -424,20 +460,14 @@ static void scan_begin(struct kv_request *request)
         .mode = message->mode == OSTRAKA__LOCK_MODE__EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED,
         .wait_ms_max = message->wait_ms_max,
     };
-    step_locks(request, &event);
+    kv_request_step(request, &event);
 }
 
 static void scan_confirmed(struct kv_request *request)
 {
     const Ostraka__ScanRequest *message = (const Ostraka__ScanRequest *)request->message;
-    if (!check_interval(request, message))
-        return;
-    struct participant_event event = {
-        .type = PARTICIPANT_EV_READ,
-        .target = target_of_scan(message),
-        .wait_ms_max = message->wait_ms_max,
-    };
-    step_locks(request, &event);
+    struct lock_target target = target_of_scan(message);
+    read_confirmed(request, &target, message->wait_ms_max);
 }
 
 /* T5, T6: what the state knows already answers a duplicate. True: it did. */
@@ -516,17 +546,24 @@ static void prepare_begin(struct kv_request *request)
         .deadline = message->deadline,
     };
     event.shared_locks = kv_check_targets(request, &event.shared_locks_count);
-    step_locks(request, &event);
+    kv_request_step(request, &event);
 }
 
-/* T3: above the oracle's answer, above what snapshots have read here, above every version here and
- * above the safe point. */
-static timestamp_t prepare_bound(const struct kv_group *group, timestamp_t timestamp)
+static timestamp_t commit_timestamp_newest(const struct kv_group *group)
 {
-    timestamp_t bound = timestamp;
     timestamp_t newest = group->meta.commit_timestamp_max;
     if (group->slice.is_built && newest < group->slice.meta.commit_timestamp_max)
         newest = group->slice.meta.commit_timestamp_max;
+    return newest;
+}
+
+/* T3: above the oracle's answer, above what snapshots have read here, above every version here and
+ * above the safe point. What snapshots have read at an earlier leader needs no thought
+ * (kv_closed.c, 3). */
+static timestamp_t prepare_bound(const struct kv_group *group, timestamp_t timestamp)
+{
+    timestamp_t bound = timestamp;
+    timestamp_t newest = commit_timestamp_newest(group);
     if (bound <= newest)
         bound = newest + 1;
     if (bound <= group->meta.safe_point)
@@ -534,6 +571,23 @@ static timestamp_t prepare_bound(const struct kv_group *group, timestamp_t times
     if (bound <= group->snapshot_served_timestamp)
         bound = group->snapshot_served_timestamp + 1;
     return bound;
+}
+
+/* A commit may be acknowledged as soon as its bounds are agreed on, and a snapshot that is opened
+ * after that must show it: so no bound may be more than one above all that the oracle has given
+ * out. What snapshots have served it has given out. But an answer that was long on its way may be
+ * below what was committed here meanwhile; going on from there, one such step after another, group
+ * by group, would leave the oracle behind. So it is asked again, and is ahead of all that. (Not for
+ * ever: a client may have committed far ahead of the oracle's time, which harms its own readers
+ * alone.) */
+static bool prepare_asks_again(struct kv_request *request, timestamp_t timestamp)
+{
+    if (timestamp >= commit_timestamp_newest(request->group) ||
+        ++request->timestamps_refused_count > PREPARE_TIMESTAMPS_REFUSED_MAX)
+        return false;
+    COVER(PREPARE_TIMESTAMP_OLD);
+    oracle_client_wait(request->shared->oracle, &request->oracle_waiter);
+    return true;
 }
 
 void kv_request_timestamp(struct kv_request *request, timestamp_t timestamp)
@@ -545,6 +599,8 @@ void kv_request_timestamp(struct kv_request *request, timestamp_t timestamp)
         return;
     }
     ASSERT(request->state == KV_REQUEST_TIMESTAMP);
+    if (prepare_asks_again(request, timestamp))
+        return;
     kv_request_move(request, KV_REQUEST_LOCKS);
     struct participant_event event = {
         .type = PARTICIPANT_EV_TIMESTAMP,
@@ -679,7 +735,7 @@ static void commit_begin(struct kv_request *request)
 static void release_begin(struct kv_request *request, struct lock_entry_number entry)
 {
     struct participant_event event = {.type = PARTICIPANT_EV_RELEASE, .entry = entry};
-    step_locks(request, &event);
+    kv_request_step(request, &event);
 }
 
 static void abort_begin(struct kv_request *request)
@@ -760,16 +816,32 @@ static void heartbeat_begin(struct kv_request *request)
         .type = PARTICIPANT_EV_HEARTBEAT,
         .entry = entry_of_message(message->entry),
     };
-    step_locks(request, &event);
+    kv_request_step(request, &event);
+}
+
+static void timestamp_of_message(struct kv_request *request)
+{
+    bool is_any_replica = false;
+    if (request->type == FRAME_GET) {
+        const Ostraka__GetRequest *get = (const Ostraka__GetRequest *)request->message;
+        request->timestamp = get->timestamp;
+        is_any_replica = get->any_replica;
+    } else if (request->type == FRAME_SCAN) {
+        const Ostraka__ScanRequest *scan = (const Ostraka__ScanRequest *)request->message;
+        request->timestamp = scan->timestamp;
+        is_any_replica = scan->any_replica && !scan->txn;
+    }
+    request->is_any_replica = is_any_replica && request->timestamp != 0;
 }
 
 void kv_request_begin(struct kv_request *request)
 {
+    timestamp_of_message(request);
     if (!check_leadership(request))
         return;
     switch (request->type) {
     case FRAME_GET:
-        get_begin(request);
+        read_begin(request);
         break;
     case FRAME_LOCK:
         lock_begin(request);
@@ -813,6 +885,9 @@ void kv_request_read_ready(struct kv_request *request, int status, nanoseconds_t
     case FRAME_VALIDATE:
         validate_confirmed(request);
         break;
+    case FRAME_CLOSE_TIMESTAMP:
+        kv_closed_confirmed(request);
+        break;
     default:
         ASSERT(request->type == FRAME_RESOLVE);
         kv_peer_resolve_confirmed(request);
@@ -846,6 +921,9 @@ void kv_request_granted(struct kv_request *request, const struct participant_gra
             break;
         }
         kv_answer_status(request, OST_OK, NULL);
+        break;
+    case FRAME_CLOSE_TIMESTAMP:
+        kv_closed_granted(request);
         break;
     default:
         kv_answer_status(request, OST_OK, NULL);

@@ -1,4 +1,5 @@
-/* kv_scan.c: reading newest versions: one key, or the rows of an interval.
+/* kv_scan.c: reading the newest versions, or the newest as of a timestamp: one key, or the rows of
+ * an interval.
  *
  * Both try the memory first and go to the pool when a block is missing (S5). A scan that turns out
  * to be long goes there too, so that it cannot hold up the loop; it reads from a snapshot taken in
@@ -21,6 +22,7 @@
 
 struct kv_scan {
     bool reverse;
+    timestamp_t timestamp; /* newer versions are not there for it */
     uint32_t rows_count_max;
     struct buffer lower, upper; /* of row keys */
     struct buffer rows;
@@ -39,7 +41,7 @@ struct kv_read {
     bool is_rows;
     int status;
     /* A value. */
-    struct buffer prefix, key, value;
+    struct buffer from, key, value;
     /* Rows. */
     struct kv_scan scan;
     struct store_snapshot *snapshot;
@@ -50,7 +52,7 @@ void kv_read_free(struct kv_read *read)
     if (!read)
         return;
     store_snapshot_free(read->shared->environment.store, read->snapshot);
-    buffer_fini(&read->prefix);
+    buffer_fini(&read->from);
     buffer_fini(&read->key);
     buffer_fini(&read->value);
     buffer_fini(&read->scan.lower);
@@ -90,6 +92,28 @@ static struct bytes seek_behind(struct kv_scan *scan)
     return buffer_bytes(&scan->seek);
 }
 
+static timestamp_t version_of(struct bytes row_key)
+{
+    struct reader tail = {row_key.data + row_key.bytes_count - KV_TIMESTAMP_BYTES,
+                          KV_TIMESTAMP_BYTES};
+    uint64_t complement = 0;
+    bool is_read = reader_u64_be(&tail, &complement);
+    ASSERT(is_read);
+    return ~complement;
+}
+
+/* To the newest version of this key that the scan may see, or behind them all. Timestamps are
+ * stored as their complement. */
+static void seek_visible(struct kv_scan *scan, struct store_iterator *iterator,
+                         struct bytes data_prefix)
+{
+    struct buffer key = BUFFER_INIT;
+    buffer_append(&key, data_prefix.data, data_prefix.bytes_count);
+    buffer_append_u64_be(&key, ~scan->timestamp);
+    store_iterator_seek(iterator, buffer_bytes(&key));
+    buffer_fini(&key);
+}
+
 static void scan_pass(struct kv_scan *scan, struct bytes row_key)
 {
     buffer_reset(&scan->passed);
@@ -106,7 +130,8 @@ static int scan_visit(struct kv_scan *scan)
     return OST_OK;
 }
 
-/* One key's newest version. OST_NOT_FOUND: there was no room for it, and the scan is over. */
+/* One key's newest version that it may see. OST_NOT_FOUND: there was no room for it, and the scan
+ * is over. */
 static int scan_emit(struct kv_scan *scan, struct bytes row_key, struct bytes row_value)
 {
     struct row row;
@@ -128,6 +153,11 @@ static int scan_emit(struct kv_scan *scan, struct bytes row_key, struct bytes ro
     return OST_OK;
 }
 
+static bool row_is_whole(struct bytes row_key)
+{
+    return row_key.bytes_count > KV_GENERATION_PREFIX_BYTES + KV_TIMESTAMP_BYTES;
+}
+
 static int scan_forward(struct kv_scan *scan, struct store_iterator *iterator)
 {
     if (scan->has_passed)
@@ -136,8 +166,17 @@ static int scan_forward(struct kv_scan *scan, struct store_iterator *iterator)
         store_iterator_first(iterator);
     while (store_iterator_valid(iterator)) {
         int status = scan_visit(scan);
+        struct bytes row_key = store_iterator_key(iterator);
+        if (status == OST_OK && !row_is_whole(row_key))
+            status = OST_CORRUPT;
+        if (status == OST_OK && version_of(row_key) > scan->timestamp) {
+            COVER(SNAPSHOT_OLDER_VERSION);
+            seek_visible(scan, iterator,
+                         bytes_of(row_key.data, row_key.bytes_count - KV_TIMESTAMP_BYTES));
+            continue;
+        }
         if (status == OST_OK)
-            status = scan_emit(scan, store_iterator_key(iterator), store_iterator_value(iterator));
+            status = scan_emit(scan, row_key, store_iterator_value(iterator));
         if (status != OST_OK)
             return status;
         scan_pass(scan, store_iterator_key(iterator));
@@ -153,8 +192,9 @@ static int scan_forward(struct kv_scan *scan, struct store_iterator *iterator)
     return store_iterator_status(iterator);
 }
 
-/* The iterator stands on the oldest version of a key. Copies its newest one into seek and value,
- * and goes on to the key before. */
+/* The iterator stands on the oldest version of a key. Copies the newest one that the scan may see
+ * into seek and value, and goes on to the key before. When it may see none, what is copied is too
+ * new. */
 static int reverse_take(struct kv_scan *scan, struct store_iterator *iterator,
                         struct bytes *out_prefix)
 {
@@ -162,22 +202,23 @@ static int reverse_take(struct kv_scan *scan, struct store_iterator *iterator,
     for (uint32_t walked = 0;; walked++) {
         struct bytes key = store_iterator_key(iterator);
         struct bytes value = store_iterator_value(iterator);
-        buffer_reset(&scan->seek);
-        buffer_append(&scan->seek, key.data, key.bytes_count);
-        buffer_reset(&scan->value);
-        buffer_append(&scan->value, value.data, value.bytes_count);
+        bool is_visible = version_of(key) <= scan->timestamp;
+        if (walked == 0 || is_visible) {
+            buffer_reset(&scan->seek);
+            buffer_append(&scan->seek, key.data, key.bytes_count);
+            buffer_reset(&scan->value);
+            buffer_append(&scan->value, value.data, value.bytes_count);
+        }
         *out_prefix = bytes_of(scan->seek.data, prefix_bytes);
+        if (!is_visible || walked > SCAN_VERSIONS_WALKED_MAX) {
+            store_iterator_seek_before(iterator, *out_prefix);
+            break;
+        }
         if (walked == SCAN_VERSIONS_WALKED_MAX) {
-            /* To the newest there can be: timestamps are stored as their complement. */
-            memset(scan->seek.data + prefix_bytes, 0, KV_TIMESTAMP_BYTES);
-            store_iterator_seek(iterator, buffer_bytes(&scan->seek));
+            seek_visible(scan, iterator, *out_prefix);
             if (!store_iterator_valid(iterator))
                 return store_iterator_status(iterator);
             continue;
-        }
-        if (walked > SCAN_VERSIONS_WALKED_MAX) {
-            store_iterator_seek_before(iterator, *out_prefix);
-            break;
         }
         store_iterator_previous(iterator);
         if (!store_iterator_valid(iterator) ||
@@ -195,15 +236,16 @@ static int scan_reverse(struct kv_scan *scan, struct store_iterator *iterator)
     else
         store_iterator_last(iterator);
     while (store_iterator_valid(iterator)) {
-        if (store_iterator_key(iterator).bytes_count <=
-            KV_GENERATION_PREFIX_BYTES + KV_TIMESTAMP_BYTES)
+        if (!row_is_whole(store_iterator_key(iterator)))
             return OST_CORRUPT;
         struct bytes prefix;
         int status = scan_visit(scan);
         if (status == OST_OK)
             status = reverse_take(scan, iterator, &prefix);
-        if (status == OST_OK)
+        if (status == OST_OK && version_of(buffer_bytes(&scan->seek)) <= scan->timestamp)
             status = scan_emit(scan, buffer_bytes(&scan->seek), buffer_bytes(&scan->value));
+        else if (status == OST_OK)
+            COVER(SNAPSHOT_OLDER_VERSION);
         if (status != OST_OK)
             return status;
         scan_pass(scan, buffer_bytes(&scan->seek));
@@ -234,8 +276,8 @@ static void read_job_run(struct job *job)
     if (read->is_rows)
         read->status = scan_run(&read->scan, store, read->snapshot, STORE_MAY_BLOCK, UINT32_MAX);
     else
-        read->status = store_first_with_prefix(store, buffer_bytes(&read->prefix), STORE_MAY_BLOCK,
-                                               &read->key, &read->value);
+        read->status = store_first_version(store, buffer_bytes(&read->from), STORE_MAY_BLOCK,
+                                           &read->key, &read->value);
 }
 
 static void read_job_done(struct job *job)
@@ -247,11 +289,17 @@ static void read_job_done(struct job *job)
         kv_read_free(read);
         return;
     }
+    ASSERT(request->state == KV_REQUEST_POOL);
+    request->is_value_read = true;
+    if (request->is_at_replica) {
+        kv_request_move(request, KV_REQUEST_CLOSED);
+        kv_read_answer(request);
+        return;
+    }
     /* A request ends with the leadership it began in, so this is still the leader that granted it.
      */
-    ASSERT(request->state == KV_REQUEST_POOL && request->group->is_leading);
+    ASSERT(request->group->is_leading);
     kv_request_move(request, KV_REQUEST_LOCKS);
-    request->is_value_read = true;
     if (request->entry.term == 0) {
         kv_read_answer(request);
         return;
@@ -283,15 +331,12 @@ static void read_on_pool(struct kv_request *request)
 static void answer_value(struct kv_request *request, int status, struct bytes row_key,
                          struct bytes row_value)
 {
+    if (request->timestamp != 0 && !kv_closed_read_holds(request))
+        return;
     struct reader reader = reader_of(row_value);
     uint8_t kind = WRITE_DELETE;
-    uint64_t complement = 0;
-    if (status == OST_OK) {
-        struct reader tail = {row_key.data + row_key.bytes_count - KV_TIMESTAMP_BYTES,
-                              KV_TIMESTAMP_BYTES};
-        if (!reader_u8(&reader, &kind) || !reader_u64_be(&tail, &complement))
-            status = OST_CORRUPT;
-    }
+    if (status == OST_OK && (!row_is_whole(row_key) || !reader_u8(&reader, &kind)))
+        status = OST_CORRUPT;
     if (status != OST_OK && status != OST_NOT_FOUND) {
         log_write(LOG_ERROR, "a read failed", "group=%lu status=%s", request->group->id,
                   ost_status_name(status));
@@ -299,19 +344,19 @@ static void answer_value(struct kv_request *request, int status, struct bytes ro
         return;
     }
     /* The pool may have found what was written after the read was granted. */
-    if (status == OST_OK && request->read_timestamp < ~complement)
-        request->read_timestamp = ~complement;
+    if (status == OST_OK && request->read_timestamp < version_of(row_key))
+        request->read_timestamp = version_of(row_key);
     bool found = status == OST_OK && kind == WRITE_PUT;
-    kv_answer_value(request, OST_OK, found ? ~complement : 0, found,
+    kv_answer_value(request, OST_OK, found ? version_of(row_key) : 0, found,
                     found ? bytes_of(reader.data, reader.bytes_left) : bytes_of(NULL, 0));
 }
 
-void kv_read_answer(struct kv_request *request)
+static void answer_rows(struct kv_request *request)
 {
-    struct kv_read *read = request->read;
-    if (!read->is_rows) {
-        answer_value(request, read->status, buffer_bytes(&read->key), buffer_bytes(&read->value));
-    } else if (read->status != OST_OK) {
+    const struct kv_read *read = request->read;
+    if (request->timestamp != 0 && !kv_closed_read_holds(request))
+        return;
+    if (read->status != OST_OK) {
         log_write(LOG_ERROR, "a scan failed", "group=%lu status=%s", request->group->id,
                   ost_status_name(read->status));
         kv_answer_status(request, read->status, NULL);
@@ -319,6 +364,22 @@ void kv_read_answer(struct kv_request *request)
         kv_answer_rows(request, read->scan.rows_count, read->scan.more,
                        buffer_bytes(&read->scan.rows));
     }
+}
+
+void kv_read_answer(struct kv_request *request)
+{
+    const struct kv_read *read = request->read;
+    if (read->is_rows)
+        answer_rows(request);
+    else
+        answer_value(request, read->status, buffer_bytes(&read->key), buffer_bytes(&read->value));
+}
+
+/* The newest there can be sorts before all others, and counts for what has no timestamp. */
+static timestamp_t visible_timestamp(struct kv_request *request)
+{
+    request->generation = request->group->meta.generation;
+    return request->timestamp != 0 ? request->timestamp : UINT64_MAX;
 }
 
 void kv_read_value(struct kv_request *request)
@@ -329,16 +390,17 @@ void kv_read_value(struct kv_request *request)
     ProtobufCBinaryData key = request->type == FRAME_GET
                                   ? ((const Ostraka__GetRequest *)request->message)->key
                                   : ((const Ostraka__LockRequest *)request->message)->key;
-    kv_key_data_prefix(&shared->key, group->id, group->meta.generation, bytes_of_field(key));
-    int status = store_first_with_prefix(shared->environment.store, buffer_bytes(&shared->key),
-                                         STORE_IN_MEMORY, &shared->found_key, &shared->value);
+    kv_key_data(&shared->key, group->id, group->meta.generation, bytes_of_field(key),
+                visible_timestamp(request));
+    int status = store_first_version(shared->environment.store, buffer_bytes(&shared->key),
+                                     STORE_IN_MEMORY, &shared->found_key, &shared->value);
     if (status != OST_WOULD_BLOCK && !RARE(CACHE_COLD)) {
         answer_value(request, status, buffer_bytes(&shared->found_key),
                      buffer_bytes(&shared->value));
         return;
     }
     struct kv_read *read = read_new(request);
-    buffer_append(&read->prefix, shared->key.data, shared->key.bytes_count);
+    buffer_append(&read->from, shared->key.data, shared->key.bytes_count);
     read_on_pool(request);
 }
 
@@ -352,6 +414,7 @@ void kv_read_rows(struct kv_request *request)
     read->is_rows = true;
     request->read_timestamp = kv_group_read_timestamp(group);
     scan->reverse = message->reverse;
+    scan->timestamp = visible_timestamp(request);
     scan->rows_count_max = message->rows_count_max;
     if (scan->rows_count_max == 0 || scan->rows_count_max > SCAN_ROWS_COUNT_MAX)
         scan->rows_count_max = SCAN_ROWS_COUNT_MAX;

@@ -528,6 +528,10 @@ static const ProtobufCMessageDescriptor *peer_descriptor(uint16_t type)
         return &ostraka__inquire_answer__descriptor;
     case FRAME_ASSIGN_RANGE:
         return &ostraka__assign_range__descriptor;
+    case FRAME_CLOSE_TIMESTAMP:
+        return &ostraka__close_timestamp__descriptor;
+    case FRAME_CLOSE_TIMESTAMP_ANSWER:
+        return &ostraka__close_timestamp_answer__descriptor;
     default:
         return NULL;
     }
@@ -553,6 +557,16 @@ static void receive_peer(struct kv_server *server, const struct frame *frame,
         break;
     case FRAME_INQUIRE_ANSWER:
         receive_inquire_answer(server, (const Ostraka__InquireAnswer *)message);
+        break;
+    case FRAME_CLOSE_TIMESTAMP:
+        group = server_find(server, ((const Ostraka__CloseTimestamp *)message)->group);
+        if (group)
+            kv_closed_asked(group, frame, (const Ostraka__CloseTimestamp *)message);
+        break;
+    case FRAME_CLOSE_TIMESTAMP_ANSWER:
+        group = server_find(server, ((const Ostraka__CloseTimestampAnswer *)message)->group);
+        if (group)
+            kv_closed_answered(group, (const Ostraka__CloseTimestampAnswer *)message);
         break;
     default:
         ASSERT(frame->type == FRAME_ASSIGN_RANGE);

@@ -298,6 +298,8 @@ void kv_restore_close(void *machine, void *opaque, bool adopt)
     else
         generation_drop(group, restore->generation, restore->is_finished);
     group->is_restoring = false;
+    if (adopt)
+        kv_closed_applied(group);
     store_batch_free(restore->batch);
     blob_unref(restore->configuration);
     kv_meta_fini(&restore->meta);

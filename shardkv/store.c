@@ -1,5 +1,7 @@
 #include "shardkv/store_ops.h"
 
+#include "shardkv/kv_keys.h"
+
 void store_options_default(struct store_options *out_options)
 {
     *out_options = (struct store_options){
@@ -19,11 +21,11 @@ int store_get(struct store *store, struct bytes key, enum store_mode mode, struc
     return store->ops->get(store, key, mode, out_value);
 }
 
-int store_first_with_prefix(struct store *store, struct bytes prefix, enum store_mode mode,
-                            struct buffer *out_key, struct buffer *out_value)
+int store_first_version(struct store *store, struct bytes from, enum store_mode mode,
+                        struct buffer *out_key, struct buffer *out_value)
 {
-    ASSERT(mode != STORE_FLUSHED);
-    return store->ops->first_with_prefix(store, prefix, mode, out_key, out_value);
+    ASSERT(mode != STORE_FLUSHED && from.bytes_count > KV_TIMESTAMP_BYTES);
+    return store->ops->first_version(store, from, mode, out_key, out_value);
 }
 
 struct store_snapshot *store_snapshot_new(struct store *store)

@@ -52,11 +52,10 @@ enum store_mode {
  * OST_CORRUPT, OST_IO. */
 OST_MUST_CHECK int store_get(struct store *store, struct bytes key, enum store_mode mode,
                              struct buffer *out_value);
-/* The first row whose key begins with `prefix`, which must be a whole data prefix (kv_keys.h): the
- * newest version of one user key. Uses blooms. */
-OST_MUST_CHECK int store_first_with_prefix(struct store *store, struct bytes prefix,
-                                           enum store_mode mode, struct buffer *out_key,
-                                           struct buffer *out_value);
+/* The first row at or after `from` whose key has the same data prefix (kv_keys.h): `from` is that
+ * of a version, and the row is the newest version of its user key that is no newer. Uses blooms. */
+OST_MUST_CHECK int store_first_version(struct store *store, struct bytes from, enum store_mode mode,
+                                       struct buffer *out_key, struct buffer *out_value);
 
 /* A consistent picture; NULL in the calls below means now. */
 struct store_snapshot;

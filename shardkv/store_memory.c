@@ -8,6 +8,7 @@
 #include "shardkv/store_ops.h"
 
 #include "base/memory.h"
+#include "shardkv/kv_keys.h"
 
 #include <bsd/sys/queue.h>
 #include <bsd/sys/tree.h>
@@ -241,14 +242,15 @@ static bool has_prefix(struct bytes key, struct bytes prefix)
            bytes_equal(bytes_of(key.data, prefix.bytes_count), prefix);
 }
 
-static int memory_first_with_prefix(struct store *base, struct bytes prefix, enum store_mode mode,
-                                    struct buffer *out_key, struct buffer *out_value)
+static int memory_first_version(struct store *base, struct bytes from, enum store_mode mode,
+                                struct buffer *out_key, struct buffer *out_value)
 {
     struct store_memory *store = of_store(base);
+    struct bytes prefix = bytes_of(from.data, from.bytes_count - KV_TIMESTAMP_BYTES);
     if (mode == STORE_IN_MEMORY && store->is_cold)
         return OST_WOULD_BLOCK;
     lock(store);
-    struct memory_row *row = row_at_or_after(store, prefix);
+    struct memory_row *row = row_at_or_after(store, from);
     while (row && has_prefix(blob_bytes(row->key), prefix) && !value_at(row, store->sequence))
         row = RB_NEXT(memory_rows, &store->rows, row);
     bool found = row && has_prefix(blob_bytes(row->key), prefix);
@@ -551,7 +553,7 @@ static uint64_t memory_unflushed_bytes(const struct store *base)
 static const struct store_ops memory_ops = {
     .close = memory_close,
     .get = memory_get,
-    .first_with_prefix = memory_first_with_prefix,
+    .first_version = memory_first_version,
     .snapshot_new = memory_snapshot_new,
     .snapshot_free = memory_snapshot_free,
     .iterator_new = memory_iterator_new,

@@ -8,8 +8,8 @@ struct store_ops {
     void (*close)(struct store *store);
     int (*get)(struct store *store, struct bytes key, enum store_mode mode,
                struct buffer *out_value);
-    int (*first_with_prefix)(struct store *store, struct bytes prefix, enum store_mode mode,
-                             struct buffer *out_key, struct buffer *out_value);
+    int (*first_version)(struct store *store, struct bytes from, enum store_mode mode,
+                         struct buffer *out_key, struct buffer *out_value);
     struct store_snapshot *(*snapshot_new)(struct store *store);
     void (*snapshot_free)(struct store *store, struct store_snapshot *snapshot);
     struct store_iterator *(*iterator_new)(struct store *store,

@@ -301,15 +301,11 @@ static void cached_iterator_return(struct store_rocksdb *store, struct cached_it
     free(cached);
 }
 
-static int iterator_seek_prefix(rocksdb_iterator_t *iterator, struct bytes prefix,
-                                struct buffer *out_key, struct buffer *out_value)
+/* It ends with the prefix of what it looks for (prefix_same_as_start). */
+static int iterator_seek_version(rocksdb_iterator_t *iterator, struct bytes from,
+                                 struct buffer *out_key, struct buffer *out_value)
 {
-    /* The newest timestamp there can be: the seek key must have the prefix that it looks for. */
-    static const uint8_t newest[KV_TIMESTAMP_BYTES];
-    buffer_reset(out_key);
-    buffer_append(out_key, prefix.data, prefix.bytes_count);
-    buffer_append(out_key, newest, sizeof(newest));
-    rocksdb_iter_seek(iterator, (const char *)out_key->data, out_key->bytes_count);
+    rocksdb_iter_seek(iterator, (const char *)from.data, from.bytes_count);
     if (!rocksdb_iter_valid(iterator)) {
         char *error = NULL;
         rocksdb_iter_get_error(iterator, &error);
@@ -325,22 +321,21 @@ static int iterator_seek_prefix(rocksdb_iterator_t *iterator, struct bytes prefi
     return OST_OK;
 }
 
-static int rocksdb_store_first_with_prefix(struct store *base, struct bytes prefix,
-                                           enum store_mode mode, struct buffer *out_key,
-                                           struct buffer *out_value)
+static int rocksdb_store_first_version(struct store *base, struct bytes from, enum store_mode mode,
+                                       struct buffer *out_key, struct buffer *out_value)
 {
     struct store_rocksdb *store = of_store(base);
     if (mode == STORE_MAY_BLOCK) {
         rocksdb_iterator_t *iterator =
             rocksdb_create_iterator(store->db, store->prefix_options[STORE_MAY_BLOCK]);
-        int status = iterator_seek_prefix(iterator, prefix, out_key, out_value);
+        int status = iterator_seek_version(iterator, from, out_key, out_value);
         rocksdb_iter_destroy(iterator);
         return status;
     }
     /* Asked before the read: a range that is deleted meanwhile comes after it. */
     bool must_check = atomic_load(&store->may_have_deleted_ranges);
     struct cached_iterator *cached = cached_iterator_take(store);
-    int status = iterator_seek_prefix(cached->iterator, prefix, out_key, out_value);
+    int status = iterator_seek_version(cached->iterator, from, out_key, out_value);
     cached_iterator_return(store, cached);
     /* It may hold on to a file that a compaction has replaced, and whose blocks nobody will read
      * into memory any more: the next one looks at the files of its time. */
@@ -603,7 +598,7 @@ static uint64_t rocksdb_store_unflushed_bytes(const struct store *base)
 static const struct store_ops rocksdb_store_ops = {
     .close = rocksdb_store_close,
     .get = rocksdb_store_get,
-    .first_with_prefix = rocksdb_store_first_with_prefix,
+    .first_version = rocksdb_store_first_version,
     .snapshot_new = rocksdb_store_snapshot_new,
     .snapshot_free = rocksdb_store_snapshot_free,
     .iterator_new = rocksdb_store_iterator_new,

@@ -71,9 +71,10 @@ static void step_lock(struct participant *p, const struct participant_event *eve
 
 static void step_read(struct participant *p, const struct participant_event *event)
 {
-    struct participant_entry *writer = participant_bound_writer(p, &event->target);
+    timestamp_t timestamp = event->type == PARTICIPANT_EV_READ_AT ? event->timestamp : UINT64_MAX;
+    struct participant_entry *writer = participant_bound_writer(p, &event->target, timestamp);
     if (writer)
-        participant_request_new(p, event, REQUEST_READ, writer);
+        participant_request_new(p, event, REQUEST_READ, writer)->timestamp = timestamp;
     else
         participant_grant(p, event->token, (struct lock_entry_number){0, 0});
 }
@@ -266,7 +267,7 @@ static void step_request(struct participant *p, const struct participant_event *
     }
     if (event->type == PARTICIPANT_EV_LOCK)
         step_lock(p, event);
-    else if (event->type == PARTICIPANT_EV_READ)
+    else if (event->type == PARTICIPANT_EV_READ || event->type == PARTICIPANT_EV_READ_AT)
         step_read(p, event);
     else if (event->type == PARTICIPANT_EV_PREPARE)
         participant_step_prepare(p, event);
@@ -308,6 +309,7 @@ void participant_step(struct participant *participant, const struct participant_
         break;
     case PARTICIPANT_EV_LOCK:
     case PARTICIPANT_EV_READ:
+    case PARTICIPANT_EV_READ_AT:
     case PARTICIPANT_EV_PREPARE:
     case PARTICIPANT_EV_VALIDATE:
     case PARTICIPANT_EV_HEARTBEAT:
@@ -384,7 +386,7 @@ void participant_get_counts(const struct participant *participant,
 bool participant_has_bound_writer(const struct participant *participant,
                                   const struct lock_target *target)
 {
-    return participant_bound_writer(participant, target) != NULL;
+    return participant_bound_writer(participant, target, UINT64_MAX) != NULL;
 }
 
 /* ---- For tests ---- */

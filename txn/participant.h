@@ -52,6 +52,8 @@ enum participant_event_type {
     PARTICIPANT_EV_LOCK, /* for a transaction that grows */
     PARTICIPANT_EV_READ, /* one linearizable read or scan: waits only for BOUND and PREPARED writers
                           * it meets, leaves no lock, and belongs to no transaction */
+    PARTICIPANT_EV_READ_AT,   /* the same as of `timestamp` (T4): only writers bound at or below it
+                               * are waited for, and with the interval of all keys all of them */
     PARTICIPANT_EV_PREPARE,   /* write set checked; takes its write locks, then the shared ones */
     PARTICIPANT_EV_VALIDATE,  /* granted or refused at once (T8) */
     PARTICIPANT_EV_HEARTBEAT, /* as above */
@@ -76,7 +78,7 @@ struct participant_event {
     struct txn_age age;
     struct lock_entry_number entry;
     raft_term_t term;
-    struct lock_target target;              /* LOCK, READ; FREEZE_RANGE */
+    struct lock_target target;              /* LOCK, READ, READ_AT; FREEZE_RANGE */
     enum lock_mode mode;                    /* LOCK */
     uint32_t wait_ms_max;                   /* 0: the option */
     struct bytes write_set;                 /* PREPARE, RECOVERED; borrowed */
@@ -84,7 +86,8 @@ struct participant_event {
     uint32_t shared_locks_count;
     struct bytes anchor;   /* PREPARE, RECOVERED: copied, handed back with inquiries */
     timestamp_t deadline;  /* same */
-    timestamp_t timestamp; /* TIMESTAMP: the lower bound, already above all that T3 asks */
+    timestamp_t timestamp; /* TIMESTAMP, RECOVERED: the lower bound, already above all that T3 asks;
+                            * READ_AT: as of when */
 };
 
 struct participant_granted {

@@ -62,6 +62,7 @@ struct participant_request {
     enum request_kind kind;
     bool is_ready;                   /* PREPARE: all is held, it waits for a timestamp */
     enum lock_mode mode;             /* LOCK */
+    timestamp_t timestamp;           /* READ: writers bound above it are not waited for */
     struct participant_entry *entry; /* its own; READ: the one that it waits for */
     TAILQ_ENTRY(participant_request) link;
     struct lock_target target; /* what it waits for; PREPARE: points into the entry's write keys */
@@ -100,6 +101,7 @@ struct participant_entry {
     uint32_t write_keys_held;                  /* the first so many are held */
     struct participant_targets *checks;        /* PREPARING; then these are taken shared */
     uint32_t checks_held;                      /* the first so many are held */
+    timestamp_t bound; /* BOUND, PREPARED: it commits at this timestamp or above */
     struct blob *anchor;
     timestamp_t deadline;
     nanoseconds_t asked_ns; /* of the last inquiry about it; 0: none */
@@ -177,9 +179,11 @@ void participant_request_timed_out(struct participant *p, struct participant_req
 void participant_request_ask(struct participant *p, struct participant_request *request);
 /* Grants the read, or lets it wait for one more. */
 void participant_read_test(struct participant *p, struct participant_request *request);
-/* One BOUND or PREPARED entry that holds some of the target exclusively, or NULL. */
+/* One entry, BOUND or PREPARED with a bound of at most `timestamp`, that holds some of the target
+ * exclusively, or NULL. */
 struct participant_entry *participant_bound_writer(const struct participant *p,
-                                                   const struct lock_target *target);
+                                                   const struct lock_target *target,
+                                                   timestamp_t timestamp);
 
 /* ---- participant_entry.c ---- */
 struct participant_entry *participant_entry_find(const struct participant *p, struct txn_id txn);

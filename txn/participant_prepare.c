@@ -245,6 +245,7 @@ void participant_step_timestamp(struct participant *p, const struct participant_
     ASSERT(event->timestamp != 0);
     struct participant_entry *entry = prepare->entry;
     participant_entry_move(entry, ENTRY_BOUND);
+    entry->bound = event->timestamp;
     participant_timer_disarm(p, &entry->expiry);
     participant_timer_disarm(p, &prepare->wait);
     struct participant_ready *ready = participant_ready_add(p);
@@ -289,6 +290,7 @@ void participant_step_recovered(struct participant *p, const struct participant_
     ASSERT(!p->requests && !participant_entry_find(p, event->txn));
     struct participant_entry *entry = participant_entry_new(p, event);
     participant_entry_move(entry, ENTRY_PREPARED);
+    entry->bound = event->timestamp;
     p->prepared_count++;
     entry_set_anchor(entry, event);
     struct reader reader = reader_of(event->write_set);

@@ -262,28 +262,50 @@ void participant_request_timed_out(struct participant *p, struct participant_req
 
 /* ---- Reads ---- */
 
+struct bound_search {
+    timestamp_t timestamp;
+    struct participant_entry *found;
+};
+
 static bool bound_visit(void *context, struct lock_owner *other, bool is_holder)
 {
     (void)is_holder;
-    struct participant_entry **found = context;
+    struct bound_search *search = context;
     struct participant_entry *entry = lock_owner_context(other);
-    if (participant_entry_can_be_wounded(entry))
+    if (participant_entry_can_be_wounded(entry) || entry->bound > search->timestamp)
         return true;
-    *found = entry;
+    search->found = entry;
     return false;
 }
 
-struct participant_entry *participant_bound_writer(const struct participant *p,
-                                                   const struct lock_target *target)
+/* Of the whole group, the entries are looked through, which are far fewer than their locks. One
+ * that holds only shared locks is waited for as well: that does no harm. */
+static struct participant_entry *any_bound_entry(const struct participant *p, timestamp_t timestamp)
 {
-    struct participant_entry *found = NULL;
-    lock_table_conflicts(p->table, NULL, target, LOCK_SHARED, NULL, bound_visit, &found);
-    return found;
+    struct participant_entry *entry;
+    for (entry = p->entries; entry; entry = entry->hh.next) {
+        bool is_bound = entry->state == ENTRY_BOUND || entry->state == ENTRY_PREPARED;
+        if (is_bound && entry->bound <= timestamp)
+            return entry;
+    }
+    return NULL;
+}
+
+struct participant_entry *participant_bound_writer(const struct participant *p,
+                                                   const struct lock_target *target,
+                                                   timestamp_t timestamp)
+{
+    if (target->is_interval && target->start.bytes_count == 0 && target->end.bytes_count == 0)
+        return any_bound_entry(p, timestamp);
+    struct bound_search search = {.timestamp = timestamp};
+    lock_table_conflicts(p->table, NULL, target, LOCK_SHARED, NULL, bound_visit, &search);
+    return search.found;
 }
 
 void participant_read_test(struct participant *p, struct participant_request *request)
 {
-    struct participant_entry *writer = participant_bound_writer(p, &request->target);
+    struct participant_entry *writer =
+        participant_bound_writer(p, &request->target, request->timestamp);
     if (!writer) {
         participant_grant(p, request->token, (struct lock_entry_number){0, 0});
         participant_request_free(p, request);

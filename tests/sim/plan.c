@@ -191,6 +191,15 @@ static void draw_leases(struct plan *plan)
     plan->actors = 3;
 }
 
+/* Few where others look for one thing alone. */
+static void draw_snapshots(struct plan *plan)
+{
+    struct random random = schedule_random(plan->seed, "plan snapshots");
+    plan->weight_snapshot = ONE_OF(&random, 0, 1, 2, 4);
+    if (plan->weight_append + plan->weight_bank == 0 && plan->weight_snapshot > 1)
+        plan->weight_snapshot = 1;
+}
+
 static void draw_changes(struct plan *plan)
 {
     struct random random = schedule_random(plan->seed, "plan changes");
@@ -228,6 +237,7 @@ void plan_draw(struct plan *plan, uint64_t seed)
     if (random_below(&random, 8) == 0)
         draw_stale_reads(plan, &random);
     draw_leases(plan);
+    draw_snapshots(plan);
     draw_changes(plan);
     draw_optimistic(plan);
 }

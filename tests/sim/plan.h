@@ -31,6 +31,7 @@
     X(weight_register, 0, "share of register operations")                                          \
     X(weight_bank, 0, "share of transfers and whole reads of the bank")                            \
     X(optimistic_percent, 0, "of the transactions read without locks, until their fourth try")     \
+    X(weight_snapshot, 0, "share of reads as of a timestamp")                                      \
     X(heartbeat_ms, 1, "raft")                                                                     \
     X(election_ms_min, 20, "raft")                                                                 \
     X(election_ms_max, 20, "raft")                                                                 \

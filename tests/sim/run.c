@@ -5,6 +5,7 @@
 #include "tests/check/bank_check.h"
 #include "tests/check/register_check.h"
 #include "tests/check/serializability_check.h"
+#include "tests/check/snapshot_check.h"
 #include "tests/sim/audit.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/observe.h"
@@ -102,6 +103,7 @@ void sim_init(struct sim *sim, const struct plan *plan, const struct run_options
     network_options_fill(plan, &network_options);
     network_init(&sim->network, &network_options, &sim->schedule, &sim->trace, plan->seed);
     sim->history = history_new();
+    sim->snapshots = snapshot_check_new();
     sim->observer = observer_new(sim);
     sim->faults = faults_new(sim);
     sim->audit = memory_alloc_zeroed(1, sizeof *sim->audit);
@@ -130,6 +132,7 @@ void sim_fini(struct sim *sim)
     observer_free(sim->observer);
     raft_trace_free(sim->raft_trace);
     history_free(sim->history);
+    snapshot_check_free(sim->snapshots);
     network_fini(&sim->network);
     site_hook_set(NULL);
     log_set_sink(NULL, NULL);
@@ -271,6 +274,8 @@ static void judge(struct sim *sim)
     if (!sim->is_failed)
         observe_end(sim->observer);
     if (!sim->is_failed) {
+        snapshot_check_judge(sim->snapshots, result);
+        result_take(sim, result);
         serializability_check(sim->history, NULL, result);
         result_take(sim, result);
         register_check(sim->history, NULL, result);

@@ -12,10 +12,12 @@
 #include "tests/sim/schedule.h"
 #include "tests/sim/trace.h"
 
-#define SIM_START_NS   (100 * NS_PER_S) /* not 0: a time of zeros is often a special case */
-#define SIM_WALL_MS    UINT64_C(1700000000000)
-#define SIM_WHY_BYTES  6000
-#define SIM_CLUSTER_ID UINT64_C(0x57a6)
+#define SIM_START_NS  (100 * NS_PER_S) /* not 0: a time of zeros is often a special case */
+#define SIM_WALL_MS   UINT64_C(1700000000000)
+#define SIM_WHY_BYTES 6000
+/* Of commits and snapshots, for other snapshots to read at. */
+#define SIM_TIMESTAMPS_COUNT 256u
+#define SIM_CLUSTER_ID       UINT64_C(0x57a6)
 
 /* Hosts: stores, clients, then who probes and audits, then who administers. */
 #define SIM_CLIENTS_MAX (PLAN_CLIENTS_MAX + 2)
@@ -43,6 +45,9 @@ struct sim {
     struct client_process *clients; /* plan.clients, then the prober, then the admin */
     uint32_t clients_count;
     struct history *history;
+    struct snapshot_check *snapshots;
+    timestamp_t timestamps[SIM_TIMESTAMPS_COUNT];
+    uint64_t timestamps_count;  /* ever */
     uint64_t history_processes; /* numbers given */
     int64_t values;             /* numbers given: each is written once */
     struct audit *audit;

@@ -1,6 +1,7 @@
 #include "tests/sim/workload.h"
 
 #include "base/memory.h"
+#include "tests/check/snapshot_check.h"
 #include "tests/sim/audit.h"
 #include "tests/sim/observe.h"
 #include "tests/sim/sim.h"
@@ -15,7 +16,7 @@
 #define OPTIMISTIC_TRIES_MAX 3u
 
 static const struct workload *const workloads[WORKLOADS_COUNT] = {
-    &workload_append, &workload_register, &workload_bank};
+    &workload_append, &workload_register, &workload_bank, &workload_snapshot};
 
 static struct sim *sim_of(const struct actor *actor)
 {
@@ -162,8 +163,46 @@ static enum history_type outcome_of_status(int status)
     }
 }
 
+/* --- What the checker of snapshots is told
+ * ------------------------------------------------------------- */
+
+static void write_tell(struct actor *actor, const struct write *write)
+{
+    struct snapshot_check *check = sim_of(actor)->snapshots;
+    if (actor->written == 0)
+        actor->written = snapshot_check_begin(check);
+    snapshot_check_write(check, actor->written, write->key,
+                         write->kind == WRITE_PUT ? &write->value : NULL);
+}
+
+/* Before the commit is asked for, so that what is seen of it is known, however it ends. */
+static void writes_tell(struct actor *actor)
+{
+    const struct write_buffer *writes = coordinator_writes(core_txn_coordinator(actor->txn));
+    struct write_buffer_entry *entry = write_buffer_first(writes, bytes_of(NULL, 0));
+    for (; entry; entry = write_buffer_next(entry)) {
+        struct write write = write_buffer_entry_write(entry);
+        write_tell(actor, &write);
+    }
+}
+
+static void outcome_tell(struct actor *actor, enum history_type type, timestamp_t timestamp)
+{
+    struct sim *sim = sim_of(actor);
+    if (actor->written == 0 || type == HISTORY_INFO)
+        return;
+    if (type == HISTORY_OK) {
+        snapshot_check_committed(sim->snapshots, actor->written, timestamp);
+        workload_snapshot_remember(sim, timestamp);
+    } else {
+        snapshot_check_aborted(sim->snapshots, actor->written);
+    }
+}
+
 static void commit_ask(struct actor *actor)
 {
+    if (actor->commits_asked == 0)
+        writes_tell(actor);
     actor->is_committing = true;
     actor->commits_asked++;
     actor_submit(actor, operation_new(OPERATION_TXN_COMMIT, bytes_of(NULL, 0), bytes_of(NULL, 0)));
@@ -188,17 +227,23 @@ static void operation_done(struct operation *operation)
         if (actor->has_writes && status != OST_MAYBE_COMMITTED)
             observe_outcome(sim->observer, coordinator_id(coordinator), status == OST_OK,
                             coordinator_commit_timestamp(coordinator), actor->client->number);
+        outcome_tell(actor, outcome_of_status(status), coordinator_commit_timestamp(coordinator));
         attempt_ended(actor, outcome_of_status(status), status);
         return;
     }
     bool is_good = status == OST_OK || status == OST_NOT_FOUND;
+    if (operation->type == OPERATION_WRITE)
+        outcome_tell(actor, outcome_of_status(status), operation->result_version);
+    if (operation->timestamp != 0 && status == OST_INVALID_ARGUMENT)
+        sim_fail(sim, "snapshot-refused", "a read as of %" PRIu64 " is refused: %s",
+                 operation->timestamp, operation->why ? operation->why : "");
     if (!is_good) {
         attempt_ended(actor, actor->is_single ? outcome_of_status(status) : HISTORY_FAIL, status);
         return;
     }
     bool has_more = actor->workload->step(actor, operation);
-    if (!actor->is_invoked && !has_more)
-        return; /* it gave up */
+    if (actor->is_given_up)
+        return;
     if (!has_more && actor->is_single)
         attempt_ended(actor, HISTORY_OK, OST_OK);
     else if (!has_more)
@@ -210,7 +255,8 @@ static void attempt_begin(struct actor *actor)
     struct sim *sim = sim_of(actor);
     actor->attempts++;
     actor->place = 0;
-    actor->is_appending = actor->is_committing = false;
+    actor->is_appending = actor->is_committing = actor->is_given_up = false;
+    actor->written = 0;
     actor->commits_asked = 0;
     arena_reset(&actor->arena);
     trace_event(&sim->trace, TRACE_INVOKE, actor->client->number, actor->number, actor->attempts,
@@ -223,7 +269,7 @@ static void attempt_begin(struct actor *actor)
         actor->is_handed_over = false;
     }
     actor->workload->invoke(actor);
-    if (!actor->workload->step(actor, NULL) && actor->is_invoked)
+    if (!actor->workload->step(actor, NULL) && !actor->is_given_up)
         commit_ask(actor);
 }
 
@@ -235,6 +281,11 @@ void actor_submit(struct actor *actor, struct operation *operation_take)
         actor->is_handed_over = true;
     } else {
         actor->is_committing = operation_take->type == OPERATION_WRITE;
+        const struct write write = {.kind = operation_take->write_kind,
+                                    .key = operation_take->key,
+                                    .value = operation_take->value};
+        if (actor->is_committing)
+            write_tell(actor, &write);
     }
     client_process_submit(actor->client, operation_take, operation_done, actor);
 }
@@ -262,6 +313,7 @@ void actor_put(struct actor *actor, int64_t key, struct bytes value)
 void actor_give_up(struct actor *actor, const char *error)
 {
     (void)error;
+    actor->is_given_up = true;
     attempt_ended(actor, HISTORY_FAIL, OST_CONFLICT);
 }
 
@@ -278,8 +330,8 @@ static void begin_next(struct operation *operation)
     }
     const struct plan *plan = &sim->plan;
     const uint64_t weights[WORKLOADS_COUNT] = {plan->weight_append, plan->weight_register,
-                                               plan->weight_bank};
-    uint64_t sum = weights[0] + weights[1] + weights[2], place = 0;
+                                               plan->weight_bank, plan->weight_snapshot};
+    uint64_t sum = weights[0] + weights[1] + weights[2] + weights[3], place = 0;
     if (sum > 0) {
         uint64_t drawn = random_below(actor_random(actor), sum);
         while (drawn >= weights[place])

@@ -8,6 +8,7 @@
  *   append    lists: reads and appends over several keys (workload_append.c)
  *   register  one key: get, put, compare and set (workload_register.c)
  *   bank      transfers, and reads of all accounts (workload_bank.c)
+ *   snapshot  reads of keys of the others, as of a timestamp (workload_snapshot.c)
  *
  * Key numbers are unique over the kinds: they are the history's.
  */
@@ -25,7 +26,13 @@
 #define WORKLOAD_REG_KEY     100000
 #define WORKLOAD_ACCOUNT_KEY 200000
 
-enum workload_kind { WORKLOAD_APPEND, WORKLOAD_REGISTER, WORKLOAD_BANK, WORKLOADS_COUNT };
+enum workload_kind {
+    WORKLOAD_APPEND,
+    WORKLOAD_REGISTER,
+    WORKLOAD_BANK,
+    WORKLOAD_SNAPSHOT,
+    WORKLOADS_COUNT
+};
 
 struct actor;
 struct workload {
@@ -41,7 +48,17 @@ struct workload {
     /* The completion into the history. */
     void (*complete)(struct actor *actor, enum history_type type, const char *error);
 };
-extern const struct workload workload_append, workload_register, workload_bank;
+extern const struct workload workload_append, workload_register, workload_bank, workload_snapshot;
+
+/* What a snapshot reads, and how. */
+struct actor_snapshot {
+    const struct workload *kind; /* of all its keys; NULL: several */
+    timestamp_t named;           /* 0: the oracle is asked */
+    uint32_t staleness_ms_max;   /* 0: strict */
+    bool any_replica, reverse;
+    uint32_t rows_count_max;
+    timestamp_t timestamp; /* that it reads at */
+};
 
 struct actor {
     struct client_process *client;
@@ -57,9 +74,11 @@ struct actor {
     bool is_committing; /* from here on nobody may know how it ends */
     bool is_optimistic; /* it reads without locks, unless that has failed often enough */
     bool is_single;     /* one operation, no transaction: it commits itself */
+    bool is_given_up;   /* the attempt, by its own wish */
     bool is_drained;    /* it stops when the run does; this one has */
     uint32_t commits_asked;
     bool has_writes;
+    uint64_t written;   /* its number at the checker of snapshots; 0: it has not written yet */
     uint32_t place;     /* in the script */
     bool is_appending;  /* the read for an append is under way */
     struct arena arena; /* lists that were read */
@@ -68,6 +87,7 @@ struct actor {
     bool for_update[WORKLOAD_STEPS_MAX];
     int64_t from, to, amount; /* bank */
     bool is_scan;
+    struct actor_snapshot snapshot;
 };
 
 void actor_start(struct actor *actor, struct client_process *client, uint32_t number);
@@ -96,5 +116,7 @@ struct bytes workload_numbers_pack(const int64_t *numbers, size_t count, struct 
 /* False: the value is none of ours. */
 bool workload_numbers_unpack(struct bytes value, struct arena *arena, int64_t **out_numbers,
                              uint32_t *out_count);
+/* A timestamp that may be read at again. */
+void workload_snapshot_remember(struct sim *sim, timestamp_t timestamp);
 /* A read of all accounts, by gets or by one scan. */
 void workload_bank_draw_read(struct actor *actor, bool is_scan);

@@ -163,6 +163,14 @@ void kv_world_flush(struct kv_world *world, store_id_t id)
 /* --- The network -------------------------------------------------------------------------------
  */
 
+static void oracle_answer_deliver(struct kv_world *world, store_id_t to, struct blob *answer_take)
+{
+    struct frame back = frame_of_blob(answer_take);
+    int status = kv_server_timestamp_answered(world_store(world, to)->kv, &back, world->now_ns);
+    cr_assert_eq(status, OST_OK);
+    blob_unref(answer_take);
+}
+
 static void oracle_answer(struct kv_world *world, store_id_t from, const struct frame *frame)
 {
     if (world->is_oracle_down)
@@ -173,10 +181,12 @@ static void oracle_answer(struct kv_world *world, store_id_t from, const struct 
     answer.timestamp = world->timestamp;
     struct blob *blob =
         frame_encode(FRAME_TIMESTAMP_ANSWER, frame->request_id, &answer.base, NULL, 0);
-    struct frame back = frame_of_blob(blob);
-    int status = kv_server_timestamp_answered(world_store(world, from)->kv, &back, world->now_ns);
-    cr_assert_eq(status, OST_OK);
-    blob_unref(blob);
+    if (!world->is_oracle_held) {
+        oracle_answer_deliver(world, from, blob);
+        return;
+    }
+    cr_assert_lt(world->held_count, 16);
+    world->held[world->held_count++] = (struct kv_world_packet){.from = from, .frame = blob};
 }
 
 static struct kv_world_store *leader_of_key(struct kv_world *world, struct bytes key)
@@ -221,7 +231,7 @@ static void packet_deliver(struct kv_world *world, const struct kv_world_packet 
         world->frames_dropped_count++;
         return;
     }
-    if (packet->to.kind == ADDRESS_STORE)
+    if (frame.type == FRAME_RAFT_BATCH || frame.type == FRAME_RAFT_SNAPSHOT_CHUNK)
         status = raft_host_receive(to->host, packet->from, &frame, world->now_ns);
     else
         status = kv_server_receive(to->kv, CONNECTION_LOCAL, &frame, world->now_ns);
@@ -240,6 +250,10 @@ static void packets_deliver(struct kv_world *world)
         blob_unref(packets[index].to.key);
     }
     free(packets);
+    while (!world->is_oracle_held && world->held_count > 0) {
+        struct kv_world_packet *held = &world->held[--world->held_count];
+        oracle_answer_deliver(world, held->from, held->frame);
+    }
 }
 
 void kv_world_run(struct kv_world *world, uint32_t ms)
@@ -292,6 +306,8 @@ void kv_world_free(struct kv_world *world)
         for (uint32_t segment = 0; segment < KV_WORLD_SEGMENTS_MAX; segment++)
             free(store->segments[segment]);
     }
+    while (world->held_count > 0)
+        blob_unref(world->held[--world->held_count].frame);
     for (size_t index = 0; index < world->packets_count; index++) {
         blob_unref(world->packets[index].frame);
         blob_unref(world->packets[index].to.key);

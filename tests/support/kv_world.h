@@ -37,6 +37,9 @@ struct kv_world {
     struct kv_options kv_options;
     bool isolated[KV_WORLD_STORES_MAX + 1]; /* from the other stores, not from the client */
     bool is_oracle_down;
+    bool is_oracle_held; /* it answers, and the answers are on their way until this ends */
+    struct kv_world_packet held[16];
+    size_t held_count;
     bool is_resolution_lost; /* RESOLVE frames are dropped */
     bool are_jobs_held;
     timestamp_t timestamp;

@@ -30,6 +30,7 @@ static group_id_t high_group;    /* of the keys from "m" on */
 static store_id_t joining_store; /* has a second replica of each group; 0: none has */
 static uint32_t maps_asked_count;
 static bool subscribed;
+static bool timestamps_wait; /* they are the test's to answer */
 
 struct outcome {
     bool is_done;
@@ -38,6 +39,7 @@ struct outcome {
     size_t rows_count;
     bool more;
     group_id_t group;
+    timestamp_t version;
 };
 
 static void deliver(struct client_event event);
@@ -126,7 +128,7 @@ static bool answered_by_itself(const struct received *received)
         map_send(received->connection_id, frame->request_id);
         return true;
     }
-    if (frame->type == FRAME_TIMESTAMP) {
+    if (frame->type == FRAME_TIMESTAMP && !timestamps_wait) {
         Ostraka__TimestampAnswer answer = OSTRAKA__TIMESTAMP_ANSWER__INIT;
         answer.timestamp = timestamp_from_ms(1000000);
         reply(received->connection_id, FRAME_TIMESTAMP_ANSWER, frame->request_id, &answer.base,
@@ -146,6 +148,7 @@ static void operation_done(struct operation *operation)
         outcome->rows_count = operation->result_rows_count;
         outcome->more = operation->result_more;
         outcome->group = operation->result_group;
+        outcome->version = operation->result_version;
         snprintf(outcome->value, sizeof(outcome->value), "%.*s",
                  (int)operation->result_value.bytes_count,
                  operation->result_value.data ? (const char *)operation->result_value.data : "");
@@ -918,4 +921,156 @@ Test(client_core, stop_ends_everything)
     cr_assert_eq(done.status, OST_MAYBE_COMMITTED, "it was sent: nobody knows");
     submit(on_key(OPERATION_GET, "a", ""), &late);
     cr_assert_eq(late.status, OST_CANCELED);
+}
+
+/* --- Snapshots -----------------------------------------------------------------------------------
+ */
+
+static void ask_timestamp(uint32_t staleness_ms_max, struct outcome *outcome)
+{
+    struct operation *operation = on_key(OPERATION_TIMESTAMP, "", "");
+    operation->staleness_ms_max = staleness_ms_max;
+    submit(operation, outcome);
+}
+
+static void answer_timestamp(size_t at, timestamp_t timestamp)
+{
+    struct received received = inbox[at];
+    memmove(inbox + at, inbox + at + 1, (--inbox_count - at) * sizeof(inbox[0]));
+    cr_assert_eq(received.frame.type, FRAME_TIMESTAMP);
+    Ostraka__TimestampAnswer answer = OSTRAKA__TIMESTAMP_ANSWER__INIT;
+    answer.timestamp = timestamp;
+    reply(received.connection_id, FRAME_TIMESTAMP_ANSWER, received.frame.request_id, &answer.base,
+          NULL);
+    blob_unref(received.blob);
+}
+
+/* O3: the answer may be older than who comes after the question. */
+Test(client_core, fresh_timestamp_is_for_those_who_waited_before_it_was_asked_for)
+{
+    static struct outcome first = {0}, second = {0}, third = {0};
+    timestamps_wait = true;
+    ask_timestamp(0, &first);
+    ask_timestamp(0, &second);
+    ask_timestamp(0, &third);
+    cr_assert_eq(inbox_count, 1u, "one question at a time");
+    answer_timestamp(0, 70);
+    cr_assert_eq(first.version, 70u);
+    cr_assert(!second.is_done && !third.is_done);
+    cr_assert_eq(inbox_count, 1u);
+    answer_timestamp(0, 80);
+    cr_assert_eq(second.version, 80u);
+    cr_assert_eq(third.version, 80u, "these two waited together");
+    cr_assert_eq(inbox_count, 0u);
+}
+
+Test(client_core, timestamp_is_as_old_as_its_question)
+{
+    static struct outcome fresh = {0}, young = {0}, old = {0}, strict = {0};
+    timestamps_wait = true;
+    ask_timestamp(1000, &fresh);
+    pass_ms(600); /* the question or its answer takes that long */
+    answer_timestamp(0, 70);
+    cr_assert_eq(fresh.version, 70u);
+    pass_ms(400);
+    ask_timestamp(1000, &young);
+    cr_assert_eq(young.version, 70u);
+    pass_ms(1);
+    ask_timestamp(1000, &old);
+    cr_assert(!old.is_done);
+    answer_timestamp(0, 90);
+    cr_assert_eq(old.version, 90u);
+    ask_timestamp(0, &strict);
+    cr_assert(!strict.is_done, "strict is strict");
+    answer_timestamp(0, 100);
+    cr_assert_eq(strict.version, 100u);
+}
+
+Test(client_core, timestamp_that_does_not_come_is_given_up)
+{
+    static struct outcome first = {0}, second = {0};
+    timestamps_wait = true;
+    ask_timestamp(0, &first);
+    pass_ms(3000);
+    ask_timestamp(0, &second);
+    for (unsigned ms = 0; ms < 3000; ms += 100) {
+        pass_ms(100);
+        inbox_clear();
+    }
+    cr_assert(first.is_done && !second.is_done);
+    cr_assert_neq(first.status, OST_OK);
+    for (unsigned tries = 0; tries < 30 && inbox_count == 0; tries++)
+        pass_ms(50);
+    answer_timestamp(0, 120);
+    cr_assert_eq(second.version, 120u);
+}
+
+static struct operation *snapshot_get(const char *key, bool any_replica)
+{
+    struct operation *operation = on_key(OPERATION_GET, key, "");
+    operation->timestamp = 70;
+    operation->any_replica = any_replica;
+    return operation;
+}
+
+Test(client_core, snapshot_reads_are_spread_over_replicas)
+{
+    static struct outcome got = {0};
+    unsigned counts[STORES_COUNT + 1] = {0};
+    for (unsigned read = 0; read < 60; read++) {
+        submit(snapshot_get("a", true), &got);
+        Ostraka__GetRequest *request = ostraka__get_request__unpack(
+            NULL, inbox[0].frame.message.bytes_count, inbox[0].frame.message.data);
+        cr_assert_eq(request->timestamp, 70u);
+        cr_assert(request->any_replica);
+        ostraka__get_request__free_unpacked(request, NULL);
+        counts[inbox[0].store]++;
+        answer_get(0, "v");
+        got.is_done = false;
+    }
+    for (unsigned store = 1; store <= STORES_COUNT; store++)
+        cr_assert_geq(counts[store], 8u, "store %u: %u", store, counts[store]);
+    submit(snapshot_get("a", false), &got);
+    only(FRAME_GET, 1);
+    answer_get(0, "v");
+}
+
+Test(client_core, what_a_replica_cannot_answer_goes_to_the_leader_at_once)
+{
+    static struct outcome got = {0};
+    for (;;) {
+        got = (struct outcome){0};
+        submit(snapshot_get("a", true), &got);
+        if (inbox[0].store != 1)
+            break; /* a replica that does not lead */
+        answer_get(0, "v");
+    }
+    refuse(0, OST_NOT_READY, 0);
+    only(FRAME_GET, 1);
+    answer_get(0, "v");
+    cr_assert(got.is_done);
+    cr_assert_str_eq(got.value, "v");
+}
+
+Test(client_core, scan_of_a_snapshot_needs_no_transaction_however_many_pages)
+{
+    static struct outcome rows = {0};
+    struct operation *operation = on_key(OPERATION_SCAN, "a", "z");
+    operation->timestamp = 70;
+    submit(operation, &rows);
+    static const char *const FIRST[] = {"a", "b"}, *const SECOND[] = {"c"}, *const HIGH[] = {"m"};
+    only(FRAME_SCAN, 1);
+    answer_rows(0, FIRST, 2, true, 0);
+    only(FRAME_SCAN, 1);
+    answer_rows(0, SECOND, 1, false, 0);
+    const struct received *received = only(FRAME_SCAN, 2);
+    Ostraka__ScanRequest *request = ostraka__scan_request__unpack(
+        NULL, received->frame.message.bytes_count, received->frame.message.data);
+    cr_assert_eq(request->timestamp, 70u);
+    cr_assert_null(request->txn);
+    ostraka__scan_request__free_unpacked(request, NULL);
+    answer_rows(0, HIGH, 1, false, 0);
+    cr_assert(rows.is_done);
+    cr_assert_eq(rows.rows_count, 4u);
+    cr_assert_eq(inbox_count, 0u);
 }

@@ -667,6 +667,48 @@ Test(participant, a_scan_waits_for_every_bound_writer_in_it)
     assert_granted(scan);
 }
 
+/* As world_bind binds: at 1000. */
+static uint64_t read_at(const char *start, const char *end, timestamp_t timestamp)
+{
+    world_step(w, (struct participant_event){
+                      .type = PARTICIPANT_EV_READ_AT,
+                      .token = ++w->token_last,
+                      .timestamp = timestamp,
+                      .target = {bytes_of_string(start), bytes_of_string(end), end != NULL}});
+    return w->token_last;
+}
+
+Test(participant, a_snapshot_waits_for_writers_bound_at_or_below_it)
+{
+    bind(10, "k");
+    assert_granted(read_at("k", "l", 999));
+    uint64_t at = read_at("k", "l", 1000), above = read_at("a", "z", 2000);
+    assert_waits(at);
+    assert_waits(above);
+    assert_granted(read_at("l", "z", 2000));
+    world_tell(w, PARTICIPANT_EV_PREPARED, 10);
+    assert_granted(read_at("k", "l", 999));
+    assert_waits(at);
+    finish(10);
+    assert_granted(at);
+    assert_granted(above);
+}
+
+Test(participant, a_snapshot_of_all_keys_waits_for_each_writer_below_it)
+{
+    uint64_t growing = exclusive(9, "g");
+    assert_granted(growing);
+    assert_granted(read_at("", "", 5000));
+    bind(10, "b");
+    bind(11, "y");
+    assert_granted(read_at("", "", 999));
+    uint64_t all = read_at("", "", 1000);
+    finish(10);
+    assert_waits(all);
+    finish(11);
+    assert_granted(all);
+}
+
 Test(participant, a_read_times_out_and_can_be_cancelled)
 {
     bind(10, "k");

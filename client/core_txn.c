@@ -180,7 +180,7 @@ static void slot_send(struct client_core *core, struct core_txn *txn, uint32_t s
 
 struct blob *core_txn_encode(struct client_core *core, struct request *request)
 {
-    (void)core;
+    coordinator_set_wait(request->txn->coordinator, core_wait_ms(core, request->give_up_ns));
     struct blob *frame =
         coordinator_encode(request->txn->coordinator, request->slot, request->id, &request->group);
     if (frame)

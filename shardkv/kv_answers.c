@@ -157,6 +157,7 @@ void kv_answer_refused(struct kv_request *request, int status,
     set_heartbeat_txn(&parts, request);
     parts.header.key = field_of_bytes(reason->key);
     parts.header.waited_ms = reason->waited_ms;
+    parts.header.loss = (Ostraka__LossCause)reason->loss;
     if (reason->other.client != 0 || reason->other.sequence != 0) {
         ostraka__txn_id__init(&parts.other);
         ostraka__txn_age__init(&parts.other_age);

@@ -21,6 +21,7 @@
 
 struct kv_scan {
     bool reverse;
+    bool keys_only;
     uint32_t rows_count_max;
     struct buffer lower, upper; /* of row keys */
     struct buffer rows;
@@ -115,7 +116,8 @@ static int scan_emit(struct kv_scan *scan, struct bytes row_key, struct bytes ro
     if (row_value.data[0] != WRITE_PUT)
         return OST_OK;
     row.key = buffer_bytes(&scan->user_key);
-    row.value = bytes_of(row_value.data + 1, row_value.bytes_count - 1);
+    row.value = scan->keys_only ? bytes_of(NULL, 0)
+                                : bytes_of(row_value.data + 1, row_value.bytes_count - 1);
     size_t row_bytes = row.key.bytes_count + row.value.bytes_count + ROW_OVERHEAD_BYTES;
     bool is_full = scan->rows_count == scan->rows_count_max ||
                    (scan->rows_count > 0 && scan->rows.bytes_count + row_bytes > SCAN_BYTES_MAX);
@@ -347,6 +349,7 @@ void kv_read_rows(struct kv_request *request)
     struct kv_scan *scan = &read->scan;
     read->is_rows = true;
     scan->reverse = message->reverse;
+    scan->keys_only = message->keys_only;
     scan->rows_count_max = message->rows_count_max;
     if (scan->rows_count_max == 0 || scan->rows_count_max > SCAN_ROWS_COUNT_MAX)
         scan->rows_count_max = SCAN_ROWS_COUNT_MAX;

@@ -63,6 +63,7 @@ struct coordinator {
     timestamp_t commit_timestamp; /* highest vote; the final one when COMMITTED */
     struct coordinator_reason reason;
     nanoseconds_t heartbeat_ns; /* the next one */
+    uint32_t wait_ms_max;
 };
 
 /* A read goes to this group: should nobody hear its answer, the locks that it may have got, or

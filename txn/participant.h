@@ -33,8 +33,17 @@ struct participant_options {
 };
 void participant_options_default(struct participant_options *out_options);
 
+/* Why an entry is gone, where OST_LOCKS_LOST alone does not tell. On the wire: LossCause. */
+enum participant_loss {
+    LOSS_UNSAID,
+    LOSS_LEADER_CHANGED,
+    LOSS_EXPIRED,
+    LOSS_RANGE_MOVES,
+};
+
 /* Why a request ended; goes into the answer's header. */
 struct participant_reason {
+    enum participant_loss loss;
     struct txn_id other;
     struct txn_age other_age;
     struct bytes key; /* borrowed from the update's arena */
@@ -78,7 +87,7 @@ struct participant_event {
     raft_term_t term;
     struct lock_target target;              /* LOCK, READ; FREEZE_RANGE */
     enum lock_mode mode;                    /* LOCK */
-    uint32_t wait_ms_max;                   /* 0: the option */
+    uint32_t wait_ms_max;                   /* 0: the option, which is also the most */
     struct bytes write_set;                 /* PREPARE, RECOVERED; borrowed */
     const struct lock_target *shared_locks; /* RECOVERED */
     uint32_t shared_locks_count;

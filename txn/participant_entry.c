@@ -30,6 +30,7 @@ static void ended_add(struct participant *p, struct txn_id txn, const struct par
     ended = memory_alloc_zeroed(1, sizeof(*ended));
     ended->txn = txn;
     ended->status = end->status_later;
+    ended->loss = end->loss;
     if (end->other) {
         ended->other = end->other->txn;
         ended->other_age = *lock_owner_age(end->other->owner);
@@ -100,14 +101,18 @@ struct participant_entry *participant_entry_of_request(struct participant *p,
      */
     const struct participant_ended *ended = entry ? NULL : ended_find(p, event->txn);
     if (ended) {
-        struct participant_reason reason = {
-            .other = ended->other, .other_age = ended->other_age, .key = blob_bytes(ended->key)};
+        struct participant_reason reason = {.loss = ended->loss,
+                                            .other = ended->other,
+                                            .other_age = ended->other_age,
+                                            .key = blob_bytes(ended->key)};
         participant_refuse(p, event->token, ended->status, &reason);
         return NULL;
     }
     if (is_named) {
         COVER(TXN_LOCKS_LOST);
-        participant_refuse(p, event->token, OST_LOCKS_LOST, NULL);
+        struct participant_reason reason = {
+            .loss = event->entry.term != p->term ? LOSS_LEADER_CHANGED : LOSS_UNSAID};
+        participant_refuse(p, event->token, OST_LOCKS_LOST, &reason);
         return NULL;
     }
     if (HASH_COUNT(p->entries) >= p->options.entries_count_max || RARE(TXN_ENTRY_REFUSED)) {
@@ -133,7 +138,7 @@ static void entry_free(struct participant *p, struct participant_entry *entry)
 void participant_entry_end(struct participant *p, struct participant_entry *entry,
                            const struct participant_end *end)
 {
-    struct participant_reason reason = {.key = end->key};
+    struct participant_reason reason = {.loss = end->loss, .key = end->key};
     if (end->other) {
         reason.other = end->other->txn;
         reason.other_age = *lock_owner_age(end->other->owner);
@@ -179,7 +184,8 @@ void participant_entry_expired(struct participant *p, struct participant_entry *
         return;
     }
     COVER(TXN_ENTRY_EXPIRED);
-    struct participant_end end = {.status = OST_LOCKS_LOST, .status_later = OST_LOCKS_LOST};
+    struct participant_end end = {
+        .status = OST_LOCKS_LOST, .status_later = OST_LOCKS_LOST, .loss = LOSS_EXPIRED};
     participant_entry_end(p, entry, &end);
 }
 

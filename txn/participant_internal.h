@@ -103,6 +103,7 @@ struct participant_ended {
     TAILQ_ENTRY(participant_ended) link;
     struct txn_id txn;
     int status;
+    enum participant_loss loss;
     struct txn_id other;
     struct txn_age other_age;
     struct blob *key;
@@ -135,6 +136,7 @@ struct participant {
 struct participant_end {
     int status;       /* for those that wait */
     int status_later; /* for later ones that name the entry; OST_OK: not remembered */
+    enum participant_loss loss;
     const struct participant_entry *other; /* who stood in the way, or NULL */
     struct bytes key;
 };

@@ -80,8 +80,8 @@ struct core_txn {
     bool is_dropped;    /* nobody names it any more; free it when it is done */
     bool locks_gone;    /* a heartbeat was answered; told to the coordinator at the next operation,
                          * because between operations it belongs to the caller's thread */
-    group_id_t locks_gone_group;
     int locks_gone_status;
+    struct blob *locks_gone_header; /* packed: why */
     struct txn_id id;
     struct request **requests; /* by slot */
     uint32_t requests_capacity;

@@ -21,6 +21,7 @@ struct core_txn *core_txn_new(struct coordinator *coordinator)
 void core_txn_free(struct core_txn *txn)
 {
     coordinator_free(txn->coordinator);
+    blob_unref(txn->locks_gone_header);
     free(txn->requests);
     free(txn);
 }
@@ -73,6 +74,7 @@ static void txn_give_back(struct client_core *core, struct core_txn *txn)
     struct request **requests = txn->requests;
     uint32_t requests_capacity = txn->requests_capacity;
     coordinator_reset(coordinator);
+    blob_unref(txn->locks_gone_header);
     *txn = (struct core_txn){.coordinator = coordinator,
                              .requests = requests,
                              .requests_capacity = requests_capacity,
@@ -230,10 +232,13 @@ int core_txn_check_growing(struct client_core *core, struct core_txn *txn)
 {
     if (txn->locks_gone) {
         txn->locks_gone = false;
-        Ostraka__AnswerHeader header = OSTRAKA__ANSWER_HEADER__INIT;
-        header.status = txn->locks_gone_status;
-        struct coordinator_event event = {
-            .type = COORDINATOR_EV_LOCKS_GONE, .group = txn->locks_gone_group, .header = &header};
+        Ostraka__AnswerHeader fallback = OSTRAKA__ANSWER_HEADER__INIT;
+        fallback.status = txn->locks_gone_status;
+        const Ostraka__AnswerHeader *header = (const Ostraka__AnswerHeader *)message_unpack(
+            &ostraka__answer_header__descriptor, blob_bytes(txn->locks_gone_header), &core->arena);
+        /* No group: the answer names none, and the others' entries are released. */
+        struct coordinator_event event = {.type = COORDINATOR_EV_LOCKS_GONE,
+                                          .header = header ? header : &fallback};
         txn_step(core, txn, &event);
     }
     switch (coordinator_state(txn->coordinator)) {
@@ -383,7 +388,9 @@ void core_txn_locks_gone(struct client_core *core, const struct frame *frame)
     if (!txn || (status != OST_LOCKS_LOST && status != OST_WOUNDED && status != OST_ABORTED))
         return;
     txn->locks_gone = true;
-    txn->locks_gone_group = 0; /* the answer names no group; the others' entries are released */
     txn->locks_gone_status = status;
+    blob_unref(txn->locks_gone_header);
+    txn->locks_gone_header = blob_new(ostraka__answer_header__get_packed_size(answer->header));
+    ostraka__answer_header__pack(answer->header, txn->locks_gone_header->data);
     timer_stop(&core->timers, &txn->heartbeat);
 }

@@ -19,6 +19,7 @@
 #include "client/timers.h"
 #include "proto/master.pb-c.h"
 #include "proto/outbox.h"
+#include "proto/txns.pb-c.h"
 #include "txn/coordinator.h"
 
 #include <bsd/sys/queue.h>
@@ -59,6 +60,7 @@ enum operation_type {
     OPERATION_MAP,
     OPERATION_ROUTE, /* key: which group has it; result_group */
     OPERATION_STATUS,
+    OPERATION_TXNS, /* store, wants_locks, after, rows_count_max */
     OPERATION_CHANGE_REPLICAS,
 };
 
@@ -86,6 +88,9 @@ struct operation {
     group_id_t group; /* CHANGE_REPLICAS, as are the next three */
     uint64_t group_epoch;
     store_id_t add_store, remove_store;
+    bool wants_locks;
+    Ostraka__TxnsCursor after; /* group 0: from the start */
+    Ostraka__LockEntry after_entry;
     /* Brought; borrowed until the next step. */
     int status;
     struct bytes result_value;
@@ -98,6 +103,7 @@ struct operation {
     const Ostraka__Map *result_map;
     const Ostraka__StatusAnswer *result_status;
     const Ostraka__ChangeReplicasAnswer *result_change;
+    const Ostraka__TxnsAnswer *result_txns;
     const char *why; /* static, the core's or why_text; may be NULL */
     /* The submitter's. */
     void (*done)(struct operation *operation);

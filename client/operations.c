@@ -256,6 +256,9 @@ void operation_submitted(struct client_core *core, struct operation *operation)
     case OPERATION_STATUS:
         request_for(core, operation, FRAME_STATUS, OWNER_OPERATION);
         break;
+    case OPERATION_TXNS:
+        request_for(core, operation, FRAME_TXNS, OWNER_OPERATION);
+        break;
     case OPERATION_CHANGE_REPLICAS:
         request_for(core, operation, FRAME_CHANGE_REPLICAS, OWNER_OPERATION);
         break;
@@ -304,6 +307,16 @@ struct blob *operation_encode(struct client_core *core, struct request *request)
     if (operation->type == OPERATION_STATUS) {
         Ostraka__StatusRequest message = OSTRAKA__STATUS_REQUEST__INIT;
         return frame_encode(FRAME_STATUS, request->id, &message.base, NULL, 0);
+    }
+    if (operation->type == OPERATION_TXNS) {
+        Ostraka__TxnsRequest message = OSTRAKA__TXNS_REQUEST__INIT;
+        message.locks = operation->wants_locks;
+        message.rows_count_max = operation->rows_count_max;
+        if (operation->after.group) {
+            operation->after.entry = &operation->after_entry;
+            message.after = &operation->after;
+        }
+        return frame_encode(FRAME_TXNS, request->id, &message.base, NULL, 0);
     }
     if (operation->type == OPERATION_CHANGE_REPLICAS) {
         Ostraka__ChangeReplicas message = OSTRAKA__CHANGE_REPLICAS__INIT;
@@ -366,6 +379,10 @@ void operation_answered(struct client_core *core, struct request *request,
     }
     case OPERATION_STATUS:
         operation->result_status = (const Ostraka__StatusAnswer *)answer->message;
+        core_complete(core, operation, answer->status);
+        break;
+    case OPERATION_TXNS:
+        operation->result_txns = (const Ostraka__TxnsAnswer *)answer->message;
         core_complete(core, operation, answer->status);
         break;
     case OPERATION_CHANGE_REPLICAS:

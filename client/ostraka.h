@@ -303,6 +303,56 @@ int ost_store_status(struct ost_client *client, uint64_t store,
                      struct ost_store_status *out_status);
 void ost_store_status_free(struct ost_store_status *status);
 
+/* What a transaction waits for. */
+struct ost_wait_info {
+    struct ost_bytes start, end; /* a key, or the interval [start, end) */
+    bool is_key;
+    bool exclusive;
+    uint64_t waited_ms;
+    uint64_t behind_client, behind_sequence; /* the first in the way; zeros: nobody any more */
+    uint32_t behind_count;
+};
+struct ost_txn_info {
+    uint64_t group;
+    uint64_t client, sequence; /* its id: each try has its own */
+    uint64_t age_ms;           /* since its first try began */
+    /* Static: "running", "preparing", "committing" (its commit time is fixed, and its entry on the
+     * way to the log), "prepared", "in doubt" (prepared, and past its deadline). */
+    const char *state;
+    uint64_t quiet_ms; /* since something was heard of it */
+    uint64_t locks_count;
+    uint64_t reads_held_count;         /* reads that wait for its outcome */
+    const struct ost_wait_info *waits; /* the first few */
+    size_t waits_count;
+    uint32_t waits_total;
+    struct ost_bytes anchor; /* the key at which it is decided; empty while it runs */
+};
+struct ost_lock_info {
+    uint64_t group;
+    uint64_t client, sequence;
+    struct ost_bytes start, end;
+    bool is_key;
+    bool exclusive;
+    bool waits; /* it is asked for, not held */
+    uint64_t waited_ms;
+};
+struct ost_txns {
+    const struct ost_txn_info *txns;
+    size_t txns_count;
+    const struct ost_lock_info *locks;
+    size_t locks_count;
+    bool more; /* the limit ended it */
+    void *memory;
+};
+/* The transactions, or the locks and waits one by one, in the groups that the store leads; at most
+ * `rows_count_max` (0: 10,000). It is what was so while it was asked for, not one moment's picture.
+ * ost_txns_free when done. */
+int ost_store_txns(struct ost_client *client, uint64_t store, uint32_t rows_count_max,
+                   struct ost_txns *out_txns);
+int ost_store_locks(struct ost_client *client, uint64_t store, uint32_t rows_count_max,
+                    struct ost_txns *out_txns);
+void ost_txns_free(struct ost_txns *txns);
+
 #ifdef __cplusplus
 }
 #endif

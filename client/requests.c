@@ -335,6 +335,14 @@ static bool answer_parse(const struct frame *frame, struct arena *arena, struct 
         out->header = header;
         break;
     }
+    case FRAME_TXNS_ANSWER: {
+        const Ostraka__TxnsAnswer *message = (const Ostraka__TxnsAnswer *)message_unpack(
+            &ostraka__txns_answer__descriptor, frame->message, arena);
+        if (!message)
+            return false;
+        out->message = &message->base;
+        break;
+    }
     case FRAME_STATUS_ANSWER: {
         const Ostraka__StatusAnswer *message = (const Ostraka__StatusAnswer *)message_unpack(
             &ostraka__status_answer__descriptor, frame->message, arena);

@@ -306,6 +306,10 @@ void kv_read_rows(struct kv_request *request);
 void kv_read_answer(struct kv_request *request);
 void kv_read_free(struct kv_read *read);
 
+/* --- kv_server.c, for kv_txns.c --- */
+/* The group with the lowest id from `id` on that this store leads; NULL: none. */
+const struct kv_group *kv_server_led_from(const struct kv_server *server, group_id_t id);
+
 /* --- kv_answers.c --- */
 /* The group that a client's request names. */
 group_id_t kv_request_group(const struct kv_request *request);

@@ -135,6 +135,7 @@ struct client_core {
 
     /* Oracle time: the highest heard, and an estimate that goes on from there. */
     timestamp_t heard;
+    bool is_time_known; /* the oracle has answered once */
     timestamp_t estimate_base;
     nanoseconds_t estimate_base_ns;
     struct request *oracle_request;

@@ -105,8 +105,9 @@ void core_txn_register(struct client_core *core, struct core_txn *txn, const str
         return;
     txn->is_registered = true;
     txn->id = (struct txn_id){.client = core->client_id, .sequence = ++core->sequence};
+    /* Not what was heard last: a client that was idle for long would wound everybody. */
     struct txn_age first = {
-        .timestamp = core->heard, .client = core->client_id, .sequence = txn->id.sequence};
+        .timestamp = core_estimate(core), .client = core->client_id, .sequence = txn->id.sequence};
     coordinator_identify(txn->coordinator, txn->id, age && age->client ? age : &first);
     HASH_ADD(hh, core->txns, id, sizeof(txn->id), txn);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define OPERATION_WHY_BYTES 400
+#define ORACLE_AWAITED_MS   500u
 
 static struct bytes operation_append(struct operation *operation, size_t *at, struct bytes bytes)
 {
@@ -124,8 +125,9 @@ bool operations_wait_for_map(const struct client_core *core)
 
 void operations_map_received(struct client_core *core, bool was_asked)
 {
-    if (core->heard == 0 && !core->oracle_request) {
-        /* Deadlines are in oracle time: learn it before the first commit. */
+    if (!core->is_time_known && !core->oracle_request) {
+        /* Deadlines and ages are in oracle time: learn it before the first commit. What comes with
+         * the map may be old, where nobody has committed for a while. */
         core->oracle_request =
             request_new(core, FRAME_TIMESTAMP, OWNER_ORACLE, core->now_ns + 60 * NS_PER_S);
         request_start(core, core->oracle_request);
@@ -140,6 +142,11 @@ void operations_map_received(struct client_core *core, bool was_asked)
             TAILQ_REMOVE(&core->waiting, operation, link);
             operation->result_map = core->map.map;
             core_complete(core, operation, OST_OK);
+        } else if (operation->type == OPERATION_OPEN && core->heard != 0) {
+            /* An old time will do, where the oracle does not answer (O5). */
+            nanoseconds_t until_ns = core->now_ns + ORACLE_AWAITED_MS * NS_PER_MS;
+            if (until_ns < operation->timer.deadline_ns)
+                timer_set(&core->timers, &operation->timer, until_ns, operation_timed_out);
         }
         operation = next;
     }

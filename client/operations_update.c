@@ -70,8 +70,9 @@ static int add(struct operation *operation, bool found, struct bytes value)
         bits |= (uint64_t)value.data[byte] << (8 * byte);
     int64_t before = (int64_t)bits;
     if (__builtin_add_overflow(before, operation->delta, &operation->result_number)) {
-        operation_explain(operation, "key %s: %" PRId64 " and %" PRId64 " are more than 64 bits",
-                          key, before, operation->delta);
+        operation_explain(
+            operation, "key %s: the sum of %" PRId64 " and %" PRId64 " does not fit into 64 bits",
+            key, before, operation->delta);
         operation->result_number = 0;
         return OST_INVALID_ARGUMENT;
     }

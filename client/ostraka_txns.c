@@ -69,12 +69,13 @@ static void add_txn(struct list *list, const Ostraka__TxnInfo *from)
     const struct client_core *core = runtime_core(list->client);
     struct txn_id id = txn_id_of_message(from->txn);
     struct txn_age age = txn_age_of_message(from->age);
+    uint64_t age_ms = core_age_ms(core, &age);
     struct ost_txn_info *to = &list->txns[list->txns_count++];
     *to = (struct ost_txn_info){
         .group = from->group,
         .client = id.client,
         .sequence = id.sequence,
-        .age_ms = core_age_ms(core, &age),
+        .age_ms = age_ms > from->here_ms ? age_ms : from->here_ms,
         .state = state_name(from, core_estimate(core)),
         .quiet_ms = from->quiet_ms,
         .locks_count = from->locks_count,

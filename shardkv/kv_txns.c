@@ -108,6 +108,7 @@ static bool txn_add(void *context, const struct participant_entry *entry,
     message->txn = id_new(page, info->txn);
     message->age = age_new(page, &info->age);
     message->state = (Ostraka__EntryState)info->state;
+    message->here_ms = info->here_ms;
     message->quiet_ms = info->quiet_ms;
     message->locks_count = info->locks_count;
     message->reads_held_count = info->reads_held_count;

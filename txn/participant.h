@@ -186,6 +186,7 @@ struct participant_entry_info {
     struct txn_age age;
     struct lock_entry_number number;
     enum participant_state state;
+    uint64_t here_ms;  /* since this try came to this leader */
     uint64_t quiet_ms; /* since something was heard of it */
     uint64_t locks_count;
     uint64_t reads_held_count; /* READs that wait for its outcome */

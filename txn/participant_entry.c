@@ -78,7 +78,7 @@ struct participant_entry *participant_entry_new(struct participant *p,
     entry->number = (struct lock_entry_number){p->term, ++p->counter_last};
     entry->state = ENTRY_NEW;
     entry->owner = lock_owner_new(p->table, &event->age, event->txn.sequence, entry);
-    entry->alive_ns = p->now_ns;
+    entry->made_ns = entry->alive_ns = p->now_ns;
     entry->expiry.kind = TIMER_EXPIRY;
     TAILQ_INIT(&entry->locks);
     TAILQ_INIT(&entry->reads);

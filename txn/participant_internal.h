@@ -85,6 +85,7 @@ struct participant_entry {
     enum entry_state state;
     bool is_told; /* a client knows its number: it has locks here that it relies on */
     struct lock_owner *owner;
+    nanoseconds_t made_ns;
     nanoseconds_t alive_ns; /* last heard of */
     struct participant_timer expiry;
     struct participant_requests locks;         /* LOCKs that wait */

@@ -43,6 +43,7 @@ void participant_each_entry(const struct participant *participant, nanoseconds_t
             .age = *lock_owner_age(entry->owner),
             .number = entry->number,
             .state = state_of(entry),
+            .here_ms = since_ms(entry->made_ns, now_ns),
             .quiet_ms = since_ms(entry->alive_ns, now_ns),
             .locks_count = lock_owner_locks_count(entry->owner),
             .anchor = blob_bytes(entry->anchor),

@@ -223,7 +223,8 @@ Test(client_update, numbers_are_added_to)
     cr_assert_eq(add(NULL, "n", INT64_MAX, &result), OST_OK);
     cr_assert_eq(result.number, INT64_MAX - 3);
     cr_assert_eq(add(NULL, "n", 4, &result), OST_INVALID_ARGUMENT);
-    cr_assert_str_eq(result.why, "key n: 9223372036854775804 and 4 are more than 64 bits");
+    cr_assert_str_eq(result.why,
+                     "key n: the sum of 9223372036854775804 and 4 does not fit into 64 bits");
     cr_assert_eq(add(NULL, "n", 3, &result), OST_OK);
     cr_assert_eq(client_world_do(client, NULL, on_key(OPERATION_GET, "n", ""), &result), OST_OK);
     static const uint8_t MOST[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f};

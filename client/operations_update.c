@@ -129,6 +129,10 @@ void update_answered(struct client_core *core, struct operation *operation, grou
     core_txn_read_answered(core, operation->txn, group, operation->key, answer);
     int status =
         answer->status == OST_OK ? core_txn_check_growing(core, operation->txn) : answer->status;
+    /* The group knows the transaction as one that does not grow any more; here the status has
+     * another meaning. */
+    if (status == OST_CONFLICT)
+        status = OST_TXN_FINISHED;
     if (status == OST_OK)
         update_read(core, operation, answer->found, answer->payload);
     else if (operation_is_callers(operation))

@@ -200,6 +200,14 @@ static void draw_changes(struct plan *plan)
         plan->fault_replicas = plan->fault_disk_lost = 0;
 }
 
+static void draw_updates(struct plan *plan)
+{
+    struct random random = schedule_random(plan->seed, "plan updates");
+    plan->updates_percent = ONE_OF(&random, 0, 30, 60);
+    plan->scans_percent = ONE_OF(&random, 0, 20, 50);
+    plan->bank_counters = ONE_OF(&random, 0, 1);
+}
+
 uint32_t plan_lease_ms(const struct plan *plan)
 {
     struct raft_options options;
@@ -223,6 +231,7 @@ void plan_draw(struct plan *plan, uint64_t seed)
         draw_stale_reads(plan, &random);
     draw_leases(plan);
     draw_changes(plan);
+    draw_updates(plan);
 }
 
 /* --- By hand

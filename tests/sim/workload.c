@@ -189,7 +189,8 @@ static void operation_done(struct operation *operation)
         attempt_ended(actor, outcome_of_status(status), status);
         return;
     }
-    bool is_good = status == OST_OK || status == OST_NOT_FOUND;
+    bool is_good = status == OST_OK || status == OST_NOT_FOUND ||
+                   (status == OST_CONFLICT && operation->type == OPERATION_COMPARE_AND_SET);
     if (!is_good) {
         attempt_ended(actor, actor->is_single ? outcome_of_status(status) : HISTORY_FAIL, status);
         return;
@@ -208,7 +209,8 @@ static void attempt_begin(struct actor *actor)
     struct sim *sim = sim_of(actor);
     actor->attempts++;
     actor->place = 0;
-    actor->is_appending = actor->is_committing = false;
+    actor->is_appending = actor->is_committing = actor->is_mismatch = false;
+    memset(actor->is_unread, 0, sizeof actor->is_unread);
     actor->commits_asked = 0;
     arena_reset(&actor->arena);
     trace_event(&sim->trace, TRACE_INVOKE, actor->client->number, actor->number, actor->attempts,
@@ -229,7 +231,8 @@ void actor_submit(struct actor *actor, struct operation *operation_take)
         operation_take->txn = actor->txn;
         actor->is_handed_over = true;
     } else {
-        actor->is_committing = operation_take->type == OPERATION_WRITE;
+        actor->is_committing =
+            operation_take->type != OPERATION_GET && operation_take->type != OPERATION_SCAN;
     }
     client_process_submit(actor->client, operation_take, operation_done, actor);
 }
@@ -283,7 +286,8 @@ static void begin_next(struct operation *operation)
     actor->workload = audit_is_prober(actor->client) ? &workload_audit : workloads[place];
     actor->age = (struct txn_age){0};
     actor->tries_count = 0;
-    actor->is_single = actor->has_writes = actor->is_scan = false;
+    actor->is_single = actor->has_writes = actor->is_scan = actor->is_counting = false;
+    actor->interval = (struct actor_interval){0};
     actor->ops_count = 0;
     memset(actor->ops, 0, sizeof actor->ops);
     memset(actor->for_update, 0, sizeof actor->for_update);
@@ -343,12 +347,35 @@ bool actor_is_idle(const struct actor *actor)
     return actor->is_drained;
 }
 
+/* What was done, of what was to be. */
+static uint32_t ops_done(struct actor *actor, struct history_op *out_ops)
+{
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < actor->ops_count; index++) {
+        struct history_op op = actor->ops[index];
+        if (actor->is_unread[index])
+            continue;
+        if (op.action == HISTORY_OP_CAS && actor->is_mismatch)
+            op = (struct history_op){.action = HISTORY_OP_READ,
+                                     .key = op.key,
+                                     .found =
+                                         actor->has_seen_value ? HISTORY_NUMBER : HISTORY_NOTHING,
+                                     .value = actor->seen_value};
+        out_ops[count++] = op;
+    }
+    return count;
+}
+
 void actor_complete_ops(struct actor *actor, enum history_type type, const char *error)
 {
-    actor_record(actor,
-                 &(struct history_event){.type = type,
-                                         .function = HISTORY_TXN,
-                                         .ops = type == HISTORY_OK ? actor->ops : NULL,
-                                         .ops_count = type == HISTORY_OK ? actor->ops_count : 0,
-                                         .error = type == HISTORY_OK ? NULL : error});
+    struct history_op ops[WORKLOAD_STEPS_MAX];
+    struct history_event event = {
+        .type = type, .function = HISTORY_TXN, .error = type == HISTORY_OK ? NULL : error};
+    if (type == HISTORY_OK) {
+        event.ops = ops;
+        event.ops_count = ops_done(actor, ops);
+    }
+    if (type == HISTORY_OK && event.ops_count == 0)
+        event.type = HISTORY_FAIL; /* a scan that reached nothing of ours: nothing to tell */
+    actor_record(actor, &event);
 }

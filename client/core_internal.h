@@ -66,6 +66,7 @@ struct request {
     bool in_doubt;   /* a try of before may have been done, or be done yet */
     bool reroute;    /* RANGE_MOVED: ask the coordinator before the next try */
     int last_status; /* why the last try was none */
+    char *last_text; /* and what it said; NULL: nothing */
     nanoseconds_t sent_ns;
     nanoseconds_t give_up_ns;
     struct timer timer;

@@ -83,6 +83,31 @@ Test(client_reason, the_leader_of_the_group_changed)
     client_world_free(client);
 }
 
+Test(client_reason, queue_that_stays_full_is_named_with_its_limit)
+{
+    begin_world(1);
+    struct sites sites;
+    sites_init(&sites, 1);
+    for (enum site site = 0; site < SITES_COUNT; site++)
+        if (site_info(site)->kind == SITE_RARE)
+            sites_set_rate(&sites, site, 0);
+    sites_set_rate(&sites, RARE_LOCK_QUEUE_FULL, 1000);
+    struct core_txn *holder = client_world_begin(client), *other = client_world_begin(client);
+    lock(holder, "a");
+    site_hook_set(&sites.hook);
+    struct client_result result = {0};
+    cr_assert_eq(
+        client_world_do(client, other, on_key(OPERATION_TXN_GET, "a", LOCK_SHARED), &result),
+        OST_BUSY);
+    site_hook_set(NULL);
+    cr_assert_str_eq(result.why, "too many wait for the lock: the limits are 1024 (lock-queue), "
+                                 "and 1000000 locks of the group (locks)");
+    client_world_drop(client, holder);
+    client_world_drop(client, other);
+    client_result_reset(&result);
+    client_world_free(client);
+}
+
 /* Heard of between two operations, by a heartbeat's answer, which is gone by the time of the next.
  */
 Test(client_reason, locks_that_expired_as_a_heartbeat_told)

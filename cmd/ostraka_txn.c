@@ -57,7 +57,8 @@ static int print_value(int status, const struct ost_value *value, bool json)
 
 struct verb {
     const char *name;
-    unsigned words_min, words_max; /* the last one takes the rest of the line */
+    unsigned words_min, words_max;
+    bool takes_rest; /* the last word is the rest of the line */
     bool first_may_be_empty;
     int (*run)(const struct command_environment *environment, struct ost_txn *txn,
                const struct ost_bytes *words);
@@ -102,8 +103,8 @@ static int verb_delete_range(const struct command_environment *environment, stru
     uint64_t count = 0;
     int status = ost_txn_delete_range(txn, words[0], words[1], &count);
     if (status == OST_OK)
-        printf(environment->json ? "{\"deleted\":%llu}\n" : "deleted %llu keys\n",
-               (unsigned long long)count);
+        printf(environment->json ? "{\"deleted\":%llu}\n" : "deleted %llu key%s\n",
+               (unsigned long long)count, count == 1 ? "" : "s");
     return status;
 }
 
@@ -163,16 +164,16 @@ static int verb_scan_for_update(const struct command_environment *environment, s
 }
 
 static const struct verb verbs[] = {
-    {"get", 1, 1, false, verb_get},
-    {"get-for-update", 1, 1, false, verb_get_for_update},
-    {"put", 1, 2, false, verb_put},
-    {"delete", 1, 1, false, verb_delete},
-    {"delete-range", 2, 2, true, verb_delete_range},
-    {"cas", 3, 3, false, verb_cas},
-    {"cas-absent", 2, 2, false, verb_cas_absent},
-    {"add", 2, 2, false, verb_add},
-    {"scan", 0, 2, true, verb_scan},
-    {"scan-for-update", 0, 2, true, verb_scan_for_update},
+    {"get", 1, 1, false, false, verb_get},
+    {"get-for-update", 1, 1, false, false, verb_get_for_update},
+    {"put", 1, 2, true, false, verb_put},
+    {"delete", 1, 1, false, false, verb_delete},
+    {"delete-range", 2, 2, false, true, verb_delete_range},
+    {"cas", 3, 3, true, false, verb_cas},
+    {"cas-absent", 2, 2, true, false, verb_cas_absent},
+    {"add", 2, 2, false, false, verb_add},
+    {"scan", 0, 2, false, true, verb_scan},
+    {"scan-for-update", 0, 2, false, true, verb_scan_for_update},
 };
 #define VERBS_COUNT (sizeof verbs / sizeof verbs[0])
 
@@ -193,7 +194,7 @@ static const char *words_split(const struct verb *verb, char *line,
     unsigned count = 0;
     while (line && count < verb->words_max) {
         char *word = line;
-        if (count + 1 < verb->words_max)
+        if (!verb->takes_rest || count + 1 < verb->words_max)
             word = strsep(&line, " ");
         else
             line = NULL;

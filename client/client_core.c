@@ -73,6 +73,13 @@ void core_complete(struct client_core *core, struct operation *operation, int st
     STAILQ_INSERT_TAIL(&core->update.completions, operation, next);
 }
 
+uint32_t core_wait_ms(const struct client_core *core, nanoseconds_t give_up_ns)
+{
+    uint64_t left_ms = give_up_ns > core->now_ns ? (give_up_ns - core->now_ns) / NS_PER_MS : 0;
+    uint64_t wait_ms = left_ms - left_ms / 10;
+    return wait_ms == 0 ? 1 : wait_ms < UINT32_MAX ? (uint32_t)wait_ms : UINT32_MAX;
+}
+
 nanoseconds_t core_backoff_ns(struct client_core *core, uint32_t tries_count)
 {
     uint64_t most_ms = (uint64_t)core->options.backoff_ms_min
@@ -92,6 +99,13 @@ timestamp_t core_estimate(const struct client_core *core)
         return 0;
     uint64_t passed_ms = (core->now_ns - core->estimate_base_ns) / NS_PER_MS;
     return core->estimate_base + timestamp_from_ms(passed_ms);
+}
+
+uint64_t core_age_ms(const struct client_core *core, const struct txn_age *age)
+{
+    uint64_t now_ms = timestamp_to_ms(core_estimate(core));
+    uint64_t begun_ms = timestamp_to_ms(age->timestamp);
+    return now_ms > begun_ms ? now_ms - begun_ms : 0;
 }
 
 void core_heard(struct client_core *core, timestamp_t timestamp)

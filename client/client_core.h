@@ -19,6 +19,7 @@
 #include "client/timers.h"
 #include "proto/master.pb-c.h"
 #include "proto/outbox.h"
+#include "proto/txns.pb-c.h"
 #include "txn/coordinator.h"
 
 #include <bsd/sys/queue.h>
@@ -49,6 +50,10 @@ enum operation_type {
     OPERATION_SCAN,
     OPERATION_TXN_GET,
     OPERATION_TXN_SCAN,
+    /* In a transaction of the caller's, or without one in their own. */
+    OPERATION_COMPARE_AND_SET, /* key, expected, value; OST_CONFLICT, and result_value */
+    OPERATION_ADD,             /* key, delta; result_number */
+    OPERATION_DELETE_RANGE,    /* as SCAN; result_rows_count */
     OPERATION_TXN_COMMIT,
     OPERATION_TXN_DROP,  /* rolls back; the core frees it when it is done with it */
     OPERATION_TIMESTAMP, /* for a snapshot; result_version */
@@ -56,6 +61,7 @@ enum operation_type {
     OPERATION_MAP,
     OPERATION_ROUTE, /* key: which group has it; result_group */
     OPERATION_STATUS,
+    OPERATION_TXNS, /* store, wants_locks, after, rows_count_max */
     OPERATION_CHANGE_REPLICAS,
 };
 
@@ -70,6 +76,9 @@ struct operation {
     struct core_txn *txn; /* TXN_*; the core's own one for WRITE and SCAN */
     struct bytes key;     /* SCAN: the start */
     struct bytes value;   /* SCAN: the end */
+    struct bytes expected;
+    bool has_expected; /* COMPARE_AND_SET; else the key is to be absent */
+    int64_t delta;
     enum write_kind write_kind;
     enum lock_mode lock_mode;
     uint32_t rows_count_max;
@@ -77,11 +86,15 @@ struct operation {
     timestamp_t timestamp;     /* GET, SCAN: as of when; 0: the newest */
     bool any_replica;          /* with a timestamp: need not be answered by the leader */
     uint32_t staleness_ms_max; /* TIMESTAMP: it may be so old; 0: fresh */
+    bool keys_only; /* SCAN: values stay away */
     uint32_t delay_ms;
     store_id_t store;
     group_id_t group; /* CHANGE_REPLICAS, as are the next three */
     uint64_t group_epoch;
     store_id_t add_store, remove_store;
+    bool wants_locks;
+    Ostraka__TxnsCursor after; /* group 0: from the start */
+    Ostraka__LockEntry after_entry;
     /* Brought; borrowed until the next step. */
     int status;
     struct bytes result_value;
@@ -89,11 +102,13 @@ struct operation {
     struct bytes result_rows; /* write_set.h */
     uint32_t result_rows_count;
     bool result_more;
+    int64_t result_number;
     group_id_t result_group;
     const Ostraka__Map *result_map;
     const Ostraka__StatusAnswer *result_status;
     const Ostraka__ChangeReplicasAnswer *result_change;
-    const char *why; /* static or the core's; may be NULL */
+    const Ostraka__TxnsAnswer *result_txns;
+    const char *why; /* static, the core's or why_text; may be NULL */
     /* The submitter's. */
     void (*done)(struct operation *operation);
     void *done_context[3];
@@ -102,6 +117,10 @@ struct operation {
     struct timer timer;
     struct request *request;
     struct scan *scan;
+    bool owns_txn;      /* `txn` is the core's own, for this operation alone */
+    int verdict;        /* what it comes to, once what it has read is known to be true */
+    struct blob *found; /* result_value, kept over the commit */
+    char *why_text;
     struct txn_age age; /* of the core's own transaction, kept over its tries */
     uint32_t tries_count;
     uint64_t question; /* TIMESTAMP: whose answer it waits for */
@@ -111,6 +130,9 @@ struct operation {
 STAILQ_HEAD(operation_queue, operation);
 
 struct operation *operation_new(enum operation_type type, struct bytes key, struct bytes value);
+/* COMPARE_AND_SET; `expected` NULL: the key is to be absent. */
+struct operation *operation_new_compare(struct bytes key, const struct bytes *expected,
+                                        struct bytes value);
 /* After its completion was handed on. */
 void operation_free(struct operation *operation);
 

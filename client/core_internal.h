@@ -68,6 +68,7 @@ struct request {
     bool any_replica; /* this try need not go to the leader */
     bool reroute;     /* RANGE_MOVED: ask the coordinator before the next try */
     int last_status;  /* why the last try was none */
+    char *last_text;  /* and what it said; NULL: nothing */
     nanoseconds_t sent_ns;
     nanoseconds_t give_up_ns;
     struct timer timer;
@@ -82,8 +83,8 @@ struct core_txn {
     bool is_dropped;    /* nobody names it any more; free it when it is done */
     bool locks_gone;    /* a heartbeat was answered; told to the coordinator at the next operation,
                          * because between operations it belongs to the caller's thread */
-    group_id_t locks_gone_group;
     int locks_gone_status;
+    struct blob *locks_gone_header; /* packed: why */
     struct txn_id id;
     struct request **requests; /* by slot */
     uint32_t requests_capacity;
@@ -137,6 +138,7 @@ struct client_core {
 
     /* Oracle time: the highest heard, and an estimate that goes on from there. */
     timestamp_t heard;
+    bool is_time_known; /* the oracle has answered once */
     timestamp_t estimate_base;
     nanoseconds_t estimate_base_ns;
     struct request *oracle_request;
@@ -151,12 +153,17 @@ struct client_core {
 
 /* client_core.c */
 timestamp_t core_estimate(const struct client_core *core);
+/* Since the transaction's first try, by that estimate. */
+uint64_t core_age_ms(const struct client_core *core, const struct txn_age *age);
 void core_heard(struct client_core *core, timestamp_t timestamp);
 /* The oracle gave it out no earlier than `asked_ns`, and goes on at no more than twice real speed
  * (O4): so the estimate can be told to be ahead, and goes back. Else it would run ever further
  * ahead of an oracle whose clock is the slower one, and deadlines with it. */
 void core_heard_fresh(struct client_core *core, timestamp_t timestamp, nanoseconds_t asked_ns);
 void core_complete(struct client_core *core, struct operation *operation, int status);
+/* How long a group shall let a request wait that is given up at `give_up_ns`: its answer is to come
+ * before that. */
+uint32_t core_wait_ms(const struct client_core *core, nanoseconds_t give_up_ns);
 nanoseconds_t core_backoff_ns(struct client_core *core, uint32_t tries_count);
 
 /* peers.c */
@@ -242,8 +249,32 @@ void operation_answered(struct client_core *core, struct request *request,
 void operation_gave_up(struct client_core *core, struct operation *operation, int last_status);
 /* The commit of its transaction has come to an end. */
 void operation_commit_finished(struct client_core *core, struct operation *operation);
-/* WRITE and SCAN: the transaction was refused; run it again later, or complete with `status`. */
+/* One without a transaction of the caller's was refused: run it again later, or complete with
+ * `status`. */
 void operation_run_again(struct client_core *core, struct operation *operation, int status);
+/* A transaction of its own, with the age of its first try. */
+void operation_take_txn(struct client_core *core, struct operation *operation);
+/* It is in the caller's transaction. */
+static inline bool operation_is_callers(const struct operation *operation)
+{
+    return operation->txn && !operation->owns_txn;
+}
+/* Says why it failed, in a text of its own. */
+__attribute__((format(printf, 2, 3))) void operation_explain(struct operation *operation,
+                                                             const char *format, ...);
+
+/* operations_update.c */
+void update_start(struct client_core *core, struct operation *operation);
+void update_answered(struct client_core *core, struct operation *operation, group_id_t group,
+                     const struct answer *answer);
+/* `keys` are rows, `keys_count` of them: all that the transaction sees in the interval. */
+void delete_range_scanned(struct client_core *core, struct operation *operation, struct bytes keys,
+                          uint32_t keys_count);
+
+/* explain.c */
+/* What the reason tells beside its status: "key x; behind transaction ..., 1.2 s old; ..." */
+void explain_reason(const struct client_core *core, const struct coordinator_reason *reason,
+                    char *text, size_t text_bytes_max);
 
 /* operations_scan.c */
 void scan_start(struct client_core *core, struct operation *operation);

@@ -21,6 +21,7 @@ struct core_txn *core_txn_new(struct coordinator *coordinator)
 void core_txn_free(struct core_txn *txn)
 {
     coordinator_free(txn->coordinator);
+    blob_unref(txn->locks_gone_header);
     free(txn->requests);
     free(txn);
 }
@@ -73,6 +74,7 @@ static void txn_give_back(struct client_core *core, struct core_txn *txn)
     struct request **requests = txn->requests;
     uint32_t requests_capacity = txn->requests_capacity;
     coordinator_reset(coordinator);
+    blob_unref(txn->locks_gone_header);
     *txn = (struct core_txn){.coordinator = coordinator,
                              .requests = requests,
                              .requests_capacity = requests_capacity,
@@ -103,8 +105,9 @@ void core_txn_register(struct client_core *core, struct core_txn *txn, const str
         return;
     txn->is_registered = true;
     txn->id = (struct txn_id){.client = core->client_id, .sequence = ++core->sequence};
+    /* Not what was heard last: a client that was idle for long would wound everybody. */
     struct txn_age first = {
-        .timestamp = core->heard, .client = core->client_id, .sequence = txn->id.sequence};
+        .timestamp = core_estimate(core), .client = core->client_id, .sequence = txn->id.sequence};
     coordinator_identify(txn->coordinator, txn->id, age && age->client ? age : &first);
     HASH_ADD(hh, core->txns, id, sizeof(txn->id), txn);
 }
@@ -180,7 +183,7 @@ static void slot_send(struct client_core *core, struct core_txn *txn, uint32_t s
 
 struct blob *core_txn_encode(struct client_core *core, struct request *request)
 {
-    (void)core;
+    coordinator_set_wait(request->txn->coordinator, core_wait_ms(core, request->give_up_ns));
     struct blob *frame =
         coordinator_encode(request->txn->coordinator, request->slot, request->id, &request->group);
     if (frame)
@@ -230,10 +233,13 @@ int core_txn_check_growing(struct client_core *core, struct core_txn *txn)
 {
     if (txn->locks_gone) {
         txn->locks_gone = false;
-        Ostraka__AnswerHeader header = OSTRAKA__ANSWER_HEADER__INIT;
-        header.status = txn->locks_gone_status;
-        struct coordinator_event event = {
-            .type = COORDINATOR_EV_LOCKS_GONE, .group = txn->locks_gone_group, .header = &header};
+        Ostraka__AnswerHeader fallback = OSTRAKA__ANSWER_HEADER__INIT;
+        fallback.status = txn->locks_gone_status;
+        const Ostraka__AnswerHeader *header = (const Ostraka__AnswerHeader *)message_unpack(
+            &ostraka__answer_header__descriptor, blob_bytes(txn->locks_gone_header), &core->arena);
+        /* No group: the answer names none, and the others' entries are released. */
+        struct coordinator_event event = {.type = COORDINATOR_EV_LOCKS_GONE,
+                                          .header = header ? header : &fallback};
         txn_step(core, txn, &event);
     }
     switch (coordinator_state(txn->coordinator)) {
@@ -385,7 +391,9 @@ void core_txn_locks_gone(struct client_core *core, const struct frame *frame)
     if (!txn || (status != OST_LOCKS_LOST && status != OST_WOUNDED && status != OST_ABORTED))
         return;
     txn->locks_gone = true;
-    txn->locks_gone_group = 0; /* the answer names no group; the others' entries are released */
     txn->locks_gone_status = status;
+    blob_unref(txn->locks_gone_header);
+    txn->locks_gone_header = blob_new(ostraka__answer_header__get_packed_size(answer->header));
+    ostraka__answer_header__pack(answer->header, txn->locks_gone_header->data);
     timer_stop(&core->timers, &txn->heartbeat);
 }

@@ -2,27 +2,80 @@
 #include "base/memory.h"
 #include "client/core_internal.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+#define OPERATION_WHY_BYTES 400
+#define ORACLE_AWAITED_MS   500u
+
+static struct bytes operation_append(struct operation *operation, size_t *at, struct bytes bytes)
+{
+    if (bytes.bytes_count)
+        memcpy(operation->data + *at, bytes.data, bytes.bytes_count);
+    struct bytes copy = bytes_of(operation->data + *at, bytes.bytes_count);
+    *at += bytes.bytes_count;
+    return copy;
+}
+
+static struct operation *new_with(enum operation_type type, struct bytes key, struct bytes value,
+                                  struct bytes expected)
+{
+    struct operation *operation = memory_alloc(sizeof(*operation) + key.bytes_count +
+                                               value.bytes_count + expected.bytes_count);
+    memset(operation, 0, sizeof(*operation));
+    operation->type = type;
+    size_t at = 0;
+    operation->key = operation_append(operation, &at, key);
+    operation->value = operation_append(operation, &at, value);
+    operation->expected = operation_append(operation, &at, expected);
+    return operation;
+}
 
 struct operation *operation_new(enum operation_type type, struct bytes key, struct bytes value)
 {
+    return new_with(type, key, value, bytes_of(NULL, 0));
+}
+
+struct operation *operation_new_compare(struct bytes key, const struct bytes *expected,
+                                        struct bytes value)
+{
     struct operation *operation =
-        memory_alloc(sizeof(*operation) + key.bytes_count + value.bytes_count);
-    memset(operation, 0, sizeof(*operation));
-    operation->type = type;
-    if (key.bytes_count)
-        memcpy(operation->data, key.data, key.bytes_count);
-    if (value.bytes_count)
-        memcpy(operation->data + key.bytes_count, value.data, value.bytes_count);
-    operation->key = bytes_of(operation->data, key.bytes_count);
-    operation->value = bytes_of(operation->data + key.bytes_count, value.bytes_count);
+        new_with(OPERATION_COMPARE_AND_SET, key, value, expected ? *expected : bytes_of(NULL, 0));
+    operation->has_expected = expected != NULL;
     return operation;
 }
 
 void operation_free(struct operation *operation)
 {
     scan_free(operation->scan);
+    blob_unref(operation->found);
+    free(operation->why_text);
     free(operation);
+}
+
+void operation_explain(struct operation *operation, const char *format, ...)
+{
+    char text[OPERATION_WHY_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    free(operation->why_text);
+    operation->why = operation->why_text = memory_copy_string(text);
+}
+
+/* What the coordinator of its transaction knows of the end. */
+static void explain_by_coordinator(const struct client_core *core, struct operation *operation,
+                                   const struct core_txn *txn, int status)
+{
+    const struct coordinator_reason *reason = coordinator_reason(txn->coordinator);
+    if (reason->status != status)
+        return;
+    char text[OPERATION_WHY_BYTES];
+    explain_reason(core, reason, text, sizeof(text));
+    if (text[0])
+        operation_explain(operation, "%s", text);
 }
 
 void operation_timed_out(void *context, struct timer *timer)
@@ -71,8 +124,9 @@ bool operations_wait_for_map(const struct client_core *core)
 
 void operations_map_received(struct client_core *core, bool was_asked)
 {
-    if (core->heard == 0 && !core->oracle_request) {
-        /* Deadlines are in oracle time: learn it before the first commit. */
+    if (!core->is_time_known && !core->oracle_request) {
+        /* Deadlines and ages are in oracle time: learn it before the first commit. What comes with
+         * the map may be old, where nobody has committed for a while. */
         core->oracle_request =
             request_new(core, FRAME_TIMESTAMP, OWNER_ORACLE, core->now_ns + 60 * NS_PER_S);
         request_start(core, core->oracle_request);
@@ -87,6 +141,11 @@ void operations_map_received(struct client_core *core, bool was_asked)
             TAILQ_REMOVE(&core->waiting, operation, link);
             operation->result_map = core->map.map;
             core_complete(core, operation, OST_OK);
+        } else if (operation->type == OPERATION_OPEN && core->heard != 0) {
+            /* An old time will do, where the oracle does not answer (O5). */
+            nanoseconds_t until_ns = core->now_ns + ORACLE_AWAITED_MS * NS_PER_MS;
+            if (until_ns < operation->timer.deadline_ns)
+                timer_set(&core->timers, &operation->timer, until_ns, operation_timed_out);
         }
         operation = next;
     }
@@ -102,19 +161,25 @@ static void request_for(struct client_core *core, struct operation *operation, u
     request_start(core, operation->request);
 }
 
+void operation_take_txn(struct client_core *core, struct operation *operation)
+{
+    operation->owns_txn = true;
+    operation->txn = core_txn_take(core);
+    core_txn_register(core, operation->txn, &operation->age);
+    operation->age = *coordinator_age(operation->txn->coordinator);
+}
+
 /* A write by itself: a transaction of one write, with an id of its own (T5). */
 static void write_start(struct client_core *core, struct operation *operation)
 {
-    struct core_txn *txn = core_txn_take(core);
-    operation->txn = txn;
-    core_txn_register(core, txn, &operation->age);
-    operation->age = *coordinator_age(txn->coordinator);
+    operation_take_txn(core, operation);
+    struct core_txn *txn = operation->txn;
     const char *why = NULL;
     struct write write = {
         .kind = operation->write_kind, .key = operation->key, .value = operation->value};
     int status = coordinator_write(txn->coordinator, &write, &why);
     if (status != OST_OK) {
-        operation->why = why;
+        operation_explain(operation, "%s", why);
         operation->txn = NULL;
         core_txn_drop(core, txn);
         core_complete(core, operation, status);
@@ -202,6 +267,9 @@ void operation_submitted(struct client_core *core, struct operation *operation)
     case OPERATION_STATUS:
         request_for(core, operation, FRAME_STATUS, OWNER_OPERATION);
         break;
+    case OPERATION_TXNS:
+        request_for(core, operation, FRAME_TXNS, OWNER_OPERATION);
+        break;
     case OPERATION_CHANGE_REPLICAS:
         request_for(core, operation, FRAME_CHANGE_REPLICAS, OWNER_OPERATION);
         break;
@@ -210,6 +278,16 @@ void operation_submitted(struct client_core *core, struct operation *operation)
         break;
     case OPERATION_SCAN:
         scan_start(core, operation);
+        break;
+    case OPERATION_COMPARE_AND_SET:
+    case OPERATION_ADD:
+        update_start(core, operation);
+        break;
+    case OPERATION_DELETE_RANGE:
+        if (operation->txn)
+            txn_scan_start(core, operation);
+        else
+            scan_start(core, operation);
         break;
     case OPERATION_TXN_GET:
         txn_get_start(core, operation);
@@ -241,6 +319,16 @@ struct blob *operation_encode(struct client_core *core, struct request *request)
         Ostraka__StatusRequest message = OSTRAKA__STATUS_REQUEST__INIT;
         return frame_encode(FRAME_STATUS, request->id, &message.base, NULL, 0);
     }
+    if (operation->type == OPERATION_TXNS) {
+        Ostraka__TxnsRequest message = OSTRAKA__TXNS_REQUEST__INIT;
+        message.locks = operation->wants_locks;
+        message.rows_count_max = operation->rows_count_max;
+        if (operation->after.group) {
+            operation->after.entry = &operation->after_entry;
+            message.after = &operation->after;
+        }
+        return frame_encode(FRAME_TXNS, request->id, &message.base, NULL, 0);
+    }
     if (operation->type == OPERATION_CHANGE_REPLICAS) {
         Ostraka__ChangeReplicas message = OSTRAKA__CHANGE_REPLICAS__INIT;
         message.group = operation->group;
@@ -250,9 +338,11 @@ struct blob *operation_encode(struct client_core *core, struct request *request)
         request->group = SHARD_MASTER_GROUP;
         return frame_encode(FRAME_CHANGE_REPLICAS, request->id, &message.base, NULL, 0);
     }
-    if (request->type == FRAME_LOCK)
+    if (request->type == FRAME_LOCK) {
+        coordinator_set_wait(operation->txn->coordinator, core_wait_ms(core, request->give_up_ns));
         return coordinator_encode_lock(operation->txn->coordinator, request->id, operation->key,
                                        operation->lock_mode, &request->group);
+    }
     struct coordinator_route route;
     if (!map_cache_route(&core->map, operation->key, &route))
         return NULL;
@@ -272,7 +362,7 @@ struct blob *operation_encode(struct client_core *core, struct request *request)
 /* A read of the caller's transaction ends. */
 static void read_end(struct operation *operation)
 {
-    if (operation->type == OPERATION_TXN_GET || operation->type == OPERATION_TXN_SCAN)
+    if (operation_is_callers(operation))
         TAILQ_REMOVE(&operation->txn->reads, operation, link);
 }
 
@@ -306,9 +396,18 @@ void operation_answered(struct client_core *core, struct request *request,
         operation->result_status = (const Ostraka__StatusAnswer *)answer->message;
         core_complete(core, operation, answer->status);
         break;
+    case OPERATION_TXNS:
+        operation->result_txns = (const Ostraka__TxnsAnswer *)answer->message;
+        core_complete(core, operation, answer->status);
+        break;
     case OPERATION_CHANGE_REPLICAS:
         operation->result_change = (const Ostraka__ChangeReplicasAnswer *)answer->message;
         core_complete(core, operation, answer->status);
+        break;
+    case OPERATION_COMPARE_AND_SET:
+    case OPERATION_ADD:
+        read_end(operation);
+        update_answered(core, operation, group, answer);
         break;
     default:
         scan_answered(core, operation, group, answer);
@@ -319,12 +418,15 @@ void operation_answered(struct client_core *core, struct request *request,
 void operation_gave_up(struct client_core *core, struct operation *operation, int last_status)
 {
     read_end(operation);
-    if (operation->type == OPERATION_SCAN && operation->txn) {
+    if (operation->owns_txn && operation->txn) {
         core_txn_drop(core, operation->txn);
         operation->txn = NULL;
     }
     /* Reads alone get here: nothing was done. What stood in the way tells more than the time does.
      */
+    if (!operation->why)
+        operation_explain(operation, "no other answer within %u ms",
+                          core->options.operation_timeout_ms);
     core_complete(core, operation, last_status != OST_OK ? last_status : OST_DEADLINE_EXCEEDED);
 }
 
@@ -347,8 +449,19 @@ static void operation_rested(void *context, struct timer *timer)
         core_complete(core, operation, OST_DEADLINE_EXCEEDED);
     else if (operation->type == OPERATION_WRITE)
         write_start(core, operation);
+    else if (operation->type == OPERATION_COMPARE_AND_SET || operation->type == OPERATION_ADD)
+        update_start(core, operation);
     else
         scan_start(core, operation);
+}
+
+/* A wait for a lock has taken most of the time that there was: who stood in the way is worth more
+ * to the caller than one more short wait. */
+static bool waited_long_enough(const struct client_core *core, const struct operation *operation,
+                               int status)
+{
+    nanoseconds_t timeout_ns = core->options.operation_timeout_ms * NS_PER_MS;
+    return status == OST_LOCK_TIMEOUT && core->now_ns + timeout_ns / 4 > operation->deadline_ns;
 }
 
 void operation_run_again(struct client_core *core, struct operation *operation, int status)
@@ -356,10 +469,12 @@ void operation_run_again(struct client_core *core, struct operation *operation, 
     struct core_txn *txn = operation->txn;
     operation->txn = NULL;
     nanoseconds_t again_ns = core->now_ns + core_backoff_ns(core, operation->tries_count++);
-    if (ost_status_is_retryable(status) && again_ns < operation->deadline_ns) {
+    if (ost_status_is_retryable(status) && again_ns < operation->deadline_ns &&
+        !waited_long_enough(core, operation, status)) {
         operation_wait(core, operation, again_ns, operation_rested);
     } else {
-        operation->why = NULL;
+        if (txn)
+            explain_by_coordinator(core, operation, txn, status);
         core_complete(core, operation, status);
     }
     if (txn)
@@ -375,16 +490,18 @@ void operation_commit_finished(struct client_core *core, struct operation *opera
         return;
     }
     if (ost_status_is_retryable(status)) {
+        explain_by_coordinator(core, operation, txn, status);
         txn->is_dropped = true; /* freed by who called its step */
         operation->txn = NULL;
         operation_run_again(core, operation, status);
         return;
     }
     operation->result_version = coordinator_commit_timestamp(txn->coordinator);
+    explain_by_coordinator(core, operation, txn, status);
     txn->is_dropped = true;
     operation->txn = NULL;
     if (operation->type == OPERATION_SCAN && status == OST_OK)
         scan_complete(core, operation);
     else
-        core_complete(core, operation, status);
+        core_complete(core, operation, status == OST_OK ? operation->verdict : status);
 }

@@ -78,17 +78,20 @@ void scan_start(struct client_core *core, struct operation *operation)
     buffer_reset(&scan->rows);
     scan->rows_count = 0;
     buffer_set(&scan->cursor, operation->reverse ? operation->value : operation->key);
+    bool is_deletion = operation->type == OPERATION_DELETE_RANGE;
+    if (is_deletion) {
+        operation->keys_only = true;
+        operation->lock_mode = LOCK_EXCLUSIVE;
+    }
     if (operation->value.bytes_count && bytes_compare(operation->key, operation->value) >= 0) {
         scan_complete(core, operation);
         return;
     }
     bool unlimited = operation->rows_count_max == 0;
-    if (operation->type == OPERATION_SCAN && !operation->txn && operation->timestamp == 0 &&
-        (scan->needs_txn || (unlimited && !scan_fits_one_range(core, operation)))) {
+    if (!operation->txn && operation->timestamp == 0 &&
+        (is_deletion || scan->needs_txn || (unlimited && !scan_fits_one_range(core, operation)))) {
         scan->needs_txn = true;
-        operation->txn = core_txn_take(core);
-        core_txn_register(core, operation->txn, &operation->age);
-        operation->age = *coordinator_age(operation->txn->coordinator);
+        operation_take_txn(core, operation);
     }
     page_ask(core, operation);
 }
@@ -131,7 +134,10 @@ struct blob *scan_encode(struct client_core *core, struct request *request)
                                         .start = start,
                                         .end = end,
                                         .rows_count_max = rows_count_max,
-                                        .reverse = operation->reverse};
+                                        .reverse = operation->reverse,
+                                        .keys_only = operation->keys_only,
+                                        .mode = operation->lock_mode};
+        coordinator_set_wait(operation->txn->coordinator, core_wait_ms(core, request->give_up_ns));
         return coordinator_encode_scan(operation->txn->coordinator, request->id, &page,
                                        &request->group);
     }
@@ -153,6 +159,8 @@ struct blob *scan_encode(struct client_core *core, struct request *request)
     message.reverse = operation->reverse;
     message.timestamp = operation->timestamp;
     message.any_replica = operation->any_replica;
+    message.keys_only = operation->keys_only;
+    message.wait_ms_max = core_wait_ms(core, request->give_up_ns);
     request->group = route.group;
     return frame_encode(FRAME_SCAN, request->id, &message.base, NULL, 0);
 }
@@ -168,6 +176,7 @@ struct merge {
     bool is_broken;
     struct write_buffer_entry *write; /* NULL: no more */
     bool reverse;
+    bool keys_only;
     struct bytes start, end; /* what the page covers */
 };
 
@@ -219,6 +228,8 @@ static bool merge_next(struct merge *merge, struct row *out_row)
         merge_next_write(merge);
         if (write.kind == WRITE_PUT) {
             *out_row = (struct row){.key = write.key, .version = 0, .value = write.value};
+            if (merge->keys_only)
+                out_row->value = bytes_of(NULL, 0);
             return true;
         }
     }
@@ -277,6 +288,7 @@ static int page_take(struct operation *operation, const struct answer *answer)
     buffer_set(&scan->covered_end, covered_end);
     struct merge merge = {.rows = reader_of(answer->payload),
                           .reverse = operation->reverse,
+                          .keys_only = operation->keys_only,
                           .start = covered_start,
                           .end = covered_end};
     merge_next_row(&merge);
@@ -316,9 +328,12 @@ void scan_complete(struct client_core *core, struct operation *operation)
     struct scan *scan = operation->scan;
     operation->result_rows = buffer_bytes(&scan->rows);
     operation->result_rows_count = scan->rows_count;
-    if (operation->type == OPERATION_TXN_SCAN)
+    if (operation_is_callers(operation))
         TAILQ_REMOVE(&operation->txn->reads, operation, link);
-    core_complete(core, operation, OST_OK);
+    if (operation->type == OPERATION_DELETE_RANGE)
+        delete_range_scanned(core, operation, operation->result_rows, operation->result_rows_count);
+    else
+        core_complete(core, operation, OST_OK);
 }
 
 static void scan_failed(struct client_core *core, struct operation *operation, int status,
@@ -329,7 +344,7 @@ static void scan_failed(struct client_core *core, struct operation *operation, i
         core_complete(core, operation, status);
         return;
     }
-    if (operation->type == OPERATION_SCAN) {
+    if (!operation_is_callers(operation)) {
         operation_run_again(core, operation, status);
         return;
     }
@@ -346,6 +361,9 @@ void scan_answered(struct client_core *core, struct operation *operation, group_
     if (status == OST_OK) {
         operation->result_more = false;
         status = page_take(operation, answer);
+        if (status == OST_OK && operation->type == OPERATION_DELETE_RANGE &&
+            scan->rows_count > TXN_OPERATIONS_COUNT_MAX)
+            status = OST_NOT_FOUND; /* more than a transaction may write: it ends here */
     } else if (status == OST_NOT_FOUND) {
         status = OST_PROTOCOL;
     }

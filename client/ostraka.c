@@ -38,25 +38,26 @@ OST_API void ost_options_default(struct ost_options *out_options)
 
 int api_key_check(struct ost_bytes key)
 {
-    if (key.bytes_count == 0 || !key.data)
-        return OST_INVALID_ARGUMENT;
-    return key.bytes_count > KEY_BYTES_MAX ? OST_TOO_LARGE : OST_OK;
+    char why[LIMIT_WHY_BYTES];
+    int status = limit_check_key(key.data ? key.bytes_count : 0, why);
+    return status == OST_OK ? OST_OK : api_failed(status, why);
 }
 
 int api_value_check(struct ost_bytes value)
 {
+    char why[LIMIT_WHY_BYTES];
     if (value.bytes_count && !value.data)
-        return OST_INVALID_ARGUMENT;
-    return value.bytes_count > VALUE_BYTES_MAX ? OST_TOO_LARGE : OST_OK;
+        return api_failed(OST_INVALID_ARGUMENT, "data is NULL");
+    int status = limit_check_value(value.bytes_count, why);
+    return status == OST_OK ? OST_OK : api_failed(status, why);
 }
 
 int api_interval_check(struct ost_bytes start, struct ost_bytes end)
 {
     if ((start.bytes_count && !start.data) || (end.bytes_count && !end.data))
-        return OST_INVALID_ARGUMENT;
-    if (start.bytes_count > KEY_BYTES_MAX || end.bytes_count > KEY_BYTES_MAX)
-        return OST_TOO_LARGE;
-    return OST_OK;
+        return api_failed(OST_INVALID_ARGUMENT, "data is NULL");
+    int status = start.bytes_count ? api_key_check(start) : OST_OK;
+    return status == OST_OK && end.bytes_count ? api_key_check(end) : status;
 }
 
 static uint64_t seed_draw(void)
@@ -172,16 +173,20 @@ void api_copy_rows(struct operation *operation, void *context)
         .rows = memory, .rows_count = rows_count, .more = operation->result_more, .memory = memory};
 }
 
-void api_async_call(struct operation *operation, ost_done_fn done, void *context)
+void api_async_call(struct operation *operation, const char *error, ost_done_fn done, void *context)
 {
+    bool is_deletion = operation->type == OPERATION_DELETE_RANGE;
     struct ost_result result = {
+        .error = error[0] ? error : NULL,
+        .number = operation->result_number,
+        .deleted_count = is_deletion ? operation->result_rows_count : 0,
         .status = operation->status,
         .value = ost_of_bytes(operation->result_value),
         .version = operation->result_version,
         .more = operation->result_more,
     };
     struct ost_row *rows = NULL;
-    if (operation->status == OST_OK && operation->result_rows_count) {
+    if (operation->status == OST_OK && operation->result_rows_count && !is_deletion) {
         rows = memory_alloc(operation->result_rows_count * sizeof(*rows));
         rows_point(operation->result_rows, rows, operation->result_rows_count);
         result.rows = rows;
@@ -194,15 +199,19 @@ void api_async_call(struct operation *operation, ost_done_fn done, void *context
 static void async_done(struct operation *operation)
 {
     ost_done_fn done = (ost_done_fn)(uintptr_t)operation->done_context[0];
-    api_async_call(operation, done, operation->done_context[1]);
+    char error[ERROR_TEXT_BYTES];
+    api_error_print(operation->done_context[2], operation, error);
+    api_async_call(operation, error, done, operation->done_context[1]);
     operation_free(operation);
 }
 
-void api_async_set(struct operation *operation, ost_done_fn done, void *context)
+void api_async_set(struct ost_client *client, struct operation *operation, ost_done_fn done,
+                   void *context)
 {
     operation->done = async_done;
     operation->done_context[0] = (void *)(uintptr_t)done;
     operation->done_context[1] = context;
+    operation->done_context[2] = client;
 }
 
 /* --- Single operations
@@ -214,8 +223,8 @@ OST_API int ost_get(struct ost_client *client, struct ost_bytes key, struct ost_
     int status = api_key_check(key);
     if (status != OST_OK)
         return status;
-    return runtime_call(client, operation_new(OPERATION_GET, bytes_of_ost(key), bytes_of(NULL, 0)),
-                        api_copy_value, out_value);
+    return api_call(client, operation_new(OPERATION_GET, bytes_of_ost(key), bytes_of(NULL, 0)),
+                    api_copy_value, out_value);
 }
 
 /* NULL: an argument breaks a limit, *out_status says which way. */
@@ -237,14 +246,14 @@ OST_API int ost_put(struct ost_client *client, struct ost_bytes key, struct ost_
 {
     int status;
     struct operation *operation = write_new(WRITE_PUT, key, value, &status);
-    return operation ? runtime_call(client, operation, NULL, NULL) : status;
+    return operation ? api_call(client, operation, NULL, NULL) : status;
 }
 
 OST_API int ost_delete(struct ost_client *client, struct ost_bytes key)
 {
     int status;
     struct operation *operation = write_new(WRITE_DELETE, key, ost_bytes(NULL, 0), &status);
-    return operation ? runtime_call(client, operation, NULL, NULL) : status;
+    return operation ? api_call(client, operation, NULL, NULL) : status;
 }
 
 OST_API int ost_scan(struct ost_client *client, struct ost_bytes start, struct ost_bytes end,
@@ -258,7 +267,7 @@ OST_API int ost_scan(struct ost_client *client, struct ost_bytes start, struct o
         operation_new(OPERATION_SCAN, bytes_of_ost(start), bytes_of_ost(end));
     operation->rows_count_max = rows_count_max;
     operation->reverse = reverse;
-    return runtime_call(client, operation, api_copy_rows, out_rows);
+    return api_call(client, operation, api_copy_rows, out_rows);
 }
 
 OST_API int ost_get_async(struct ost_client *client, struct ost_bytes key, ost_done_fn done,
@@ -269,7 +278,7 @@ OST_API int ost_get_async(struct ost_client *client, struct ost_bytes key, ost_d
         return status;
     struct operation *operation =
         operation_new(OPERATION_GET, bytes_of_ost(key), bytes_of(NULL, 0));
-    api_async_set(operation, done, context);
+    api_async_set(client, operation, done, context);
     return runtime_submit(client, operation);
 }
 
@@ -280,7 +289,7 @@ static int write_async(struct ost_client *client, enum write_kind kind, struct o
     struct operation *operation = write_new(kind, key, value, &status);
     if (!operation)
         return status;
-    api_async_set(operation, done, context);
+    api_async_set(client, operation, done, context);
     return runtime_submit(client, operation);
 }
 
@@ -302,6 +311,6 @@ OST_API int ost_after_async(struct ost_client *client, uint32_t delay_ms, ost_do
     struct operation *operation =
         operation_new(OPERATION_AFTER, bytes_of(NULL, 0), bytes_of(NULL, 0));
     operation->delay_ms = delay_ms;
-    api_async_set(operation, done, context);
+    api_async_set(client, operation, done, context);
     return runtime_submit(client, operation);
 }

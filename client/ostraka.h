@@ -92,6 +92,21 @@ int ost_delete(struct ost_client *client, struct ost_bytes key);
  * rows_count_max 0: no limit but memory. */
 int ost_scan(struct ost_client *client, struct ost_bytes start, struct ost_bytes end,
              uint32_t rows_count_max, bool reverse, struct ost_rows *out_rows);
+/* Deletes the keys of [start, end), all or none; `out_count` (may be NULL) gets how many there
+ * were. OST_TOO_LARGE: more than a transaction may have, and nothing is deleted: do it in parts. */
+int ost_delete_range(struct ost_client *client, struct ost_bytes start, struct ost_bytes end,
+                     uint64_t *out_count);
+/* Writes `value` if the key has the value `expected`, or, with NULL, is absent. OST_CONFLICT: it
+ * is not so, and nothing is written. */
+int ost_compare_and_set(struct ost_client *client, struct ost_bytes key,
+                        const struct ost_bytes *expected, struct ost_bytes value);
+/* Adds to a number: the value is a signed number of 8 bytes, little endian; an absent key counts as
+ * 0. `out_value` (may be NULL) gets the sum. OST_INVALID_ARGUMENT: the value has another length, or
+ * the sum does not fit. */
+int ost_add(struct ost_client *client, struct ost_bytes key, int64_t delta, int64_t *out_value);
+/* One line about this thread's last call that failed: what the status says, and why. Borrowed until
+ * the next one. */
+const char *ost_last_error(void);
 
 /* --- Transactions
  * --------------------------------------------------------------------------------------- */
@@ -125,6 +140,19 @@ int ost_txn_get_for_update(struct ost_txn *txn, struct ost_bytes key, struct ost
 /* Locks the interval: no phantoms. */
 int ost_txn_scan(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
                  uint32_t rows_count_max, bool reverse, struct ost_rows *out_rows);
+/* The same with an exclusive lock on the interval: for what will be written in it. */
+int ost_txn_scan_for_update(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
+                            uint32_t rows_count_max, bool reverse, struct ost_rows *out_rows);
+/* As ost_delete_range. Locks the interval, reads its keys, and deletes those that the transaction
+ * sees there, its own writes too. With an error nothing is deleted, and the transaction goes on. */
+int ost_txn_delete_range(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
+                         uint64_t *out_count);
+/* As ost_compare_and_set and ost_add. OST_CONFLICT and OST_INVALID_ARGUMENT leave the transaction
+ * as it was, but for the lock on the key; like all that it has read they are true only if it
+ * commits. */
+int ost_txn_compare_and_set(struct ost_txn *txn, struct ost_bytes key,
+                            const struct ost_bytes *expected, struct ost_bytes value);
+int ost_txn_add(struct ost_txn *txn, struct ost_bytes key, int64_t delta, int64_t *out_value);
 /* Kept in the client until the commit. */
 int ost_txn_put(struct ost_txn *txn, struct ost_bytes key, struct ost_bytes value);
 int ost_txn_delete(struct ost_txn *txn, struct ost_bytes key);
@@ -142,6 +170,19 @@ uint64_t ost_txn_commit_timestamp(const struct ost_txn *txn);
 /* One line about the last error: which key, which other transaction, how long it waited. Borrowed.
  */
 const char *ost_txn_error(const struct ost_txn *txn);
+/* The same in parts, for programs. Zeros and NULL: not known, or there is none. */
+struct ost_txn_reason {
+    int status;
+    /* Static: "wounded" (an older transaction took the locks), "lock_timeout",
+     * "deadline_exceeded", "leader_changed", "expired" (the client was not heard of),
+     * "range_moved", "conflict"; otherwise the name of the status. */
+    const char *cause;
+    struct ost_bytes key;                  /* borrowed, as the line */
+    uint64_t other_client, other_sequence; /* the transaction that stood in the way */
+    uint64_t other_age_ms;                 /* since its first try began */
+    uint64_t waited_ms;
+};
+void ost_txn_get_reason(const struct ost_txn *txn, struct ost_txn_reason *out_reason);
 
 /* --- Snapshots
  * ------------------------------------------------------------------------------------------ */
@@ -176,8 +217,6 @@ int ost_snapshot_get(struct ost_snapshot *snapshot, struct ost_bytes key,
 int ost_snapshot_scan(struct ost_snapshot *snapshot, struct ost_bytes start, struct ost_bytes end,
                       uint32_t rows_count_max, bool reverse, struct ost_rows *out_rows);
 uint64_t ost_snapshot_timestamp(const struct ost_snapshot *snapshot);
-/* One line about the last read that failed, into 256 bytes. */
-void ost_snapshot_error(const struct ost_snapshot *snapshot, char *out_why);
 /* Reads under way come to their ends. NULL is fine. */
 void ost_snapshot_close(struct ost_snapshot *snapshot);
 
@@ -187,11 +226,14 @@ void ost_snapshot_close(struct ost_snapshot *snapshot);
 /* What an operation brought; borrowed until the callback returns. */
 struct ost_result {
     int status;
-    struct ost_bytes value; /* get */
+    struct ost_bytes value; /* get; compare-and-set: with OST_CONFLICT what is there */
     uint64_t version;
     const struct ost_row *rows; /* scan */
     size_t rows_count;
     bool more;
+    int64_t number;         /* add: the sum */
+    uint64_t deleted_count; /* delete-range */
+    const char *error;      /* one line, as ost_last_error; NULL when there is none */
 };
 typedef void (*ost_done_fn)(void *context, const struct ost_result *result);
 
@@ -202,10 +244,27 @@ int ost_put_async(struct ost_client *client, struct ost_bytes key, struct ost_by
                   ost_done_fn done, void *context);
 int ost_delete_async(struct ost_client *client, struct ost_bytes key, ost_done_fn done,
                      void *context);
+int ost_delete_range_async(struct ost_client *client, struct ost_bytes start, struct ost_bytes end,
+                           ost_done_fn done, void *context);
+int ost_compare_and_set_async(struct ost_client *client, struct ost_bytes key,
+                              const struct ost_bytes *expected, struct ost_bytes value,
+                              ost_done_fn done, void *context);
+int ost_add_async(struct ost_client *client, struct ost_bytes key, int64_t delta, ost_done_fn done,
+                  void *context);
 int ost_txn_get_async(struct ost_txn *txn, struct ost_bytes key, bool for_update, ost_done_fn done,
                       void *context);
 int ost_txn_scan_async(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
                        uint32_t rows_count_max, bool reverse, ost_done_fn done, void *context);
+int ost_txn_scan_for_update_async(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
+                                  uint32_t rows_count_max, bool reverse, ost_done_fn done,
+                                  void *context);
+int ost_txn_delete_range_async(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
+                               ost_done_fn done, void *context);
+int ost_txn_compare_and_set_async(struct ost_txn *txn, struct ost_bytes key,
+                                  const struct ost_bytes *expected, struct ost_bytes value,
+                                  ost_done_fn done, void *context);
+int ost_txn_add_async(struct ost_txn *txn, struct ost_bytes key, int64_t delta, ost_done_fn done,
+                      void *context);
 int ost_txn_commit_async(struct ost_txn *txn, ost_done_fn done, void *context);
 /* `snapshot` is NULL unless the status is OST_OK. */
 typedef void (*ost_snapshot_done_fn)(void *context, int status, struct ost_snapshot *snapshot);
@@ -301,6 +360,56 @@ struct ost_store_status {
 int ost_store_status(struct ost_client *client, uint64_t store,
                      struct ost_store_status *out_status);
 void ost_store_status_free(struct ost_store_status *status);
+
+/* What a transaction waits for. */
+struct ost_wait_info {
+    struct ost_bytes start, end; /* a key, or the interval [start, end) */
+    bool is_key;
+    bool exclusive;
+    uint64_t waited_ms;
+    uint64_t behind_client, behind_sequence; /* the first in the way; zeros: nobody any more */
+    uint32_t behind_count;
+};
+struct ost_txn_info {
+    uint64_t group;
+    uint64_t client, sequence; /* its id: each try has its own */
+    uint64_t age_ms;           /* since its first try began */
+    /* Static: "running", "preparing", "committing" (its commit time is fixed, and its entry on the
+     * way to the log), "prepared", "in doubt" (prepared, and past its deadline). */
+    const char *state;
+    uint64_t quiet_ms; /* since something was heard of it */
+    uint64_t locks_count;
+    uint64_t reads_held_count;         /* reads that wait for its outcome */
+    const struct ost_wait_info *waits; /* the first few */
+    size_t waits_count;
+    uint32_t waits_total;
+    struct ost_bytes anchor; /* the key at which it is decided; empty while it runs */
+};
+struct ost_lock_info {
+    uint64_t group;
+    uint64_t client, sequence;
+    struct ost_bytes start, end;
+    bool is_key;
+    bool exclusive;
+    bool waits; /* it is asked for, not held */
+    uint64_t waited_ms;
+};
+struct ost_txns {
+    const struct ost_txn_info *txns;
+    size_t txns_count;
+    const struct ost_lock_info *locks;
+    size_t locks_count;
+    bool more; /* the limit ended it */
+    void *memory;
+};
+/* The transactions, or the locks and waits one by one, in the groups that the store leads; at most
+ * `rows_count_max` (0: 10,000). It is what was so while it was asked for, not one moment's picture.
+ * ost_txns_free when done. */
+int ost_store_txns(struct ost_client *client, uint64_t store, uint32_t rows_count_max,
+                   struct ost_txns *out_txns);
+int ost_store_locks(struct ost_client *client, uint64_t store, uint32_t rows_count_max,
+                    struct ost_txns *out_txns);
+void ost_txns_free(struct ost_txns *txns);
 
 #ifdef __cplusplus
 }

@@ -18,9 +18,8 @@ OST_API int ost_group_of_key(struct ost_client *client, struct ost_bytes key, ui
     int status = api_key_check(key);
     if (status != OST_OK)
         return status;
-    return runtime_call(client,
-                        operation_new(OPERATION_ROUTE, bytes_of_ost(key), bytes_of(NULL, 0)),
-                        copy_group_id, out_group);
+    return api_call(client, operation_new(OPERATION_ROUTE, bytes_of_ost(key), bytes_of(NULL, 0)),
+                    copy_group_id, out_group);
 }
 
 /* What an info points to lives in an arena of its own. */
@@ -121,8 +120,8 @@ static void copy_map(struct operation *operation, void *context)
 OST_API int ost_cluster_info(struct ost_client *client, struct ost_cluster_info *out_info)
 {
     *out_info = (struct ost_cluster_info){0};
-    return runtime_call(client, operation_new(OPERATION_MAP, bytes_of(NULL, 0), bytes_of(NULL, 0)),
-                        copy_map, out_info);
+    return api_call(client, operation_new(OPERATION_MAP, bytes_of(NULL, 0), bytes_of(NULL, 0)),
+                    copy_map, out_info);
 }
 
 OST_API void ost_cluster_info_free(struct ost_cluster_info *info)
@@ -195,7 +194,7 @@ OST_API int ost_store_status(struct ost_client *client, uint64_t store,
     struct operation *operation =
         operation_new(OPERATION_STATUS, bytes_of(NULL, 0), bytes_of(NULL, 0));
     operation->store = store;
-    return runtime_call(client, operation, copy_status, out_status);
+    return api_call(client, operation, copy_status, out_status);
 }
 
 static void copy_change_why(struct operation *operation, void *context)
@@ -214,7 +213,7 @@ OST_API int ost_change_replicas(struct ost_client *client, uint64_t group, uint6
     operation->group_epoch = epoch;
     operation->add_store = add_store;
     operation->remove_store = remove_store;
-    return runtime_call(client, operation, copy_change_why, out_why);
+    return api_call(client, operation, copy_change_why, out_why);
 }
 
 OST_API void ost_store_status_free(struct ost_store_status *status)

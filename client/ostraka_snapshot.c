@@ -3,19 +3,13 @@
 
 #include "base/memory.h"
 
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
-
-#define WHY_BYTES 256u
 
 struct ost_snapshot {
     struct ost_client *client; /* counted */
     timestamp_t timestamp;
     bool any_replica;
     atomic_uint references; /* the holder's, and those of reads under way */
-    pthread_mutex_t why_mutex;
-    char why[WHY_BYTES];
 };
 
 static struct ost_snapshot *snapshot_new(struct ost_client *client, timestamp_t timestamp,
@@ -23,7 +17,6 @@ static struct ost_snapshot *snapshot_new(struct ost_client *client, timestamp_t 
 {
     struct ost_snapshot *snapshot = memory_alloc_zeroed(1, sizeof(*snapshot));
     atomic_init(&snapshot->references, 1);
-    pthread_mutex_init(&snapshot->why_mutex, NULL);
     snapshot->client = client;
     runtime_ref(client);
     snapshot->timestamp = timestamp;
@@ -36,7 +29,6 @@ static void snapshot_unref(struct ost_snapshot *snapshot)
     if (atomic_fetch_sub_explicit(&snapshot->references, 1, memory_order_acq_rel) != 1)
         return;
     runtime_unref(snapshot->client);
-    pthread_mutex_destroy(&snapshot->why_mutex);
     free(snapshot);
 }
 
@@ -65,7 +57,7 @@ OST_API int ost_snapshot_open(struct ost_client *client, const struct ost_snapsh
     timestamp_t timestamp = options->timestamp;
     int status = OST_OK;
     if (timestamp == 0)
-        status = runtime_call(client, timestamp_operation_new(options), copy_timestamp, &timestamp);
+        status = api_call(client, timestamp_operation_new(options), copy_timestamp, &timestamp);
     if (status == OST_OK)
         *out_snapshot = snapshot_new(client, timestamp, options->any_replica);
     return status;
@@ -132,39 +124,17 @@ OST_API uint64_t ost_snapshot_timestamp(const struct ost_snapshot *snapshot)
     return snapshot->timestamp;
 }
 
-/* --- Errors
- * -------------------------------------------------------------------------------------------- */
-
-static void error_set(struct ost_snapshot *snapshot, int status, const char *why)
-{
-    bool is_told = why && why[0] != '\0';
-    pthread_mutex_lock(&snapshot->why_mutex);
-    snprintf(snapshot->why, sizeof(snapshot->why), "%s%s%s", ost_status_text(status),
-             is_told ? ": " : "", is_told ? why : "");
-    pthread_mutex_unlock(&snapshot->why_mutex);
-}
-
-OST_API void ost_snapshot_error(const struct ost_snapshot *snapshot, char *out_why)
-{
-    struct ost_snapshot *mine = (struct ost_snapshot *)(uintptr_t)snapshot;
-    pthread_mutex_lock(&mine->why_mutex);
-    memcpy(out_why, mine->why, sizeof(mine->why));
-    pthread_mutex_unlock(&mine->why_mutex);
-}
-
 /* --- Reads
  * -----------------------------------------------------------------------------------------------
  */
 
-/* NULL: an argument breaks a limit, *out_status says which way. */
+/* NULL: an argument breaks a limit, which ost_last_error names. */
 static struct operation *get_new(struct ost_snapshot *snapshot, struct ost_bytes key,
                                  int *out_status)
 {
     *out_status = api_key_check(key);
-    if (*out_status != OST_OK) {
-        error_set(snapshot, *out_status, "key must be 1 B to 8 KiB");
+    if (*out_status != OST_OK)
         return NULL;
-    }
     struct operation *operation =
         operation_new(OPERATION_GET, bytes_of_ost(key), bytes_of(NULL, 0));
     operation->timestamp = snapshot->timestamp;
@@ -177,10 +147,8 @@ static struct operation *scan_new(struct ost_snapshot *snapshot, struct ost_byte
                                   int *out_status)
 {
     *out_status = api_interval_check(start, end);
-    if (*out_status != OST_OK) {
-        error_set(snapshot, *out_status, "the ends of an interval must be up to 8 KiB");
+    if (*out_status != OST_OK)
         return NULL;
-    }
     struct operation *operation =
         operation_new(OPERATION_SCAN, bytes_of_ost(start), bytes_of_ost(end));
     operation->rows_count_max = rows_count_max;
@@ -190,39 +158,13 @@ static struct operation *scan_new(struct ost_snapshot *snapshot, struct ost_byte
     return operation;
 }
 
-struct read_call {
-    struct ost_snapshot *snapshot;
-    void (*copy)(struct operation *operation, void *context);
-    void *out;
-};
-
-static void read_ended(struct ost_snapshot *snapshot, const struct operation *operation)
-{
-    if (operation->status != OST_OK && operation->status != OST_NOT_FOUND)
-        error_set(snapshot, operation->status, operation->why);
-}
-
-static void read_call_copy(struct operation *operation, void *context)
-{
-    struct read_call *call = context;
-    call->copy(operation, call->out);
-    read_ended(call->snapshot, operation);
-}
-
-static int read_call(struct ost_snapshot *snapshot, struct operation *operation,
-                     void (*copy)(struct operation *operation, void *context), void *out)
-{
-    struct read_call call = {.snapshot = snapshot, .copy = copy, .out = out};
-    return runtime_call(snapshot->client, operation, read_call_copy, &call);
-}
-
 OST_API int ost_snapshot_get(struct ost_snapshot *snapshot, struct ost_bytes key,
                              struct ost_value *out_value)
 {
     *out_value = (struct ost_value){0};
     int status;
     struct operation *operation = get_new(snapshot, key, &status);
-    return operation ? read_call(snapshot, operation, api_copy_value, out_value) : status;
+    return operation ? api_call(snapshot->client, operation, api_copy_value, out_value) : status;
 }
 
 OST_API int ost_snapshot_scan(struct ost_snapshot *snapshot, struct ost_bytes start,
@@ -232,15 +174,16 @@ OST_API int ost_snapshot_scan(struct ost_snapshot *snapshot, struct ost_bytes st
     *out_rows = (struct ost_rows){0};
     int status;
     struct operation *operation = scan_new(snapshot, start, end, rows_count_max, reverse, &status);
-    return operation ? read_call(snapshot, operation, api_copy_rows, out_rows) : status;
+    return operation ? api_call(snapshot->client, operation, api_copy_rows, out_rows) : status;
 }
 
 static void read_async_done(struct operation *operation)
 {
     struct ost_snapshot *snapshot = operation->done_context[2];
     ost_done_fn done = (ost_done_fn)(uintptr_t)operation->done_context[0];
-    read_ended(snapshot, operation);
-    api_async_call(operation, done, operation->done_context[1]);
+    char error[ERROR_TEXT_BYTES];
+    api_error_print(snapshot->client, operation, error);
+    api_async_call(operation, error, done, operation->done_context[1]);
     snapshot_unref(snapshot);
     operation_free(operation);
 }

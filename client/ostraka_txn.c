@@ -3,6 +3,7 @@
 #include "client/ostraka_internal.h"
 
 #include "base/memory.h"
+#include "client/core_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,9 @@ struct ost_txn {
     atomic_uint under_way; /* operations; while there are any it is the client's thread's */
     uint32_t groups_count;
     timestamp_t commit_timestamp;
-    char error[400];
+    struct ost_txn_reason reason; /* of the last error, as is the next */
+    char error[ERROR_TEXT_BYTES];
+    struct blob *reason_key;
 };
 
 /* Whoever has failed that often takes locks: an old enough one wounds whoever is in its way. */
@@ -62,34 +65,59 @@ OST_API bool ost_txn_is_optimistic(const struct ost_txn *txn)
 
 static void error_set(struct ost_txn *txn, int status, const char *why)
 {
-    snprintf(txn->error, sizeof(txn->error), "%s%s%s", ost_status_text(status), why ? ": " : "",
-             why ? why : "");
+    api_failed(status, why);
+    txn->reason = (struct ost_txn_reason){.status = status, .cause = ost_status_name(status)};
+    snprintf(txn->error, sizeof(txn->error), "%s", ost_last_error());
+}
+
+int api_txn_failed(struct ost_txn *txn, int status)
+{
+    txn->reason = (struct ost_txn_reason){.status = status, .cause = ost_status_name(status)};
+    snprintf(txn->error, sizeof(txn->error), "%s", ost_last_error());
+    return status;
+}
+
+static const char *cause_of(const struct coordinator_reason *reason)
+{
+    switch (reason->status == OST_LOCKS_LOST ? reason->loss : LOSS_UNSAID) {
+    case LOSS_LEADER_CHANGED:
+        return "leader_changed";
+    case LOSS_EXPIRED:
+        return "expired";
+    case LOSS_RANGE_MOVES:
+        return "range_moved";
+    case LOSS_UNSAID:
+        break;
+    }
+    return ost_status_name(reason->status);
 }
 
 /* On the client's thread, when an operation of the transaction ended. */
 static void error_explain(struct ost_txn *txn, const struct operation *operation)
 {
-    if (operation->status == OST_OK || operation->status == OST_NOT_FOUND)
+    int status = operation->status;
+    if (status == OST_OK || status == OST_NOT_FOUND)
         return;
-    error_set(txn, operation->status, operation->why);
+    api_error_print(txn->client, operation, txn->error);
+    txn->reason = (struct ost_txn_reason){.status = status, .cause = ost_status_name(status)};
     const struct coordinator_reason *reason =
         coordinator_reason(core_txn_coordinator(operation->txn));
-    if (reason->status != operation->status)
+    if (reason->status != status)
         return;
-    char key[KEY_TEXT_BYTES] = "";
-    size_t at = strlen(txn->error);
-    if (reason->text)
-        at += (size_t)snprintf(txn->error + at, sizeof(txn->error) - at, ": %.120s", reason->text);
-    if (reason->key.bytes_count)
-        at += (size_t)snprintf(txn->error + at, sizeof(txn->error) - at, "; key %s",
-                               key_print(reason->key, key, sizeof(key)));
+    blob_unref(txn->reason_key);
+    txn->reason_key = blob_copy(reason->key);
+    txn->reason.cause = cause_of(reason);
+    txn->reason.key = ost_of_bytes(blob_bytes(txn->reason_key));
+    txn->reason.other_client = reason->other.client;
+    txn->reason.other_sequence = reason->other.sequence;
     if (reason->other.client)
-        at += (size_t)snprintf(
-            txn->error + at, sizeof(txn->error) - at, "; other transaction %016llx/%llu",
-            (unsigned long long)reason->other.client, (unsigned long long)reason->other.sequence);
-    if (reason->waited_ms)
-        snprintf(txn->error + at, sizeof(txn->error) - at, "; waited %llu ms",
-                 (unsigned long long)reason->waited_ms);
+        txn->reason.other_age_ms = core_age_ms(runtime_core(txn->client), &reason->other_age);
+    txn->reason.waited_ms = reason->waited_ms;
+}
+
+OST_API void ost_txn_get_reason(const struct ost_txn *txn, struct ost_txn_reason *out_reason)
+{
+    *out_reason = txn->reason;
 }
 
 OST_API const char *ost_txn_error(const struct ost_txn *txn)
@@ -126,8 +154,11 @@ static void txn_operation_ended(struct ost_txn *txn, struct operation *operation
 static void txn_async_done(struct operation *operation)
 {
     ost_done_fn done = (ost_done_fn)(uintptr_t)operation->done_context[0];
-    txn_operation_ended(operation->done_context[2], operation);
-    api_async_call(operation, done, operation->done_context[1]);
+    struct ost_txn *txn = operation->done_context[2];
+    char error[ERROR_TEXT_BYTES];
+    api_error_print(txn->client, operation, error);
+    txn_operation_ended(txn, operation);
+    api_async_call(operation, error, done, operation->done_context[1]);
     operation_free(operation);
 }
 
@@ -140,8 +171,8 @@ static int txn_check_mine(struct ost_txn *txn)
     return OST_INVALID_ARGUMENT;
 }
 
-static int txn_submit(struct ost_txn *txn, struct operation *operation, ost_done_fn done,
-                      void *context)
+int api_txn_submit(struct ost_txn *txn, struct operation *operation, ost_done_fn done,
+                   void *context)
 {
     operation->txn = txn->core;
     operation->age = txn->age;
@@ -166,19 +197,21 @@ struct txn_call {
     void (*copy)(struct operation *operation, void *context);
     void *context;
     bool was_taken;
+    char error[ERROR_TEXT_BYTES]; /* a line of the caller's: the handle is another thread's soon */
 };
 
 static void txn_call_copy(struct operation *operation, void *context)
 {
     struct txn_call *call = context;
     call->was_taken = true;
+    api_error_print(call->txn->client, operation, call->error);
     if (call->copy)
         call->copy(operation, call->context);
     txn_operation_ended(call->txn, operation);
 }
 
-static int txn_call(struct ost_txn *txn, struct operation *operation,
-                    void (*copy)(struct operation *operation, void *context), void *context)
+int api_txn_call(struct ost_txn *txn, struct operation *operation,
+                 void (*copy)(struct operation *operation, void *context), void *context)
 {
     if (runtime_is_own_thread(txn->client)) {
         operation_free(operation);
@@ -197,6 +230,8 @@ static int txn_call(struct ost_txn *txn, struct operation *operation,
         atomic_fetch_sub_explicit(&txn->under_way, 1, memory_order_relaxed);
         error_set(txn, status, NULL);
     }
+    if (call.error[0])
+        api_failed_with(call.error);
     return status;
 }
 
@@ -213,10 +248,8 @@ static int txn_get(struct ost_txn *txn, struct ost_bytes key, bool for_update,
 {
     *out_value = (struct ost_value){0};
     int status = api_key_check(key);
-    if (status != OST_OK) {
-        error_set(txn, status, "key must be 1 B to 8 KiB");
-        return status;
-    }
+    if (status != OST_OK)
+        return api_txn_failed(txn, status);
     struct coordinator *coordinator = core_txn_coordinator(txn->core);
     struct write write;
     /* What it has written itself needs no other thread. */
@@ -228,7 +261,7 @@ static int txn_get(struct ost_txn *txn, struct ost_bytes key, bool for_update,
         api_copy_value(&own, out_value);
         return OST_OK;
     }
-    return txn_call(txn, txn_get_new(key, for_update), api_copy_value, out_value);
+    return api_txn_call(txn, txn_get_new(key, for_update), api_copy_value, out_value);
 }
 
 OST_API int ost_txn_get(struct ost_txn *txn, struct ost_bytes key, struct ost_value *out_value)
@@ -247,20 +280,20 @@ OST_API int ost_txn_get_async(struct ost_txn *txn, struct ost_bytes key, bool fo
 {
     int status = api_key_check(key);
     if (status != OST_OK)
-        return status;
-    return txn_submit(txn, txn_get_new(key, for_update), done, context);
+        return api_txn_failed(txn, status);
+    return api_txn_submit(txn, txn_get_new(key, for_update), done, context);
 }
 
-static struct operation *txn_scan_new(struct ost_bytes start, struct ost_bytes end,
-                                      uint32_t rows_count_max, bool reverse, int *out_status)
+/* NULL: an argument breaks a limit. */
+static struct operation *txn_scan_new(struct ost_txn *txn, struct ost_bytes start,
+                                      struct ost_bytes end, uint32_t rows_count_max, bool reverse,
+                                      int *out_status)
 {
-    *out_status = OST_OK;
-    if ((start.bytes_count && !start.data) || (end.bytes_count && !end.data))
-        *out_status = OST_INVALID_ARGUMENT;
-    else if (start.bytes_count > KEY_BYTES_MAX || end.bytes_count > KEY_BYTES_MAX)
-        *out_status = OST_TOO_LARGE;
-    if (*out_status != OST_OK)
+    *out_status = api_interval_check(start, end);
+    if (*out_status != OST_OK) {
+        api_txn_failed(txn, *out_status);
         return NULL;
+    }
     struct operation *operation =
         operation_new(OPERATION_TXN_SCAN, bytes_of_ost(start), bytes_of_ost(end));
     operation->rows_count_max = rows_count_max;
@@ -268,13 +301,39 @@ static struct operation *txn_scan_new(struct ost_bytes start, struct ost_bytes e
     return operation;
 }
 
-OST_API int ost_txn_scan(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
-                         uint32_t rows_count_max, bool reverse, struct ost_rows *out_rows)
+static int txn_scan(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
+                    uint32_t rows_count_max, bool reverse, enum lock_mode mode,
+                    struct ost_rows *out_rows)
 {
     *out_rows = (struct ost_rows){0};
     int status;
-    struct operation *operation = txn_scan_new(start, end, rows_count_max, reverse, &status);
-    return operation ? txn_call(txn, operation, api_copy_rows, out_rows) : status;
+    struct operation *operation = txn_scan_new(txn, start, end, rows_count_max, reverse, &status);
+    if (!operation)
+        return status;
+    operation->lock_mode = mode;
+    return api_txn_call(txn, operation, api_copy_rows, out_rows);
+}
+
+OST_API int ost_txn_scan(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
+                         uint32_t rows_count_max, bool reverse, struct ost_rows *out_rows)
+{
+    return txn_scan(txn, start, end, rows_count_max, reverse, LOCK_SHARED, out_rows);
+}
+
+OST_API int ost_txn_scan_for_update(struct ost_txn *txn, struct ost_bytes start,
+                                    struct ost_bytes end, uint32_t rows_count_max, bool reverse,
+                                    struct ost_rows *out_rows)
+{
+    return txn_scan(txn, start, end, rows_count_max, reverse, LOCK_EXCLUSIVE, out_rows);
+}
+
+static int txn_scan_async(struct ost_txn *txn, struct operation *operation, enum lock_mode mode,
+                          int status, ost_done_fn done, void *context)
+{
+    if (!operation)
+        return status;
+    operation->lock_mode = mode;
+    return api_txn_submit(txn, operation, done, context);
 }
 
 OST_API int ost_txn_scan_async(struct ost_txn *txn, struct ost_bytes start, struct ost_bytes end,
@@ -282,8 +341,17 @@ OST_API int ost_txn_scan_async(struct ost_txn *txn, struct ost_bytes start, stru
                                void *context)
 {
     int status;
-    struct operation *operation = txn_scan_new(start, end, rows_count_max, reverse, &status);
-    return operation ? txn_submit(txn, operation, done, context) : status;
+    struct operation *operation = txn_scan_new(txn, start, end, rows_count_max, reverse, &status);
+    return txn_scan_async(txn, operation, LOCK_SHARED, status, done, context);
+}
+
+OST_API int ost_txn_scan_for_update_async(struct ost_txn *txn, struct ost_bytes start,
+                                          struct ost_bytes end, uint32_t rows_count_max,
+                                          bool reverse, ost_done_fn done, void *context)
+{
+    int status;
+    struct operation *operation = txn_scan_new(txn, start, end, rows_count_max, reverse, &status);
+    return txn_scan_async(txn, operation, LOCK_EXCLUSIVE, status, done, context);
 }
 
 static int txn_write(struct ost_txn *txn, enum write_kind kind, struct ost_bytes key,
@@ -318,14 +386,14 @@ OST_API int ost_txn_commit(struct ost_txn *txn)
 {
     struct operation *operation =
         operation_new(OPERATION_TXN_COMMIT, bytes_of(NULL, 0), bytes_of(NULL, 0));
-    return txn_call(txn, operation, NULL, NULL);
+    return api_txn_call(txn, operation, NULL, NULL);
 }
 
 OST_API int ost_txn_commit_async(struct ost_txn *txn, ost_done_fn done, void *context)
 {
     struct operation *operation =
         operation_new(OPERATION_TXN_COMMIT, bytes_of(NULL, 0), bytes_of(NULL, 0));
-    return txn_submit(txn, operation, done, context);
+    return api_txn_submit(txn, operation, done, context);
 }
 
 /* --- Ends
@@ -336,6 +404,7 @@ static void drop_done(struct operation *operation)
     struct ost_txn *txn = operation->done_context[2];
     if (txn) { /* whatever was under way has been told before */
         runtime_unref(txn->client);
+        blob_unref(txn->reason_key);
         free(txn);
     }
     operation_free(operation);
@@ -379,6 +448,7 @@ OST_API void ost_txn_free(struct ost_txn *txn)
     if (!txn || try_drop(txn, txn))
         return;
     runtime_unref(txn->client);
+    blob_unref(txn->reason_key);
     free(txn);
 }
 

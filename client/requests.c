@@ -49,6 +49,7 @@ void request_free(struct client_core *core, struct request *request)
     request_leave_peer(request);
     HASH_DEL(core->requests, request);
     blob_unref(request->frame);
+    free(request->last_text);
     if (core->requests_free_count < REQUESTS_FREE_COUNT_MAX) {
         request->hh.next = core->requests_free;
         core->requests_free = request;
@@ -78,6 +79,8 @@ static void request_give_up(struct client_core *core, struct request *request)
     case OWNER_READ: {
         struct operation *operation = request->operation;
         int last_status = request->last_status;
+        if (request->last_text)
+            operation_explain(operation, "%s", request->last_text);
         operation->request = NULL;
         request_free(core, request);
         operation_gave_up(core, operation, last_status);
@@ -351,6 +354,14 @@ static bool answer_parse(const struct frame *frame, struct arena *arena, struct 
         out->header = header;
         break;
     }
+    case FRAME_TXNS_ANSWER: {
+        const Ostraka__TxnsAnswer *message = (const Ostraka__TxnsAnswer *)message_unpack(
+            &ostraka__txns_answer__descriptor, frame->message, arena);
+        if (!message)
+            return false;
+        out->message = &message->base;
+        break;
+    }
     case FRAME_STATUS_ANSWER: {
         const Ostraka__StatusAnswer *message = (const Ostraka__StatusAnswer *)message_unpack(
             &ostraka__status_answer__descriptor, frame->message, arena);
@@ -388,6 +399,10 @@ static void request_refused_for_now(struct client_core *core, struct request *re
                                     const struct answer *answer)
 {
     int status = answer->status;
+    free(request->last_text);
+    request->last_text = NULL;
+    if (status == OST_BUSY && answer->header->text && answer->header->text[0])
+        request->last_text = memory_copy_string(answer->header->text);
     if (status == OST_CANCELED || status == OST_NOT_LEADER || status == OST_DISCONNECTED)
         request->in_doubt = true; /* a leader that fell says so of what it had proposed, too */
     /* What a replica cannot tell, the leader can. */
@@ -446,6 +461,7 @@ void request_answered(struct client_core *core, struct peer *peer, const struct 
         core_txn_answered(core, request, &answer);
         break;
     case OWNER_ORACLE:
+        core->is_time_known = core->is_time_known || answer.status == OST_OK;
         core->oracle_request = NULL;
         request_free(core, request);
         if (core->map.map)

@@ -81,16 +81,26 @@ __attribute__((format(printf, 2, 3))) static int refuse(char *out_why, const cha
 /* Does the completion say that it did what was invoked? */
 static bool op_completes(const struct history_op *invoked, const struct history_op *completed)
 {
-    if (invoked->action != completed->action || invoked->key != completed->key)
+    if (invoked->key != completed->key)
+        return false;
+    if (invoked->action == HISTORY_OP_CAS && completed->action == HISTORY_OP_READ) {
+        bool matched = invoked->expects_absent ? completed->found == HISTORY_NOTHING
+                                               : completed->found == HISTORY_NUMBER &&
+                                                     completed->value == invoked->expected;
+        return !matched;
+    }
+    if (invoked->action != completed->action)
         return false;
     switch (invoked->action) {
     case HISTORY_OP_READ:
+    case HISTORY_OP_DELETE:
         return true;
     case HISTORY_OP_WRITE:
     case HISTORY_OP_APPEND:
         return invoked->value == completed->value;
     case HISTORY_OP_CAS:
-        return invoked->value == completed->value && invoked->expected == completed->expected;
+        return invoked->value == completed->value && invoked->expected == completed->expected &&
+               invoked->expects_absent == completed->expects_absent;
     }
     return false;
 }
@@ -109,14 +119,22 @@ static int check_completion(const struct history_event *invoke, const struct his
                       event->process);
     if (event->function != HISTORY_TXN)
         return OST_OK;
-    if (event->ops_count != invoke->ops_count)
-        return refuse(out_why, "process %" PRIu64 " completes %u micro-operations of %u",
-                      event->process, event->ops_count, invoke->ops_count);
-    for (uint32_t i = 0; i < event->ops_count; i++)
-        if (!op_completes(&invoke->ops[i], &event->ops[i]))
+    uint32_t completed = 0;
+    if (event->ops_count == 0 && invoke->ops_count > 0)
+        return refuse(out_why, "process %" PRIu64 " completes 0 micro-operations of %u",
+                      event->process, invoke->ops_count);
+    for (uint32_t i = 0; i < invoke->ops_count; i++) {
+        if (completed < event->ops_count && op_completes(&invoke->ops[i], &event->ops[completed]))
+            completed++;
+        else if (invoke->ops[i].action != HISTORY_OP_READ)
             return refuse(
                 out_why, "process %" PRIu64 " completes another micro-operation %u than it invoked",
                 event->process, i);
+    }
+    if (completed < event->ops_count)
+        return refuse(out_why,
+                      "process %" PRIu64 " completes another micro-operation %u than it invoked",
+                      event->process, completed);
     return OST_OK;
 }
 

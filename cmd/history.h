@@ -8,7 +8,8 @@
  *
  * Invariants, refused with one line by history_append: a completion has an invocation of the same
  * process and the same operation; time never falls; what a completion says it wrote is what was
- * invoked; a transaction has at most HISTORY_TXN_OPS_MAX micro-operations.
+ * invoked; a transaction has at most HISTORY_TXN_OPS_MAX micro-operations. Reads may be missing in
+ * a completion: of a scan with a limit nobody knows beforehand which keys it reaches.
  */
 #pragma once
 
@@ -38,7 +39,10 @@ enum history_action {
     HISTORY_OP_READ,   /* ["r", key, null | number | list] */
     HISTORY_OP_WRITE,  /* ["w", key, value] */
     HISTORY_OP_APPEND, /* ["append", key, value] */
-    HISTORY_OP_CAS,    /* ["cas", key, [expected, value]]; a mismatch is a HISTORY_FAIL */
+    /* ["cas", key, [null | expected, value]]; a mismatch is a HISTORY_FAIL, or, when the client was
+     * told what is there, completes as a read of it. */
+    HISTORY_OP_CAS,
+    HISTORY_OP_DELETE, /* ["w", key, null]: the key is absent after it */
 };
 
 /* What a read returned; invocations have HISTORY_NOTHING, and so has the read of an absent key. */
@@ -50,6 +54,7 @@ struct history_op {
     int64_t key;
     int64_t value;       /* written, appended, swapped in; or read, when it is a number */
     int64_t expected;    /* of a cas */
+    bool expects_absent; /* of a cas: no value, instead of `expected` */
     const int64_t *list; /* read, when it is a list */
     uint32_t list_count;
 };

@@ -80,7 +80,8 @@ static void print_found(struct buffer *out, const struct history_op *op)
 
 static void print_op(struct buffer *out, const struct history_op *op)
 {
-    print(out, "[\"%s\",%" PRId64 ",", action_names[op->action], op->key);
+    unsigned name = op->action == HISTORY_OP_DELETE ? HISTORY_OP_WRITE : op->action;
+    print(out, "[\"%s\",%" PRId64 ",", action_names[name], op->key);
     switch (op->action) {
     case HISTORY_OP_READ:
         print_found(out, op);
@@ -90,7 +91,13 @@ static void print_op(struct buffer *out, const struct history_op *op)
         print(out, "%" PRId64, op->value);
         break;
     case HISTORY_OP_CAS:
-        print(out, "[%" PRId64 ",%" PRId64 "]", op->expected, op->value);
+        if (op->expects_absent)
+            print(out, "[null,%" PRId64 "]", op->value);
+        else
+            print(out, "[%" PRId64 ",%" PRId64 "]", op->expected, op->value);
+        break;
+    case HISTORY_OP_DELETE:
+        print(out, "null");
         break;
     }
     print(out, "]");
@@ -247,6 +254,24 @@ static int read_found(struct line_reader *reader, const cJSON *json, struct hist
     return OST_OK;
 }
 
+static int read_written(struct line_reader *reader, const cJSON *json, struct history_op *op)
+{
+    return read_number(json, &op->value)
+               ? OST_OK
+               : refuse(reader, "the value of a micro-operation is no whole number");
+}
+
+static int read_cas(struct line_reader *reader, const cJSON *json, struct history_op *op)
+{
+    if (!cJSON_IsArray(json) || cJSON_GetArraySize(json) != 2)
+        return refuse(reader, "the value of a cas is a list of two");
+    op->expects_absent = cJSON_IsNull(json->child);
+    if ((!op->expects_absent && !read_number(json->child, &op->expected)) ||
+        !read_number(json->child->next, &op->value))
+        return refuse(reader, "the value of a cas is a list of two whole numbers, or null and one");
+    return OST_OK;
+}
+
 static int read_op(struct line_reader *reader, const cJSON *json, struct history_op *op)
 {
     unsigned int action;
@@ -263,16 +288,17 @@ static int read_op(struct line_reader *reader, const cJSON *json, struct history
     case HISTORY_OP_READ:
         return read_found(reader, value, op);
     case HISTORY_OP_WRITE:
+        if (cJSON_IsNull(value)) {
+            op->action = HISTORY_OP_DELETE;
+            return OST_OK;
+        }
+        return read_written(reader, value, op);
     case HISTORY_OP_APPEND:
-        return read_number(value, &op->value)
-                   ? OST_OK
-                   : refuse(reader, "the value of a micro-operation is no whole number");
+        return read_written(reader, value, op);
     case HISTORY_OP_CAS:
-        return cJSON_IsArray(value) && cJSON_GetArraySize(value) == 2 &&
-                       read_number(value->child, &op->expected) &&
-                       read_number(value->child->next, &op->value)
-                   ? OST_OK
-                   : refuse(reader, "the value of a cas is a list of two whole numbers");
+        return read_cas(reader, value, op);
+    case HISTORY_OP_DELETE:
+        break;
     }
     return OST_OK;
 }

@@ -145,6 +145,7 @@ void node_map_requested(struct node *node, struct node_connection *connection,
 const Ostraka__RangeInfo *node_map_range_of_key(const struct node *node, struct bytes key);
 const Ostraka__GroupInfo *node_map_group(const struct node *node, group_id_t group);
 void node_report_send(struct node *node);
+int node_txns_requested(struct node *node, uint64_t connection_id, const struct frame *frame);
 void node_status_requested(struct node *node, uint64_t connection_id, const struct frame *frame);
 
 /* node_identity.c: whose disk this is, and whether it may found group 0 (R6). */

@@ -250,6 +250,8 @@ static int dispatch_from_anyone(struct node *node, struct node_connection *conne
     case FRAME_STATUS:
         node_status_requested(node, connection_id, frame);
         return OST_OK;
+    case FRAME_TXNS:
+        return node_txns_requested(node, connection_id, frame);
     case FRAME_GET:
     case FRAME_LOCK:
     case FRAME_SCAN:

@@ -9,18 +9,22 @@ const char *argp_program_version = "ostraka 0.1.0";
 
 static const struct command commands[] = {
     {"get", "KEY", "print the value of a key", command_get},
-    {"put", "KEY [VALUE]", "write a value; without VALUE it is read from standard input",
-     command_put},
+    {"put", "KEY [VALUE]", "write a value; without VALUE from standard input", command_put},
     {"delete", "KEY", "delete a key", command_delete},
     {"scan", "[START [END]]", "print keys and values of an interval, in key order", command_scan},
-    {"txn", "", "run one transaction: commands line by line from standard input", command_txn},
+    {"delete-range", "START END", "delete the keys of an interval, all or none",
+     command_delete_range},
+    {"cas", "KEY OLD NEW", "write a value if the key has the old one", command_cas},
+    {"add", "KEY [N]", "add to a number, and print the sum", command_add},
+    {"txn", "", "run one transaction, with lines of standard input", command_txn},
     {"status", "", "who leads what, and how the stores are", command_status},
-    {"workload", "NAME", "run transactions and record what they saw, for ostraka-check",
-     command_workload},
+    {"txns", "", "the transactions that run, and whom they wait for", command_txns},
+    {"locks", "", "who holds or waits for which lock", command_locks},
+    {"workload", "NAME", "run transactions, recorded for ostraka-check", command_workload},
     {"add-replica", "...", "give a group a replica on one more store", command_add_replica},
     {"remove-replica", "...", "take a group's replica from a store", command_remove_replica},
     {"move-replica", "...", "move a group's replica to another store", command_move_replica},
-    {"bank", "", "move money between accounts and check that none is lost", command_bank},
+    {"bank", "", "move money and check that none is lost", command_bank},
 };
 #define COMMANDS_COUNT (sizeof commands / sizeof commands[0])
 
@@ -81,7 +85,7 @@ static char *help_filter(int key, const char *text, void *input)
     for (size_t i = 0; i < COMMANDS_COUNT; i++) {
         char usage[64];
         snprintf(usage, sizeof usage, "%s %s", commands[i].name, commands[i].arguments);
-        fprintf(stream, "  %-22s %s\n", usage, commands[i].help);
+        fprintf(stream, "  %-24s %s\n", usage, commands[i].help);
     }
     fprintf(
         stream,

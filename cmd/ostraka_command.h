@@ -32,6 +32,11 @@ int command_workload(const struct command_environment *environment, int argc, ch
 int command_add_replica(const struct command_environment *environment, int argc, char **argv);
 int command_remove_replica(const struct command_environment *environment, int argc, char **argv);
 int command_move_replica(const struct command_environment *environment, int argc, char **argv);
+int command_delete_range(const struct command_environment *environment, int argc, char **argv);
+int command_cas(const struct command_environment *environment, int argc, char **argv);
+int command_add(const struct command_environment *environment, int argc, char **argv);
+int command_txns(const struct command_environment *environment, int argc, char **argv);
+int command_locks(const struct command_environment *environment, int argc, char **argv);
 int command_bank(const struct command_environment *environment, int argc, char **argv);
 
 /* Connects, or prints why not and returns NULL. */
@@ -42,11 +47,20 @@ int command_failed(const struct command_environment *environment, const char *wh
 /* Parses argv with `argp`, named "ostraka NAME" in its messages. Ends the program on a mistake. */
 void command_parse(const struct argp *argp, int argc, char **argv, void *input);
 
+/* One row, for people or as an object of JSON. */
+void command_print_row(const struct command_environment *environment, struct ost_bytes key,
+                       struct ost_bytes value, uint64_t version, bool keys_only);
+/* The end of the interval of all keys that begin with `prefix`; empty when there is none. In place.
+ */
+struct ost_bytes prefix_end(uint8_t *prefix, size_t bytes_count);
+
 /* Bytes as text that can be typed again: printable as is, a backslash doubled, the rest \xNN. Free
  * it. */
 char *text_escape(struct ost_bytes bytes);
 /* The way back, in place; false when it does not parse. */
 bool text_unescape(char *text, struct ost_bytes *out_bytes);
+/* A whole number, signed, of 64 bits; false when it is none. */
+bool text_number(struct ost_bytes text, int64_t *out_number);
 /* For argp: an escaped key of 1 to 8192 bytes, or the program ends with one line. */
 struct ost_bytes argument_unescape(struct argp_state *state, const char *what, char *text,
                                    bool may_be_empty);

@@ -113,32 +113,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 /* --- get, put, delete
  * --------------------------------------------------------------------------------------- */
 
-static void print_row_json(struct ost_bytes key, struct ost_bytes value, uint64_t version,
-                           bool with_value)
-{
-    char *key_text = text_escape(key);
-    char *value_text = text_escape(value);
-    char version_text[24];
-    snprintf(version_text, sizeof version_text, "%llu", (unsigned long long)version);
-    cJSON *object = cJSON_CreateObject();
-    cJSON_AddStringToObject(object, "key", key_text);
-    if (with_value)
-        cJSON_AddStringToObject(object, "value", value_text);
-    cJSON_AddStringToObject(object, "version",
-                            version_text); /* 64 bits: more than a JSON number holds */
-    char *printed = cJSON_PrintUnformatted(object);
-    puts(printed);
-    free(printed);
-    cJSON_Delete(object);
-    free(value_text);
-    free(key_text);
-}
-
-/* `out_why` (256 bytes) is empty when there is no more to say than the status. */
 static int get(struct ost_client *client, const struct data_arguments *arguments,
-               struct ost_value *out_value, char *out_why)
+               struct ost_value *out_value)
 {
-    out_why[0] = '\0';
     if (!arguments->is_snapshot)
         return ost_get(client, arguments->words[0], out_value);
     struct ost_snapshot *snapshot;
@@ -146,8 +123,6 @@ static int get(struct ost_client *client, const struct data_arguments *arguments
     if (status != OST_OK)
         return status;
     status = ost_snapshot_get(snapshot, arguments->words[0], out_value);
-    if (status != OST_OK && status != OST_NOT_FOUND)
-        ost_snapshot_error(snapshot, out_why);
     ost_snapshot_close(snapshot);
     return status;
 }
@@ -169,16 +144,15 @@ int command_get(const struct command_environment *environment, int argc, char **
     if (!client)
         return EXIT_FAILURE;
     struct ost_value value = {0};
-    char why[256];
-    int status = get(client, &arguments, &value, why);
+    int status = get(client, &arguments, &value);
     int exit_status = EXIT_SUCCESS;
     if (status != OST_OK) {
         char *key_text = text_escape(arguments.words[0]);
-        exit_status = command_failed(environment, key_text, status, why[0] ? why : NULL);
+        exit_status = command_failed(environment, key_text, status, ost_last_error());
         free(key_text);
     } else if (environment->json) {
-        print_row_json(arguments.words[0], ost_bytes(value.data, value.bytes_count), value.version,
-                       true);
+        command_print_row(environment, arguments.words[0], ost_bytes(value.data, value.bytes_count),
+                          value.version, false);
     } else {
         fwrite(value.data, 1, value.bytes_count, stdout);
         putchar('\n');
@@ -211,7 +185,7 @@ static int report_write(const struct command_environment *environment, struct os
         return EXIT_SUCCESS;
     }
     char *key_text = text_escape(key);
-    int exit_status = command_failed(environment, key_text, status, NULL);
+    int exit_status = command_failed(environment, key_text, status, ost_last_error());
     free(key_text);
     return exit_status;
 }
@@ -271,42 +245,9 @@ int command_delete(const struct command_environment *environment, int argc, char
  * ---------------------------------------------------------------------------------------------------
  */
 
-/* The end of the interval of all keys that begin with `prefix`: the prefix with its last byte that
- * is not 0xff raised; empty when there is none. In place. */
-static struct ost_bytes prefix_end(uint8_t *prefix, size_t bytes_count)
-{
-    while (bytes_count > 0 && prefix[bytes_count - 1] == 0xff)
-        bytes_count--;
-    if (bytes_count > 0)
-        prefix[bytes_count - 1]++;
-    return ost_bytes(prefix, bytes_count);
-}
-
-static void print_rows(const struct command_environment *environment,
-                       const struct data_arguments *arguments, const struct ost_rows *rows)
-{
-    for (size_t i = 0; i < rows->rows_count; i++) {
-        const struct ost_row *row = &rows->rows[i];
-        if (environment->json) {
-            print_row_json(row->key, row->value, row->version, !arguments->keys_only);
-            continue;
-        }
-        char *key_text = text_escape(row->key);
-        char *value_text = text_escape(row->value);
-        if (arguments->keys_only)
-            puts(key_text);
-        else
-            printf("%s\t%s\n", key_text, value_text);
-        free(value_text);
-        free(key_text);
-    }
-}
-
 static int scan(struct ost_client *client, const struct data_arguments *arguments,
-                struct ost_bytes start, struct ost_bytes end, struct ost_rows *out_rows,
-                char *out_why)
+                struct ost_bytes start, struct ost_bytes end, struct ost_rows *out_rows)
 {
-    out_why[0] = '\0';
     if (!arguments->is_snapshot)
         return ost_scan(client, start, end, arguments->limit, arguments->reverse, out_rows);
     struct ost_snapshot *snapshot;
@@ -315,8 +256,6 @@ static int scan(struct ost_client *client, const struct data_arguments *argument
         return status;
     status =
         ost_snapshot_scan(snapshot, start, end, arguments->limit, arguments->reverse, out_rows);
-    if (status != OST_OK)
-        ost_snapshot_error(snapshot, out_why);
     ost_snapshot_close(snapshot);
     return status;
 }
@@ -352,13 +291,13 @@ int command_scan(const struct command_environment *environment, int argc, char *
     if (!client)
         return EXIT_FAILURE;
     struct ost_rows rows = {0};
-    char why[256];
-    int status = scan(client, &arguments, start, end, &rows, why);
+    int status = scan(client, &arguments, start, end, &rows);
     int exit_status = EXIT_SUCCESS;
     if (status != OST_OK)
-        exit_status = command_failed(environment, "scan", status, why[0] ? why : NULL);
-    else
-        print_rows(environment, &arguments, &rows);
+        exit_status = command_failed(environment, "scan", status, ost_last_error());
+    for (size_t i = 0; status == OST_OK && i < rows.rows_count; i++)
+        command_print_row(environment, rows.rows[i].key, rows.rows[i].value, rows.rows[i].version,
+                          arguments.keys_only);
     ost_rows_free(&rows);
     ost_close(client);
     return exit_status;

@@ -43,6 +43,8 @@ enum option_key {
     KEY_LOCK_WAIT_MS,
     KEY_LOCK_EXPIRY_MS,
     KEY_LOCK_QUEUE,
+    KEY_LOCKS,
+    KEY_TXNS,
     KEY_FLUSH_MIB,
     KEY_FLUSH_INTERVAL_MS,
     KEY_BLOCK_CACHE_MIB,
@@ -96,6 +98,8 @@ static const struct argp_option option_table[] = {
      "a log write that takes longer makes this store give up leading (default: 500)", 3},
     {NULL, 0, NULL, 0, "Sizes:", 4},
     {"lock-queue", KEY_LOCK_QUEUE, "N", 0, "waiters for one key (default: 1024)", 4},
+    {"locks", KEY_LOCKS, "N", 0, "locks of one group, held and waited for (default: 1000000)", 4},
+    {"txns", KEY_TXNS, "N", 0, "transactions of one group that have locks (default: 100000)", 4},
     {"flush-mib", KEY_FLUSH_MIB, "MIB", 0, "unflushed data at most (default: 32)", 4},
     {"write-buffer-mib", KEY_WRITE_BUFFER_MIB, "MIB", 0, "(default: 64)", 4},
     {"block-cache-mib", KEY_BLOCK_CACHE_MIB, "MIB", 0, "(default: 32)", 4},
@@ -136,6 +140,14 @@ static error_t parse_size(struct server_options *server, int key, char *text,
     case KEY_LOCK_QUEUE:
         server->node.kv.participant.locks.queue_count_max =
             number_u32(state, "lock-queue", text, 1, 1u << 20);
+        break;
+    case KEY_LOCKS:
+        server->node.kv.participant.locks.locks_count_max =
+            number_u32(state, "locks", text, 1, 1u << 30);
+        break;
+    case KEY_TXNS:
+        server->node.kv.participant.entries_count_max =
+            number_u32(state, "txns", text, 1, 1u << 24);
         break;
     case KEY_FLUSH_MIB:
         server->node.kv.flush_bytes = argument_number(state, "flush-mib", text, 1, 4096) << 20;

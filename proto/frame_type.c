@@ -69,6 +69,10 @@ const char *frame_type_name(unsigned type)
         return "txn_heartbeat";
     case FRAME_TXN_HEARTBEAT_ANSWER:
         return "txn_heartbeat_answer";
+    case FRAME_TXNS:
+        return "txns";
+    case FRAME_TXNS_ANSWER:
+        return "txns_answer";
     case FRAME_RESOLVE:
         return "resolve";
     case FRAME_RESOLVE_ANSWER:

@@ -48,6 +48,10 @@ enum frame_type {
     FRAME_TXN_HEARTBEAT = 54, /* TxnHeartbeat; answered only when the locks are gone */
     FRAME_TXN_HEARTBEAT_ANSWER = 55,
 
+    /* txns.proto */
+    FRAME_TXNS = 56, /* TxnsRequest, to any store */
+    FRAME_TXNS_ANSWER = 57,
+
     /* kv.proto: group to group. The answers are frames of their own, sent to the group that asked.
      */
     FRAME_RESOLVE = 60, /* ResolveRequest, home to a participant, by key */

@@ -1,5 +1,7 @@
 #include "proto/write_set.h"
 
+#include <stdio.h>
+
 static void append_counted(struct buffer *buffer, struct bytes bytes)
 {
     buffer_append_varint(buffer, bytes.bytes_count);
@@ -41,30 +43,7 @@ int write_set_next(struct reader *reader, struct write *out_write)
     return OST_OK;
 }
 
-/* The texts below name these numbers. */
-_Static_assert(KEY_BYTES_MAX == 8u << 10, "a text names the limit");
-_Static_assert(VALUE_BYTES_MAX == 1u << 20, "a text names the limit");
-_Static_assert(TXN_BYTES_MAX == 64u << 20, "a text names the limit");
-_Static_assert(TXN_OPERATIONS_COUNT_MAX == 100000u, "a text names the limit");
-
-static int write_check(const struct write *write, const char **out_why)
-{
-    if (write->key.bytes_count == 0) {
-        *out_why = "key is empty";
-        return OST_INVALID_ARGUMENT;
-    }
-    if (write->key.bytes_count > KEY_BYTES_MAX) {
-        *out_why = "key is over the limit KEY_BYTES_MAX (8 KiB)";
-        return OST_TOO_LARGE;
-    }
-    if (write->value.bytes_count > VALUE_BYTES_MAX) {
-        *out_why = "value is over the limit VALUE_BYTES_MAX (1 MiB)";
-        return OST_TOO_LARGE;
-    }
-    return OST_OK;
-}
-
-int write_set_check(struct bytes set, uint32_t *out_writes_count, const char **out_why)
+int write_set_check(struct bytes set, uint32_t *out_writes_count, char *out_why)
 {
     struct reader reader = reader_of(set);
     struct bytes previous_key = bytes_of(NULL, 0); /* before every key: none is empty */
@@ -73,27 +52,23 @@ int write_set_check(struct bytes set, uint32_t *out_writes_count, const char **o
     struct write write;
     int status;
     while ((status = write_set_next(&reader, &write)) == OST_OK) {
-        status = write_check(&write, out_why);
+        txn_bytes += write.key.bytes_count + write.value.bytes_count;
+        writes_count++;
+        status = limit_check_key(write.key.bytes_count, out_why);
+        if (status == OST_OK)
+            status = limit_check_value(write.value.bytes_count, out_why);
+        if (status == OST_OK)
+            status = limit_check_txn(writes_count, txn_bytes, out_why);
         if (status != OST_OK)
             return status;
         if (bytes_compare(write.key, previous_key) <= 0) {
-            *out_why = "keys are not in ascending order";
+            snprintf(out_why, LIMIT_WHY_BYTES, "keys are not in ascending order");
             return OST_INVALID_ARGUMENT;
         }
-        if (writes_count == TXN_OPERATIONS_COUNT_MAX) {
-            *out_why = "transaction is over the limit TXN_OPERATIONS_COUNT_MAX (100000)";
-            return OST_TOO_LARGE;
-        }
-        txn_bytes += write.key.bytes_count + write.value.bytes_count;
-        if (txn_bytes > TXN_BYTES_MAX) {
-            *out_why = "transaction is over the limit TXN_BYTES_MAX (64 MiB)";
-            return OST_TOO_LARGE;
-        }
-        writes_count++;
         previous_key = write.key;
     }
     if (status != OST_NOT_FOUND) {
-        *out_why = "write set does not parse";
+        snprintf(out_why, LIMIT_WHY_BYTES, "write set does not parse");
         return OST_PROTOCOL;
     }
     *out_writes_count = writes_count;

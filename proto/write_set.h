@@ -9,6 +9,7 @@
 #include "base/buffer.h"
 #include "base/status.h"
 #include "base/types.h"
+#include "proto/limits.h"
 
 enum write_kind { WRITE_PUT = 1, WRITE_DELETE = 2 };
 
@@ -25,9 +26,9 @@ void write_set_append(struct buffer *buffer, const struct write *write);
 OST_MUST_CHECK int write_set_next(struct reader *reader, struct write *out_write);
 
 /* Checks a whole set that came from outside: form, limits of key, value and transaction, ascending
- * order. OST_OK, OST_PROTOCOL, OST_INVALID_ARGUMENT or OST_TOO_LARGE; `out_why` names the limit. */
-OST_MUST_CHECK int write_set_check(struct bytes set, uint32_t *out_writes_count,
-                                   const char **out_why);
+ * order. OST_OK, OST_PROTOCOL, OST_INVALID_ARGUMENT or OST_TOO_LARGE; `out_why` (LIMIT_WHY_BYTES)
+ * gets a line with an error. */
+OST_MUST_CHECK int write_set_check(struct bytes set, uint32_t *out_writes_count, char *out_why);
 
 struct row {
     struct bytes key;

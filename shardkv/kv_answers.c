@@ -145,6 +145,22 @@ void kv_answer_status(struct kv_request *request, int status, const char *text)
     answer_send(&parts, request, bytes_of(NULL, 0));
 }
 
+/* Which limit of the lock table it is. The client asks again, and shows this when it gives up. */
+static const char *busy_text(struct kv_request *request)
+{
+    const struct participant_options *options = &request->shared->options.participant;
+    struct participant_counts counts;
+    participant_get_counts(request->group->participant, &counts);
+    if (counts.entries >= options->entries_count_max)
+        return arena_printf(&request->arena,
+                            "the group has %lu transactions with locks: the limit is %u (txns)",
+                            counts.entries, options->entries_count_max);
+    return arena_printf(&request->arena,
+                        "too many wait for the lock: the limits are %u (lock-queue), and %u locks "
+                        "of the group (locks)",
+                        options->locks.queue_count_max, options->locks.locks_count_max);
+}
+
 void kv_answer_refused(struct kv_request *request, int status,
                        const struct participant_reason *reason)
 {
@@ -153,10 +169,11 @@ void kv_answer_refused(struct kv_request *request, int status,
         return;
     }
     struct answer_parts parts;
-    answer_init(&parts, request, status, NULL);
+    answer_init(&parts, request, status, status == OST_BUSY ? busy_text(request) : NULL);
     set_heartbeat_txn(&parts, request);
     parts.header.key = field_of_bytes(reason->key);
     parts.header.waited_ms = reason->waited_ms;
+    parts.header.loss = (Ostraka__LossCause)reason->loss;
     if (reason->other.client != 0 || reason->other.sequence != 0) {
         ostraka__txn_id__init(&parts.other);
         ostraka__txn_age__init(&parts.other_age);

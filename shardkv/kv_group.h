@@ -377,6 +377,9 @@ void kv_closed_leadership_changed(struct kv_group *group);
 void kv_closed_timer(struct kv_group *group);
 nanoseconds_t kv_closed_deadline_ns(const struct kv_group *group);
 void kv_closed_forget(struct kv_request *request);
+/* --- kv_server.c, for kv_txns.c --- */
+/* The group with the lowest id from `id` on that this store leads; NULL: none. */
+const struct kv_group *kv_server_led_from(const struct kv_server *server, group_id_t id);
 
 /* --- kv_answers.c --- */
 /* The group that a client's request names. */

@@ -17,6 +17,7 @@
 
 #include "base/sometimes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define PREPARE_TIMESTAMPS_REFUSED_MAX 8u
@@ -156,23 +157,24 @@ static bool check_load(struct kv_request *request)
     if (!is_over_count && shared->requests_bytes <= shared->options.requests_bytes_max &&
         !RARE(REQUEST_REFUSED_BUSY))
         return true;
-    kv_answer_status(request, OST_BUSY,
-                     is_over_count ? "over the limit requests_count_max"
-                                   : "over the limit requests_bytes_max");
+    char why[LIMIT_WHY_BYTES];
+    if (is_over_count)
+        snprintf(why, sizeof(why), "the store has %u requests waiting: the limit is %u",
+                 shared->requests_count, shared->options.requests_count_max);
+    else
+        snprintf(why, sizeof(why), "the store has %lu bytes of requests waiting: the limit is %lu",
+                 shared->requests_bytes, shared->options.requests_bytes_max);
+    kv_answer_status(request, OST_BUSY, why);
     return false;
 }
 
-_Static_assert(KEY_BYTES_MAX == 8u << 10, "a text names the limit");
-
 static bool check_key(struct kv_request *request, struct bytes key)
 {
-    if (key.bytes_count == 0)
-        kv_answer_status(request, OST_INVALID_ARGUMENT, "key is empty");
-    else if (key.bytes_count > KEY_BYTES_MAX)
-        kv_answer_status(request, OST_TOO_LARGE, "key is over the limit KEY_BYTES_MAX (8 KiB)");
-    else
-        return true;
-    return false;
+    char why[LIMIT_WHY_BYTES];
+    int status = limit_check_key(key.bytes_count, why);
+    if (status != OST_OK)
+        kv_answer_status(request, status, why);
+    return status == OST_OK;
 }
 
 static bool check_txn(struct kv_request *request)
@@ -198,8 +200,10 @@ static bool check_interval(struct kv_request *request, const Ostraka__ScanReques
     struct bytes start = bytes_of_field(message->start);
     struct bytes end = bytes_of_field(message->end);
     /* A scan goes on after its last row: at that key with a zero byte behind it. */
-    if (start.bytes_count > KEY_BYTES_MAX + 1 || end.bytes_count > KEY_BYTES_MAX + 1) {
-        kv_answer_status(request, OST_TOO_LARGE, "key is over the limit KEY_BYTES_MAX (8 KiB)");
+    size_t longest = start.bytes_count > end.bytes_count ? start.bytes_count : end.bytes_count;
+    char why[LIMIT_WHY_BYTES];
+    if (longest > KEY_BYTES_MAX + 1 && limit_check_key(longest, why) != OST_OK) {
+        kv_answer_status(request, OST_TOO_LARGE, why);
         return false;
     }
     if (end.bytes_count > 0 && bytes_compare(start, end) >= 0) {
@@ -283,8 +287,9 @@ static bool check_prepare_ranges(struct kv_request *request, const Ostraka__Prep
 static bool check_write_set(struct kv_request *request, const Ostraka__PrepareRequest *message)
 {
     uint32_t writes_count = 0;
-    const char *why = NULL;
-    int status = write_set_check(blob_bytes(request->write_set), &writes_count, &why);
+    char limit_why[LIMIT_WHY_BYTES];
+    const char *why = limit_why;
+    int status = write_set_check(blob_bytes(request->write_set), &writes_count, limit_why);
     if (status == OST_OK && writes_count == 0 && (message->is_home || message->one_group)) {
         status = OST_INVALID_ARGUMENT;
         why = "write set is empty at the transaction's home";
@@ -292,7 +297,8 @@ static bool check_write_set(struct kv_request *request, const Ostraka__PrepareRe
     /* It travels as an entry's message, and an entry's participants as a frame's. */
     if (status == OST_OK && message->n_participants > TXN_OPERATIONS_COUNT_MAX) {
         status = OST_TOO_LARGE;
-        why = "participants are over the limit TXN_OPERATIONS_COUNT_MAX (100000)";
+        snprintf(limit_why, sizeof(limit_why),
+                 "transaction has %zu participants: the limit is 100,000", message->n_participants);
     }
     if (status != OST_OK)
         kv_answer_status(request, status == OST_PROTOCOL ? OST_INVALID_ARGUMENT : status, why);
@@ -754,7 +760,7 @@ static void abort_begin(struct kv_request *request)
         return;
     if (message->n_participants > TXN_OPERATIONS_COUNT_MAX) {
         kv_answer_status(request, OST_TOO_LARGE,
-                         "participants are over the limit TXN_OPERATIONS_COUNT_MAX (100000)");
+                         "transaction has too many participants: the limit is 100,000");
         return;
     }
     struct record_decision decision;

@@ -23,6 +23,7 @@
 struct kv_scan {
     bool reverse;
     timestamp_t timestamp; /* newer versions are not there for it */
+    bool keys_only;
     uint32_t rows_count_max;
     struct buffer lower, upper; /* of row keys */
     struct buffer rows;
@@ -140,7 +141,8 @@ static int scan_emit(struct kv_scan *scan, struct bytes row_key, struct bytes ro
     if (row_value.data[0] != WRITE_PUT)
         return OST_OK;
     row.key = buffer_bytes(&scan->user_key);
-    row.value = bytes_of(row_value.data + 1, row_value.bytes_count - 1);
+    row.value = scan->keys_only ? bytes_of(NULL, 0)
+                                : bytes_of(row_value.data + 1, row_value.bytes_count - 1);
     size_t row_bytes = row.key.bytes_count + row.value.bytes_count + ROW_OVERHEAD_BYTES;
     bool is_full = scan->rows_count == scan->rows_count_max ||
                    (scan->rows_count > 0 && scan->rows.bytes_count + row_bytes > SCAN_BYTES_MAX);
@@ -415,6 +417,7 @@ void kv_read_rows(struct kv_request *request)
     request->read_timestamp = kv_group_read_timestamp(group);
     scan->reverse = message->reverse;
     scan->timestamp = visible_timestamp(request);
+    scan->keys_only = message->keys_only;
     scan->rows_count_max = message->rows_count_max;
     if (scan->rows_count_max == 0 || scan->rows_count_max > SCAN_ROWS_COUNT_MAX)
         scan->rows_count_max = SCAN_ROWS_COUNT_MAX;

@@ -833,6 +833,18 @@ const struct participant *kv_server_participant(const struct kv_server *server, 
     return found && found->is_leading ? found->participant : NULL;
 }
 
+const struct kv_group *kv_server_led_from(const struct kv_server *server, group_id_t id)
+{
+    const struct kv_group *found = NULL;
+    const struct kv_group *group;
+    for (group = server->groups; group; group = group->hh.next) {
+        if (group->is_leading && !group->is_doomed && group->id >= id &&
+            (!found || group->id < found->id))
+            found = group;
+    }
+    return found;
+}
+
 bool kv_server_owns_group(const struct kv_server *server, group_id_t group)
 {
     return server_find(server, group) != NULL;

@@ -12,6 +12,7 @@
 #include "base/metrics.h"
 #include "proto/master.pb-c.h"
 #include "proto/outbox.h"
+#include "proto/txns.pb-c.h"
 #include "raft/host.h"
 #include "shardkv/store.h"
 #include "txn/participant.h"
@@ -98,6 +99,12 @@ size_t kv_server_applied(const struct kv_server *server, struct kv_applied *out_
 
 /* Who holds which locks at this group's leader; NULL: it does not lead here. For who looks on. */
 const struct participant *kv_server_participant(const struct kv_server *server, group_id_t group);
+
+/* Fills a page of the transactions, or the locks, of the groups that this store leads. The answer
+ * points into the arena. */
+void kv_server_txns(const struct kv_server *server, nanoseconds_t now_ns,
+                    const Ostraka__TxnsRequest *request, struct arena *arena,
+                    Ostraka__TxnsAnswer *answer);
 
 bool kv_server_owns_group(const struct kv_server *server, group_id_t group);
 /* The local group whose log owns `key`, or 0: for frames addressed by key. */

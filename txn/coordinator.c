@@ -116,6 +116,12 @@ void coordinator_reset(struct coordinator *coordinator)
     coordinator->commit_timestamp = 0;
     coordinator->reason = (struct coordinator_reason){0};
     coordinator->heartbeat_ns = NS_NEVER;
+    coordinator->wait_ms_max = 0;
+}
+
+void coordinator_set_wait(struct coordinator *coordinator, uint32_t wait_ms_max)
+{
+    coordinator->wait_ms_max = wait_ms_max;
 }
 
 void coordinator_identify(struct coordinator *coordinator, struct txn_id id,
@@ -313,6 +319,7 @@ static void reason_set(struct coordinator *coordinator, int status,
     reason->other = txn_id_of_message(header->other);
     reason->other_age = txn_age_of_message(header->other_age);
     reason->waited_ms = header->waited_ms;
+    reason->loss = (enum participant_loss)header->loss;
     if (header->text && header->text[0])
         reason->text = arena_printf(&coordinator->arena, "%s", header->text);
 }
@@ -652,6 +659,7 @@ static void reroute(struct coordinator *coordinator, const struct coordinator_ev
     if (member->request == REQUEST_VALIDATE) {
         reason_set(coordinator, coordinator->is_optimistic ? OST_RANGE_MOVED : OST_LOCKS_LOST,
                    event->header, "a range moved");
+        coordinator->reason.loss = LOSS_RANGE_MOVES;
         member->request = REQUEST_NONE;
         abort_now(coordinator, update);
         return;
@@ -751,7 +759,10 @@ static void read_answered(struct coordinator *coordinator, const struct coordina
         member->entry.term == event->entry.term && member->entry.counter == event->entry.counter;
     if (event->entry.term == 0 || (member->entry.term != 0 && !same)) {
         /* T1: locks under two numbers: those under the first are gone. */
+        bool is_led_anew = member->entry.term != 0 && member->entry.term != event->entry.term;
         locks_gone(coordinator, event->group, OST_LOCKS_LOST, event->header, update);
+        if (is_led_anew)
+            coordinator->reason.loss = LOSS_LEADER_CHANGED;
         return;
     }
     if (coordinator->heartbeat_ns == NS_NEVER)

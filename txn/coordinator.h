@@ -57,7 +57,8 @@ typedef bool (*coordinator_route_fn)(void *context, struct bytes key,
 
 /* Why it was refused, out of an answer's header. Borrowed from the coordinator. */
 struct coordinator_reason {
-    int status; /* OST_OK: nothing to tell */
+    int status;                 /* OST_OK: nothing to tell */
+    enum participant_loss loss; /* with OST_LOCKS_LOST */
     struct bytes key;
     struct txn_id other;
     struct txn_age other_age;
@@ -139,6 +140,10 @@ bool coordinator_is_done(const struct coordinator *coordinator);
 /* Does the caller still wait for this slot, or is it an abort in the background? */
 bool coordinator_slot_is_background(const struct coordinator *coordinator, uint32_t slot);
 
+/* How long the groups shall let what is encoded from now on wait for locks; 0: as long as they do.
+ * A wait that ends before the asker gives up ends with an answer, which says who stood in the way.
+ */
+void coordinator_set_wait(struct coordinator *coordinator, uint32_t wait_ms_max);
 /* Frames. Each names the group to send to, as the map has it now. NULL: no route (no map). */
 struct blob *coordinator_encode(struct coordinator *coordinator, uint32_t slot, uint64_t request_id,
                                 group_id_t *out_group);
@@ -149,6 +154,8 @@ struct coordinator_scan {
     struct bytes route_key, start, end;
     uint32_t rows_count_max;
     bool reverse;
+    bool keys_only;
+    enum lock_mode mode;
 };
 struct blob *coordinator_encode_scan(struct coordinator *coordinator, uint64_t request_id,
                                      const struct coordinator_scan *scan, group_id_t *out_group);

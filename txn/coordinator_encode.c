@@ -53,6 +53,11 @@ static const struct coordinator_member *member_of_group(const struct coordinator
     return NULL;
 }
 
+static Ostraka__LockMode lock_mode_to_message(enum lock_mode mode)
+{
+    return mode == LOCK_EXCLUSIVE ? OSTRAKA__LOCK_MODE__EXCLUSIVE : OSTRAKA__LOCK_MODE__SHARED;
+}
+
 /* Every range that it touches in the group, each once though two keys may have met in one by now.
  */
 static bool prepare_ranges(struct coordinator *coordinator, const struct coordinator_member *member,
@@ -111,6 +116,7 @@ static struct blob *encode_prepare(struct coordinator *coordinator, uint32_t slo
     request.entry = &common.entry;
     request.deadline = coordinator->deadline;
     request.anchor = binary(coordinator->anchor);
+    request.wait_ms_max = coordinator->wait_ms_max;
     request.is_home = slot == coordinator->home;
     request.one_group = coordinator->one_group;
     struct blob *frame = NULL;
@@ -237,8 +243,8 @@ struct blob *coordinator_encode_lock(struct coordinator *coordinator, uint64_t r
     request.age = &common.age;
     request.entry = &common.entry;
     request.key = binary(key);
-    request.mode =
-        mode == LOCK_EXCLUSIVE ? OSTRAKA__LOCK_MODE__EXCLUSIVE : OSTRAKA__LOCK_MODE__SHARED;
+    request.wait_ms_max = coordinator->wait_ms_max;
+    request.mode = lock_mode_to_message(mode);
     return frame_encode(FRAME_LOCK, request_id, &request.base, NULL, 0);
 }
 
@@ -267,7 +273,9 @@ struct blob *coordinator_encode_scan(struct coordinator *coordinator, uint64_t r
     request.end = binary(scan->end);
     request.rows_count_max = scan->rows_count_max;
     request.reverse = scan->reverse;
-    request.mode = OSTRAKA__LOCK_MODE__SHARED;
+    request.keys_only = scan->keys_only;
+    request.wait_ms_max = coordinator->wait_ms_max;
+    request.mode = lock_mode_to_message(scan->mode);
     return frame_encode(FRAME_SCAN, request_id, &request.base, NULL, 0);
 }
 

@@ -76,6 +76,7 @@ struct coordinator {
     timestamp_t commit_timestamp; /* highest vote; the final one when COMMITTED */
     struct coordinator_reason reason;
     nanoseconds_t heartbeat_ns; /* the next one */
+    uint32_t wait_ms_max;
 };
 
 void coordinator_member_touch(struct coordinator *coordinator, struct coordinator_member *member,

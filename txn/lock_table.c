@@ -642,6 +642,11 @@ void lock_owner_each(const struct lock_owner *owner,
         visit(context, &lock->node->target, lock->mode);
 }
 
+uint64_t lock_owner_locks_count(const struct lock_owner *owner)
+{
+    return (uint64_t)owner->points_count + owner->intervals_count;
+}
+
 bool lock_owner_holds(const struct lock_table *table, const struct lock_owner *owner,
                       const struct lock_target *target, enum lock_mode mode)
 {

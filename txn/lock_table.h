@@ -88,6 +88,7 @@ void lock_owner_each(const struct lock_owner *owner,
                      void (*visit)(void *context, const struct lock_target *target,
                                    enum lock_mode mode),
                      void *context);
+uint64_t lock_owner_locks_count(const struct lock_owner *owner);
 /* Does it hold the target in this mode or a stronger one, by one lock that covers it? */
 bool lock_owner_holds(const struct lock_table *table, const struct lock_owner *owner,
                       const struct lock_target *target, enum lock_mode mode);

@@ -186,7 +186,8 @@ static void step_freeze_range(struct participant *p, const struct participant_ev
     HASH_ITER (hh, p->entries, entry, next) {
         if (!participant_entry_can_be_wounded(entry) || !entry_touches(entry, &range))
             continue;
-        struct participant_end end = {.status = OST_RANGE_MOVED, .status_later = OST_LOCKS_LOST};
+        struct participant_end end = {
+            .status = OST_RANGE_MOVED, .status_later = OST_LOCKS_LOST, .loss = LOSS_RANGE_MOVES};
         participant_entry_end(p, entry, &end);
     }
 }

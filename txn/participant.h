@@ -33,8 +33,17 @@ struct participant_options {
 };
 void participant_options_default(struct participant_options *out_options);
 
+/* Why an entry is gone, where OST_LOCKS_LOST alone does not tell. On the wire: LossCause. */
+enum participant_loss {
+    LOSS_UNSAID,
+    LOSS_LEADER_CHANGED,
+    LOSS_EXPIRED,
+    LOSS_RANGE_MOVES,
+};
+
 /* Why a request ended; goes into the answer's header. */
 struct participant_reason {
+    enum participant_loss loss;
     struct txn_id other;
     struct txn_age other_age;
     struct bytes key; /* borrowed from the update's arena */
@@ -80,7 +89,7 @@ struct participant_event {
     raft_term_t term;
     struct lock_target target;              /* LOCK, READ, READ_AT; FREEZE_RANGE */
     enum lock_mode mode;                    /* LOCK */
-    uint32_t wait_ms_max;                   /* 0: the option */
+    uint32_t wait_ms_max;                   /* 0: the option, which is also the most */
     struct bytes write_set;                 /* PREPARE, RECOVERED; borrowed */
     const struct lock_target *shared_locks; /* PREPARE: what it has read without locks; RECOVERED */
     uint32_t shared_locks_count;
@@ -165,6 +174,54 @@ void participant_each_lock(const struct participant *participant,
                            void (*visit)(void *context, struct txn_id owner,
                                          const struct lock_target *target, enum lock_mode mode),
                            void *context);
+/* --- For people who look on: participant_list.c */
+
+/* As in the table above. On the wire: EntryState. */
+enum participant_state {
+    PARTICIPANT_GROWING,
+    PARTICIPANT_PREPARING,
+    PARTICIPANT_BOUND,
+    PARTICIPANT_PREPARED,
+};
+struct participant_entry;
+struct participant_entry_info {
+    struct txn_id txn;
+    struct txn_age age;
+    struct lock_entry_number number;
+    enum participant_state state;
+    uint64_t here_ms;  /* since this try came to this leader */
+    uint64_t quiet_ms; /* since something was heard of it */
+    uint64_t locks_count;
+    uint64_t reads_held_count; /* READs that wait for its outcome */
+    uint32_t waits_count;      /* requests of its own that wait for a lock */
+    struct bytes anchor;       /* from PREPARING on, as is the next; borrowed */
+    timestamp_t deadline;
+};
+/* Each entry whose counter is above `after_counter`, in the order of the counters, until `visit`
+ * returns false. The participant must not change meanwhile. */
+void participant_each_entry(const struct participant *participant, nanoseconds_t now_ns,
+                            uint64_t after_counter,
+                            bool (*visit)(void *context, const struct participant_entry *entry,
+                                          const struct participant_entry_info *info),
+                            void *context);
+void participant_entry_each_lock(const struct participant_entry *entry,
+                                 void (*visit)(void *context, const struct lock_target *target,
+                                               enum lock_mode mode),
+                                 void *context);
+struct participant_wait_info {
+    struct lock_target target;
+    enum lock_mode mode;
+    uint64_t waited_ms;
+    struct txn_id behind; /* the first in the way: a holder, or an older waiter; zeros: none now */
+    struct txn_age behind_age;
+    uint32_t behind_count; /* how many there are */
+};
+void participant_entry_each_wait(const struct participant *participant,
+                                 const struct participant_entry *entry, nanoseconds_t now_ns,
+                                 void (*visit)(void *context,
+                                               const struct participant_wait_info *wait),
+                                 void *context);
+
 /* Does a transaction BOUND or PREPARED here hold [start, end) exclusively? For snapshot readers
  * (T4). */
 bool participant_has_bound_writer(const struct participant *participant,

@@ -30,6 +30,7 @@ static void ended_add(struct participant *p, struct txn_id txn, const struct par
     ended = memory_alloc_zeroed(1, sizeof(*ended));
     ended->txn = txn;
     ended->status = end->status_later;
+    ended->loss = end->loss;
     if (end->other) {
         ended->other = end->other->txn;
         ended->other_age = *lock_owner_age(end->other->owner);
@@ -77,7 +78,7 @@ struct participant_entry *participant_entry_new(struct participant *p,
     entry->number = (struct lock_entry_number){p->term, ++p->counter_last};
     entry->state = ENTRY_NEW;
     entry->owner = lock_owner_new(p->table, &event->age, event->txn.sequence, entry);
-    entry->alive_ns = p->now_ns;
+    entry->made_ns = entry->alive_ns = p->now_ns;
     entry->expiry.kind = TIMER_EXPIRY;
     TAILQ_INIT(&entry->locks);
     TAILQ_INIT(&entry->reads);
@@ -100,14 +101,18 @@ struct participant_entry *participant_entry_of_request(struct participant *p,
      */
     const struct participant_ended *ended = entry ? NULL : ended_find(p, event->txn);
     if (ended) {
-        struct participant_reason reason = {
-            .other = ended->other, .other_age = ended->other_age, .key = blob_bytes(ended->key)};
+        struct participant_reason reason = {.loss = ended->loss,
+                                            .other = ended->other,
+                                            .other_age = ended->other_age,
+                                            .key = blob_bytes(ended->key)};
         participant_refuse(p, event->token, ended->status, &reason);
         return NULL;
     }
     if (is_named) {
         COVER(TXN_LOCKS_LOST);
-        participant_refuse(p, event->token, OST_LOCKS_LOST, NULL);
+        struct participant_reason reason = {
+            .loss = event->entry.term != p->term ? LOSS_LEADER_CHANGED : LOSS_UNSAID};
+        participant_refuse(p, event->token, OST_LOCKS_LOST, &reason);
         return NULL;
     }
     if (HASH_COUNT(p->entries) >= p->options.entries_count_max || RARE(TXN_ENTRY_REFUSED)) {
@@ -134,7 +139,7 @@ static void entry_free(struct participant *p, struct participant_entry *entry)
 void participant_entry_end(struct participant *p, struct participant_entry *entry,
                            const struct participant_end *end)
 {
-    struct participant_reason reason = {.key = end->key};
+    struct participant_reason reason = {.loss = end->loss, .key = end->key};
     if (end->other) {
         reason.other = end->other->txn;
         reason.other_age = *lock_owner_age(end->other->owner);
@@ -180,7 +185,8 @@ void participant_entry_expired(struct participant *p, struct participant_entry *
         return;
     }
     COVER(TXN_ENTRY_EXPIRED);
-    struct participant_end end = {.status = OST_LOCKS_LOST, .status_later = OST_LOCKS_LOST};
+    struct participant_end end = {
+        .status = OST_LOCKS_LOST, .status_later = OST_LOCKS_LOST, .loss = LOSS_EXPIRED};
     participant_entry_end(p, entry, &end);
 }
 

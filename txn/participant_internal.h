@@ -92,6 +92,7 @@ struct participant_entry {
     enum entry_state state;
     bool is_told; /* a client knows its number: it has locks here that it relies on */
     struct lock_owner *owner;
+    nanoseconds_t made_ns;
     nanoseconds_t alive_ns; /* last heard of */
     struct participant_timer expiry;
     struct participant_requests locks;         /* LOCKs that wait */
@@ -113,6 +114,7 @@ struct participant_ended {
     TAILQ_ENTRY(participant_ended) link;
     struct txn_id txn;
     int status;
+    enum participant_loss loss;
     struct txn_id other;
     struct txn_age other_age;
     struct blob *key;
@@ -145,6 +147,7 @@ struct participant {
 struct participant_end {
     int status;       /* for those that wait */
     int status_later; /* for later ones that name the entry; OST_OK: not remembered */
+    enum participant_loss loss;
     const struct participant_entry *other; /* who stood in the way, or NULL */
     struct bytes key;
 };

@@ -94,7 +94,9 @@ struct participant_request *participant_request_new(struct participant *p,
         p->reads_count++;
     }
     HASH_ADD(hh, p->requests, token, sizeof(request->token), request);
-    uint32_t wait_ms = event->wait_ms_max > 0 ? event->wait_ms_max : p->options.lock_wait_ms_max;
+    uint32_t wait_ms = p->options.lock_wait_ms_max;
+    if (event->wait_ms_max > 0 && event->wait_ms_max < wait_ms)
+        wait_ms = event->wait_ms_max;
     if (RARE(LOCK_WAIT_SHORT))
         wait_ms = 1;
     participant_timer_arm(p, &request->wait, p->now_ns + wait_ms * NS_PER_MS);

@@ -75,32 +75,27 @@ static struct write_buffer_entry *entry_find(const struct write_buffer *buffer, 
     return entry && bytes_equal(entry_key(entry), key) ? entry : NULL;
 }
 
-static int write_check(const struct write_buffer *buffer, const struct write *write,
-                       const struct write_buffer_entry *old, const char **out_why)
+static int write_check(struct write_buffer *buffer, const struct write *write,
+                       const struct write_buffer_entry *old)
 {
-    *out_why = NULL;
-    if (write->key.bytes_count == 0) {
-        *out_why = "key is empty";
-        return OST_INVALID_ARGUMENT;
-    }
+    int status = limit_check_key(write->key.bytes_count, buffer->why);
+    if (status == OST_OK)
+        status = limit_check_value(write->value.bytes_count, buffer->why);
+    if (status != OST_OK)
+        return status;
     size_t old_bytes = old ? (size_t)old->key_bytes + old->value_bytes : 0;
-    if (write->key.bytes_count > KEY_BYTES_MAX)
-        *out_why = "key is over the limit of 8 KiB";
-    else if (write->value.bytes_count > VALUE_BYTES_MAX)
-        *out_why = "value is over the limit of 1 MiB";
-    else if (buffer->bytes_count - old_bytes + write->key.bytes_count + write->value.bytes_count >
-             TXN_BYTES_MAX)
-        *out_why = "transaction is over the limit of 64 MiB";
-    else if (!old && buffer->writes_count == TXN_OPERATIONS_COUNT_MAX)
-        *out_why = "transaction is over the limit of 100000 operations";
-    return *out_why ? OST_TOO_LARGE : OST_OK;
+    return limit_check_txn(buffer->writes_count + (old ? 0u : 1u),
+                           buffer->bytes_count - old_bytes + write->key.bytes_count +
+                               write->value.bytes_count,
+                           buffer->why);
 }
 
 int write_buffer_put(struct write_buffer *buffer, const struct write *write, const char **out_why)
 {
     ASSERT(write->kind == WRITE_PUT || write->value.bytes_count == 0);
     struct write_buffer_entry *entry = entry_find(buffer, write->key);
-    int status = write_check(buffer, write, entry, out_why);
+    int status = write_check(buffer, write, entry);
+    *out_why = status == OST_OK ? NULL : buffer->why;
     if (status != OST_OK)
         return status;
     uint32_t value_bytes = (uint32_t)write->value.bytes_count;

@@ -18,14 +18,16 @@ RB_HEAD(write_buffer_tree, write_buffer_entry);
 struct write_buffer {
     struct write_buffer_tree tree;
     uint32_t writes_count;
-    size_t bytes_count; /* keys and values, as the user counts them */
+    size_t bytes_count;        /* keys and values, as the user counts them */
+    char why[LIMIT_WHY_BYTES]; /* of the last refusal */
 };
 
 void write_buffer_init(struct write_buffer *buffer);
 void write_buffer_reset(struct write_buffer *buffer);
 
 /* The last write of a key counts. OST_INVALID_ARGUMENT: the key is empty. OST_TOO_LARGE: over a
- * limit of DESIGN section 8, and nothing changed; `out_why` names the limit. */
+ * limit of DESIGN section 8, and nothing changed; `out_why` (the buffer's) names the limit and the
+ * size. */
 OST_MUST_CHECK int write_buffer_put(struct write_buffer *buffer, const struct write *write,
                                     const char **out_why);
 /* OST_OK or OST_NOT_FOUND: this transaction has not written the key. */

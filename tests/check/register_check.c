@@ -63,6 +63,7 @@ struct key_ops {
     struct register_op *ops; /* in the order of calls */
     uint32_t ops_count;
     uint32_t ops_capacity;
+    bool nothing_is_read; /* that the key is absent, or it may be */
     UT_hash_handle hh;
 };
 
@@ -125,8 +126,14 @@ static bool op_apply(const struct register_op *op, struct register_state *state)
                              : state->present && state->value == step->value;
             break;
         case HISTORY_OP_CAS:
-            agrees = state->present && state->value == step->expected;
+            agrees = step->expects_absent ? !state->present
+                                          : state->present && state->value == step->expected;
             state->value = step->value;
+            state->present = true;
+            break;
+        case HISTORY_OP_DELETE:
+            state->value = 0;
+            state->present = false;
             break;
         case HISTORY_OP_WRITE:
             state->value = step->value;
@@ -170,6 +177,7 @@ static struct key_ops *key_find(struct checker *checker, int64_t key)
 static bool is_register_op(const struct history_op *op)
 {
     return op->action == HISTORY_OP_WRITE || op->action == HISTORY_OP_CAS ||
+           op->action == HISTORY_OP_DELETE ||
            (op->action == HISTORY_OP_READ && op->found != HISTORY_LIST);
 }
 
@@ -190,6 +198,11 @@ static void collect_op(struct checker *checker, uint32_t index, const struct his
         if (event->ops[i].key != key->key || !is_register_op(&event->ops[i]))
             continue;
         ops[op.ops_count++] = event->ops[i];
+        bool reads_nothing =
+            event->ops[i].action == HISTORY_OP_READ
+                ? op.known && event->ops[i].found == HISTORY_NOTHING
+                : event->ops[i].expects_absent && history_outcome(operation) != HISTORY_FAIL;
+        key->nothing_is_read = key->nothing_is_read || reads_nothing;
         op.read_only = op.read_only && event->ops[i].action == HISTORY_OP_READ;
     }
     if (key->ops_count == key->ops_capacity) {
@@ -256,12 +269,14 @@ static void values_collect(struct checker *checker, const struct key_ops *key,
                     value_find(values, &checker->arena, step->value)->read = true;
                 continue;
             }
+            if (step->action == HISTORY_OP_DELETE)
+                continue;
             struct value_record *record = value_find(values, &checker->arena, step->value);
             if (failed)
                 record->failed_operation = op->operation;
             else
                 record->written = true;
-            if (step->action == HISTORY_OP_CAS && !failed)
+            if (step->action == HISTORY_OP_CAS && !step->expects_absent && !failed)
                 value_find(values, &checker->arena, step->expected)->read = true;
         }
     }
@@ -309,12 +324,15 @@ static bool judge_values(struct checker *checker, const struct key_ops *key,
 }
 
 /* What an unknown operation leaves, if nobody can have read it, may as well never have been. */
-static bool matters(struct checker *checker, struct value_record **values,
-                    const struct register_op *op)
+static bool matters(struct checker *checker, const struct key_ops *key,
+                    struct value_record **values, const struct register_op *op)
 {
-    for (uint32_t i = op->ops_count; i-- > 0;)
+    for (uint32_t i = op->ops_count; i-- > 0;) {
+        if (op->ops[i].action == HISTORY_OP_DELETE)
+            return key->nothing_is_read;
         if (op->ops[i].action != HISTORY_OP_READ)
             return value_find(values, &checker->arena, op->ops[i].value)->read;
+    }
     return false;
 }
 
@@ -687,11 +705,15 @@ static void op_number(struct checker *checker, struct value_record **values, str
     for (uint32_t i = 0; i < op->ops_count; i++) {
         const struct history_op *step = &op->ops[i];
         bool first = op->left_id == NONE && op->observed_id == NONE;
-        if (step->action != HISTORY_OP_READ)
+        if (step->action == HISTORY_OP_DELETE)
+            op->left_id = VALUE_NOTHING;
+        else if (step->action != HISTORY_OP_READ)
             op->left_id = value_find(values, &checker->arena, step->value)->id;
         if (!first)
             continue;
-        if (step->action == HISTORY_OP_CAS)
+        if (step->action == HISTORY_OP_CAS && step->expects_absent)
+            op->observed_id = VALUE_NOTHING;
+        else if (step->action == HISTORY_OP_CAS)
             op->observed_id = value_find(values, &checker->arena, step->expected)->id;
         else if (step->action == HISTORY_OP_READ && op->known)
             op->observed_id = step->found == HISTORY_NOTHING
@@ -711,7 +733,7 @@ static void search_load(struct search *search, struct checker *checker, const st
     search->ops_count = search->known_count;
     for (uint32_t i = 0; i < key->ops_count; i++) {
         const struct register_op *op = &key->ops[i];
-        if (!op->known && !has_failed(checker, op) && matters(checker, values, op))
+        if (!op->known && !has_failed(checker, op) && matters(checker, key, values, op))
             search->ops[search->ops_count++] = *op;
     }
     for (uint32_t i = 0; i < search->ops_count; i++)

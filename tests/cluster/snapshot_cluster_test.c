@@ -38,11 +38,10 @@ static void expect(struct ost_snapshot *snapshot, const char *expected)
 {
     const uint32_t accounts[] = {1, LAST_ACCOUNT};
     for (int i = 0; i < 2; i++) {
-        char key[BANK_KEY_BYTES], why[256] = "";
+        char key[BANK_KEY_BYTES];
         struct ost_value value;
         int status = ost_snapshot_get(snapshot, ost_string(bank_key(accounts[i], key)), &value);
-        ost_snapshot_error(snapshot, why);
-        cr_assert_eq(status, OST_OK, "%s: %s", ost_status_text(status), why);
+        cr_assert_eq(status, OST_OK, "%s", ost_last_error());
         cr_assert_str_eq(value.data, expected);
         ost_value_free(&value);
     }
@@ -90,10 +89,8 @@ Test(snapshot_cluster, future_is_refused_with_a_reason)
     struct ost_snapshot *snapshot;
     cr_assert_eq(ost_snapshot_open(world.client, &options, &snapshot), OST_OK);
     struct ost_value value;
-    char why[256];
     cr_assert_eq(ost_snapshot_get(snapshot, ost_string("k"), &value), OST_INVALID_ARGUMENT);
-    ost_snapshot_error(snapshot, why);
-    cr_assert(strstr(why, "timestamp lies in the future"), "%s", why);
+    cr_assert(strstr(ost_last_error(), "timestamp lies in the future"), "%s", ost_last_error());
     cr_assert_eq(ost_snapshot_get(snapshot, ost_string(""), &value), OST_INVALID_ARGUMENT);
     ost_snapshot_close(snapshot);
 }

@@ -125,6 +125,11 @@ static void audit_draw(struct actor *actor)
 {
     struct sim *sim = actor->client->sim;
     int64_t keys_count = (int64_t)sim->plan.keys, *next = &sim->audit->next_key;
+    if (*next == 2 * keys_count + 1 && sim->plan.bank_counters) {
+        workload_bank_draw_counters(actor);
+        ++*next;
+        return;
+    }
     if (*next > 2 * keys_count)
         return;
     if (*next == 2 * keys_count) {

@@ -215,6 +215,14 @@ static void draw_optimistic(struct plan *plan)
     plan->optimistic_percent = ONE_OF(&random, 0, 20, 50, 80, 100);
 }
 
+static void draw_updates(struct plan *plan)
+{
+    struct random random = schedule_random(plan->seed, "plan updates");
+    plan->updates_percent = ONE_OF(&random, 0, 30, 60);
+    plan->scans_percent = ONE_OF(&random, 0, 20, 50);
+    plan->bank_counters = ONE_OF(&random, 0, 1);
+}
+
 uint32_t plan_lease_ms(const struct plan *plan)
 {
     struct raft_options options;
@@ -240,6 +248,7 @@ void plan_draw(struct plan *plan, uint64_t seed)
     draw_snapshots(plan);
     draw_changes(plan);
     draw_optimistic(plan);
+    draw_updates(plan);
 }
 
 /* --- By hand

@@ -32,6 +32,9 @@
     X(weight_bank, 0, "share of transfers and whole reads of the bank")                            \
     X(optimistic_percent, 0, "of the transactions read without locks, until their fourth try")     \
     X(weight_snapshot, 0, "share of reads as of a timestamp")                                      \
+    X(updates_percent, 0, "of register operations compare and set, or clear or read intervals")    \
+    X(scans_percent, 0, "of list-append transactions read by a scan")                              \
+    X(bank_counters, 0, "1: each transfer adds to a counter beside both accounts")                 \
     X(heartbeat_ms, 1, "raft")                                                                     \
     X(election_ms_min, 20, "raft")                                                                 \
     X(election_ms_max, 20, "raft")                                                                 \

@@ -191,11 +191,39 @@ static void outcome_tell(struct actor *actor, enum history_type type, timestamp_
     struct sim *sim = sim_of(actor);
     if (actor->written == 0 || type == HISTORY_INFO)
         return;
-    if (type == HISTORY_OK) {
+    bool has_written = type == HISTORY_OK && timestamp != 0; /* else there was nothing to delete */
+    if (has_written) {
         snapshot_check_committed(sim->snapshots, actor->written, timestamp);
         workload_snapshot_remember(sim, timestamp);
     } else {
         snapshot_check_aborted(sim->snapshots, actor->written);
+    }
+}
+
+/* Of an operation that is a transaction by itself. A deletion of what is not there shows as well.
+ */
+static void single_tell(struct actor *actor, const struct operation *operation)
+{
+    struct write write = {.kind = WRITE_PUT, .key = operation->key, .value = operation->value};
+    switch (operation->type) {
+    case OPERATION_WRITE:
+        write.kind = operation->write_kind;
+        write_tell(actor, &write);
+        break;
+    case OPERATION_COMPARE_AND_SET:
+        write_tell(actor, &write);
+        break;
+    case OPERATION_DELETE_RANGE:
+        for (uint32_t index = 0; index < actor->interval.count; index++) {
+            char text[WORKLOAD_KEY_BYTES];
+            write = (struct write){.kind = WRITE_DELETE};
+            write.key = workload_key(&actor->client->sim->plan,
+                                     actor->ops[actor->interval.at + index].key, text);
+            write_tell(actor, &write);
+        }
+        break;
+    default:
+        break;
     }
 }
 
@@ -231,12 +259,13 @@ static void operation_done(struct operation *operation)
         attempt_ended(actor, outcome_of_status(status), status);
         return;
     }
-    bool is_good = status == OST_OK || status == OST_NOT_FOUND;
-    if (operation->type == OPERATION_WRITE)
+    if (actor->is_single && actor->is_committing)
         outcome_tell(actor, outcome_of_status(status), operation->result_version);
     if (operation->timestamp != 0 && status == OST_INVALID_ARGUMENT)
         sim_fail(sim, "snapshot-refused", "a read as of %" PRIu64 " is refused: %s",
                  operation->timestamp, operation->why ? operation->why : "");
+    bool is_good = status == OST_OK || status == OST_NOT_FOUND ||
+                   (status == OST_CONFLICT && operation->type == OPERATION_COMPARE_AND_SET);
     if (!is_good) {
         attempt_ended(actor, actor->is_single ? outcome_of_status(status) : HISTORY_FAIL, status);
         return;
@@ -256,7 +285,9 @@ static void attempt_begin(struct actor *actor)
     actor->attempts++;
     actor->place = 0;
     actor->is_appending = actor->is_committing = actor->is_given_up = false;
+    actor->is_mismatch = false;
     actor->written = 0;
+    memset(actor->is_unread, 0, sizeof actor->is_unread);
     actor->commits_asked = 0;
     arena_reset(&actor->arena);
     trace_event(&sim->trace, TRACE_INVOKE, actor->client->number, actor->number, actor->attempts,
@@ -280,12 +311,9 @@ void actor_submit(struct actor *actor, struct operation *operation_take)
         operation_take->txn = actor->txn;
         actor->is_handed_over = true;
     } else {
-        actor->is_committing = operation_take->type == OPERATION_WRITE;
-        const struct write write = {.kind = operation_take->write_kind,
-                                    .key = operation_take->key,
-                                    .value = operation_take->value};
-        if (actor->is_committing)
-            write_tell(actor, &write);
+        actor->is_committing =
+            operation_take->type != OPERATION_GET && operation_take->type != OPERATION_SCAN;
+        single_tell(actor, operation_take);
     }
     client_process_submit(actor->client, operation_take, operation_done, actor);
 }
@@ -340,9 +368,10 @@ static void begin_next(struct operation *operation)
     actor->workload = audit_is_prober(actor->client) ? &workload_audit : workloads[place];
     actor->age = (struct txn_age){0};
     actor->tries_count = 0;
-    actor->is_single = actor->has_writes = actor->is_scan = false;
+    actor->is_single = actor->has_writes = actor->is_scan = actor->is_counting = false;
     actor->is_optimistic = plan->optimistic_percent > 0 && !audit_is_prober(actor->client) &&
                            random_below(actor_random(actor), 100) < plan->optimistic_percent;
+    actor->interval = (struct actor_interval){0};
     actor->ops_count = 0;
     memset(actor->ops, 0, sizeof actor->ops);
     memset(actor->for_update, 0, sizeof actor->for_update);
@@ -402,12 +431,35 @@ bool actor_is_idle(const struct actor *actor)
     return actor->is_drained;
 }
 
+/* What was done, of what was to be. */
+static uint32_t ops_done(struct actor *actor, struct history_op *out_ops)
+{
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < actor->ops_count; index++) {
+        struct history_op op = actor->ops[index];
+        if (actor->is_unread[index])
+            continue;
+        if (op.action == HISTORY_OP_CAS && actor->is_mismatch)
+            op = (struct history_op){.action = HISTORY_OP_READ,
+                                     .key = op.key,
+                                     .found =
+                                         actor->has_seen_value ? HISTORY_NUMBER : HISTORY_NOTHING,
+                                     .value = actor->seen_value};
+        out_ops[count++] = op;
+    }
+    return count;
+}
+
 void actor_complete_ops(struct actor *actor, enum history_type type, const char *error)
 {
-    actor_record(actor,
-                 &(struct history_event){.type = type,
-                                         .function = HISTORY_TXN,
-                                         .ops = type == HISTORY_OK ? actor->ops : NULL,
-                                         .ops_count = type == HISTORY_OK ? actor->ops_count : 0,
-                                         .error = type == HISTORY_OK ? NULL : error});
+    struct history_op ops[WORKLOAD_STEPS_MAX];
+    struct history_event event = {
+        .type = type, .function = HISTORY_TXN, .error = type == HISTORY_OK ? NULL : error};
+    if (type == HISTORY_OK) {
+        event.ops = ops;
+        event.ops_count = ops_done(actor, ops);
+    }
+    if (type == HISTORY_OK && event.ops_count == 0)
+        event.type = HISTORY_FAIL; /* a scan that reached nothing of ours: nothing to tell */
+    actor_record(actor, &event);
 }

@@ -5,9 +5,9 @@
  * (nothing happened), or info (nobody knows). A refused one is tried again with the same keys, its
  * age, and new values: each value is written by one attempt alone.
  *
- *   append    lists: reads and appends over several keys (workload_append.c)
- *   register  one key: get, put, compare and set (workload_register.c)
- *   bank      transfers, and reads of all accounts (workload_bank.c)
+ *   append    lists: reads and appends over several keys, and scans (workload_append.c)
+ *   register  one key: get, put, compare and set; intervals: cleared, scanned (workload_register.c)
+ *   bank      transfers, which may be counted, and reads of all accounts (workload_bank.c)
  *   snapshot  reads of keys of the others, as of a timestamp (workload_snapshot.c)
  *
  * Key numbers are unique over the kinds: they are the history's.
@@ -60,6 +60,15 @@ struct actor_snapshot {
     timestamp_t timestamp; /* that it reads at */
 };
 
+/* A scan, or a deletion, of the keys from `first` on, which are some of the actor's ops, in the
+ * scan's order. */
+struct actor_interval {
+    int64_t first;
+    uint32_t at, count; /* its ops; 0: there is none */
+    uint32_t limit;     /* of rows; 0: none */
+    bool reverse, for_update;
+};
+
 struct actor {
     struct client_process *client;
     uint32_t number;
@@ -88,6 +97,13 @@ struct actor {
     int64_t from, to, amount; /* bank */
     bool is_scan;
     struct actor_snapshot snapshot;
+    struct actor_interval interval;
+    bool is_unread[WORKLOAD_STEPS_MAX]; /* of this attempt: a scan's limit kept it from the op */
+    bool is_mismatch;                   /* its compare-and-set found another value: seen_value */
+    bool is_counting;                   /* bank: reads the counters */
+    /* register: what it saw last, to compare with. */
+    bool has_seen, has_seen_value;
+    int64_t seen_key, seen_value;
 };
 
 void actor_start(struct actor *actor, struct client_process *client, uint32_t number);
@@ -99,6 +115,16 @@ bool actor_is_idle(const struct actor *actor);
 void actor_submit(struct actor *actor, struct operation *operation_take);
 void actor_get(struct actor *actor, int64_t key, bool for_update);
 void actor_put(struct actor *actor, int64_t key, struct bytes value);
+/* Draws an interval of at most `count_max` keys of those from `base` on, and fills in its ops from
+ * `at` on, reads in the scan's order. */
+void actor_interval_draw(struct actor *actor, int64_t base, uint32_t at, uint32_t count_max);
+/* A scan or a deletion of it, to be submitted. */
+struct operation *actor_interval_operation(struct actor *actor, enum operation_type type);
+/* What the scan brought, into the interval's reads; those that its limit kept it from reaching are
+ * left out when the attempt is recorded. */
+void actor_interval_read(struct actor *actor, const struct operation *done,
+                         bool (*read)(struct actor *actor, struct history_op *op,
+                                      struct bytes value));
 /* The transaction ends without a commit, by its own wish. */
 void actor_give_up(struct actor *actor, const char *error);
 void actor_record(struct actor *actor, const struct history_event *event);
@@ -118,5 +144,6 @@ bool workload_numbers_unpack(struct bytes value, struct arena *arena, int64_t **
                              uint32_t *out_count);
 /* A timestamp that may be read at again. */
 void workload_snapshot_remember(struct sim *sim, timestamp_t timestamp);
-/* A read of all accounts, by gets or by one scan. */
+/* A read of all accounts, by gets or by one scan; and of their counters. */
 void workload_bank_draw_read(struct actor *actor, bool is_scan);
+void workload_bank_draw_counters(struct actor *actor);

@@ -207,6 +207,10 @@ static void packet_deliver(struct kv_world *world, const struct kv_world_packet 
     int status = OST_OK;
     switch (packet->to.kind) {
     case ADDRESS_CONNECTION:
+        if (packet->to.id >= KV_WORLD_CONNECTIONS) {
+            world->client_frame(world->client_context, packet->to.id, packet->frame);
+            return;
+        }
         cr_assert_lt(frame.request_id, 4096);
         cr_assert_null(world->answers[frame.request_id], "answered twice");
         world->answers[frame.request_id] = blob_ref(packet->frame);

@@ -9,6 +9,7 @@
 
 #define KV_WORLD_STORES_MAX   3u
 #define KV_WORLD_SEGMENTS_MAX 64u
+#define KV_WORLD_CONNECTIONS  1000u
 
 struct kv_world_store {
     store_id_t id;
@@ -49,6 +50,9 @@ struct kv_world {
     uint64_t frames_outlived_count; /* dropped for what they said was true under a lease */
     uint64_t request_id;
     struct blob *answers[4096]; /* by request id */
+    /* Connections from here on are of somebody else, who gets their frames. */
+    void (*client_frame)(void *context, uint64_t connection_id, struct blob *frame);
+    void *client_context;
     struct kv_world_packet *packets;
     size_t packets_count, packets_capacity;
     struct arena arena; /* of answers that were looked at */

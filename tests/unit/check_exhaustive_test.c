@@ -44,8 +44,11 @@ static bool apply(struct state *state, const struct history_event *event, bool k
         uint32_t *count = &state->counts[op->key];
         if (op->action == HISTORY_OP_READ && known && !shows(op, list, *count))
             return false;
-        if (op->action == HISTORY_OP_CAS && (*count != 1 || list[0] != op->expected))
+        if (op->action == HISTORY_OP_CAS &&
+            (op->expects_absent ? *count != 0 : *count != 1 || list[0] != op->expected))
             return false;
+        if (op->action == HISTORY_OP_DELETE)
+            *count = 0;
         if (op->action == HISTORY_OP_APPEND)
             list[(*count)++] = op->value;
         if (op->action == HISTORY_OP_WRITE || op->action == HISTORY_OP_CAS) {
@@ -135,7 +138,11 @@ static void tiny_invoke(struct tiny *tiny, uint32_t process)
         op->value = tiny->lists || draw(tiny, 4) ? tiny->value_next++ : 1 + (int64_t)draw(tiny, 3);
         if (!tiny->lists && dice == 9) {
             op->action = HISTORY_OP_CAS;
-            op->expected = 1 + (int64_t)draw(tiny, (uint64_t)tiny->value_next);
+            op->expects_absent = draw(tiny, 3) == 0;
+            if (!op->expects_absent)
+                op->expected = 1 + (int64_t)draw(tiny, (uint64_t)tiny->value_next);
+        } else if (!tiny->lists && dice == 8) {
+            op->action = HISTORY_OP_DELETE;
         }
     }
     record(tiny, process, HISTORY_INVOKE);
@@ -151,6 +158,10 @@ static void tiny_read(struct tiny *tiny, const struct state *state, struct histo
     if (!tiny->lists) {
         op->found = count ? HISTORY_NUMBER : HISTORY_NOTHING;
         op->value = list[0];
+        if (draw(tiny, 24) == 0) {
+            op->found = count ? HISTORY_NOTHING : HISTORY_NUMBER;
+            op->value = 1;
+        }
         if (count && draw(tiny, 12) == 0)
             op->value = 1 + (int64_t)draw(tiny, (uint64_t)tiny->value_next);
         return;

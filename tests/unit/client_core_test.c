@@ -877,6 +877,70 @@ Test(client_core, optimistic_scan_is_checked_as_far_as_its_last_row)
     }
 }
 
+static void answer_lock(size_t at, const char *value)
+{
+    struct received received = inbox[at];
+    memmove(inbox + at, inbox + at + 1, (--inbox_count - at) * sizeof(inbox[0]));
+    Ostraka__LockEntry entry = OSTRAKA__LOCK_ENTRY__INIT;
+    entry.term = 1;
+    entry.counter = 3;
+    Ostraka__LockAnswer answer = OSTRAKA__LOCK_ANSWER__INIT;
+    answer.entry = &entry;
+    answer.found = value != NULL;
+    reply(received.connection_id, FRAME_LOCK_ANSWER, received.frame.request_id, &answer.base,
+          value);
+    blob_unref(received.blob);
+}
+
+/* That it does not match was read under a lock, which a deposed leader may have given: so it is
+ * told only once the lock is known to stand, and else it is read again. */
+Test(client_core, compare_and_set_that_does_not_match_is_validated)
+{
+    static struct outcome done = {0};
+    struct bytes one = bytes_of_string("1");
+    submit(operation_new_compare(bytes_of_string("a"), &one, bytes_of_string("2")), &done);
+    only(FRAME_LOCK, 1);
+    answer_lock(0, "other");
+    only(FRAME_VALIDATE, 1);
+    cr_assert(!done.is_done);
+    refuse(0, OST_LOCKS_LOST, 0);
+    pass_ms(20);
+    inbox[0] = inbox[inbox_count - 1]; /* behind the release of what was lost */
+    inbox_count = 1;
+    only(FRAME_LOCK, 1);
+    answer_lock(0, "1");
+    only(FRAME_PREPARE, 1);
+    answer_vote(0, 9);
+    cr_assert(done.is_done);
+    cr_assert_eq(done.status, OST_OK);
+    static struct outcome conflict = {0};
+    submit(operation_new_compare(bytes_of_string("a"), &one, bytes_of_string("2")), &conflict);
+    answer_lock(0, "other");
+    refuse(0, OST_OK, 0);
+    cr_assert(conflict.is_done);
+    cr_assert_eq(conflict.status, OST_CONFLICT);
+    cr_assert_str_eq(conflict.value, "other");
+}
+
+Test(client_core, deletion_of_a_range_takes_keys_alone_and_locks_them_exclusive)
+{
+    static struct outcome done = {0};
+    submit(on_key(OPERATION_DELETE_RANGE, "a", "c"), &done);
+    const struct received *received = only(FRAME_SCAN, 1);
+    Ostraka__ScanRequest *request = ostraka__scan_request__unpack(
+        NULL, received->frame.message.bytes_count, received->frame.message.data);
+    cr_assert(request->keys_only && request->txn);
+    cr_assert_eq(request->mode, OSTRAKA__LOCK_MODE__EXCLUSIVE);
+    cr_assert(request->wait_ms_max > 4000 && request->wait_ms_max <= 4500);
+    ostraka__scan_request__free_unpacked(request, NULL);
+    static const char *const KEYS[] = {"a", "b"};
+    answer_rows(0, KEYS, 2, false, 3);
+    only(FRAME_PREPARE, 1);
+    answer_vote(0, 9);
+    cr_assert(done.is_done);
+    cr_assert_eq(done.rows_count, 2u);
+}
+
 Test(client_core, lost_locks_are_heard_of_by_heartbeat)
 {
     struct core_txn *txn = core_txn_new(client_core_coordinator_new(core));

@@ -49,6 +49,8 @@ Test(history, what_is_written_is_read_again)
                       "2 ok read {'1':100,'2':98}\n"
                       "2 invoke counters null\n"
                       "2 info counters null\n"
+                      "3 invoke txn [['w',8,null],['cas',9,[null,1]],['r',4,null],['r',3,null]]\n"
+                      "3 ok txn [['w',8,null],['r',9,5],['r',3,null]]\n"
                       "0 invoke txn [['r',9007199254740992,null]]\n"
                       "0 ok txn [['r',9007199254740992,-9007199254740992]]");
     FILE *file = tmpfile();
@@ -71,7 +73,7 @@ Test(history, what_is_written_is_read_again)
         cr_assert_eq(history_event(again, i)->time_ns, history_event(history, i)->time_ns);
     }
     cr_assert_str_eq(history_event(again, 7)->error, "lost \"it\"\n\\");
-    cr_assert_eq(history_operations_count(again), 5);
+    cr_assert_eq(history_operations_count(again), 6);
     cr_assert_eq(history_operation(again, 0)->completion, history_event(again, 3));
     cr_assert_eq(history_operation(again, 1)->completion->amount, 3, "from its invocation");
     (void)fclose(file);
@@ -114,12 +116,14 @@ Test(history, broken_lines_are_refused)
                    "file:1: an action is \"r\", \"w\", \"append\" or \"cas\"");
     demand_refusal(HEAD "\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"w\",\"k\",2]]}",
                    "file:1: the key of a micro-operation is no whole number");
-    demand_refusal(HEAD "\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"w\",1,null]]}",
+    demand_refusal(HEAD "\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"w\",1,[]]]}",
                    "file:1: the value of a micro-operation is no whole number");
     demand_refusal(HEAD "\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"w\",1,9007199254740994]]}",
                    "file:1: the value of a micro-operation is no whole number");
     demand_refusal(HEAD "\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"cas\",1,[2]]]}",
-                   "file:1: the value of a cas is a list of two whole numbers");
+                   "file:1: the value of a cas is a list of two");
+    demand_refusal(HEAD "\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"cas\",1,[2,null]]]}",
+                   "file:1: the value of a cas is a list of two whole numbers, or null and one");
     demand_refusal(HEAD "\"type\":\"invoke\",\"f\":\"transfer\",\"value\":{\"from\":1}}",
                    "file:1: the value of a transfer is an object: from, to, amount");
     const char zero[] = HEAD "\"type\":\"invoke\",\"f\":\"read\"}\0";
@@ -148,6 +152,23 @@ Test(history, deep_and_huge_lines_are_refused)
     cr_assert_str_eq(refusal(text, bytes_count), "file:1: longer than 16777216 bytes");
     cr_assert_str_eq(refusal(text, 1u << 20), "file:1: not a JSON object");
     free(text);
+}
+
+#define INVOKE_CAS "\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"cas\",1,[2,3]]]}\n"
+#define OK_TXN     "\"type\":\"ok\",\"f\":\"txn\",\"value\":"
+
+Test(history, cas_that_does_not_match_completes_as_a_read_of_something_else)
+{
+    demand_refusal(HEAD INVOKE_CAS HEAD OK_TXN "[[\"r\",1,2]]}",
+                   "file:2: process 3 completes another micro-operation 0 than it invoked");
+    demand_refusal(HEAD INVOKE_CAS HEAD OK_TXN "[[\"w\",1,3]]}",
+                   "file:2: process 3 completes another micro-operation 0 than it invoked");
+    struct history *history = history_story("3 invoke txn [['cas',1,[2,3]]]\n"
+                                            "3 ok txn [['r',1,null]]\n"
+                                            "3 invoke txn [['cas',1,[null,3]]]\n"
+                                            "3 ok txn [['cas',1,[null,3]]]");
+    cr_assert_eq(history_events_count(history), 4);
+    history_free(history);
 }
 
 #define INVOKE "\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"r\",1,null]]}\n"

@@ -233,7 +233,9 @@ Test(participant, an_entry_that_nobody_hears_of_expires)
     assert_waits(waiter);
     world_pass_ms(w, 1);
     assert_granted(waiter);
-    assert_refused(shared(10, "l"), OST_LOCKS_LOST);
+    uint64_t late = shared(10, "l");
+    assert_refused(late, OST_LOCKS_LOST);
+    cr_assert_eq(w->answers[late].reason.loss, LOSS_EXPIRED);
     assert_refused(world_ask(w, PARTICIPANT_EV_VALIDATE, 10), OST_LOCKS_LOST);
 }
 
@@ -269,7 +271,29 @@ Test(participant, a_number_of_another_entry_is_lost)
     assert_refused(world_prepare(w, 10, "k"), OST_LOCKS_LOST);
     assert_refused(world_ask(w, PARTICIPANT_EV_HEARTBEAT, 10), OST_LOCKS_LOST);
     w->entries[11] = (struct lock_entry_number){6, 1}; /* another leader's */
-    assert_refused(world_prepare(w, 11, "z"), OST_LOCKS_LOST);
+    uint64_t moved = world_prepare(w, 11, "z");
+    assert_refused(moved, OST_LOCKS_LOST);
+    cr_assert_eq(w->answers[moved].reason.loss, LOSS_LEADER_CHANGED);
+}
+
+Test(participant, a_request_waits_no_longer_than_it_asks_and_never_longer_than_the_limit)
+{
+    assert_granted(exclusive(10, "k"));
+    for (uint64_t txn = 20; txn <= 21; txn++) {
+        uint64_t token = ++w->token_last;
+        world_step(w, (struct participant_event){.type = PARTICIPANT_EV_LOCK,
+                                                 .token = token,
+                                                 .txn = {1, txn},
+                                                 .age = {txn, 1, txn},
+                                                 .target = {.start = bytes_of_string("k")},
+                                                 .mode = LOCK_SHARED,
+                                                 .wait_ms_max = txn == 20 ? 300 : 3600000});
+        world_pass_ms(w, txn == 20 ? 299 : 4000);
+        assert_waits(token);
+        assert_granted(world_ask(w, PARTICIPANT_EV_HEARTBEAT, 10));
+        world_pass_ms(w, txn == 20 ? 1 : 1000);
+        assert_refused(token, OST_LOCK_TIMEOUT);
+    }
 }
 
 Test(participant, a_first_lock_without_a_number_joins_the_entry)

@@ -139,6 +139,27 @@ Test(register_check, compare_and_set)
            "nonlinearizable");
 }
 
+Test(register_check, deleted_key_is_absent_until_it_is_written_again)
+{
+    const char *story = "0 invoke txn [['w',1,1]]\n"
+                        "0 ok txn [['w',1,1]]\n"
+                        "0 invoke txn [['w',1,null]]\n"
+                        "0 ok txn [['w',1,null]]\n"
+                        "0 invoke txn [['r',1,null]]\n"
+                        "0 ok txn [['r',1,%s]]\n"
+                        "0 invoke txn [['cas',1,[null,2]]]\n"
+                        "0 ok txn [['cas',1,[null,2]]]\n"
+                        "0 invoke txn [['r',1,null]]\n"
+                        "0 ok txn [['r',1,%s]]";
+    char text[1024];
+    snprintf(text, sizeof text, story, "null", "2");
+    demand_ok(text);
+    snprintf(text, sizeof text, story, "1", "2");
+    demand(text, "nonlinearizable");
+    snprintf(text, sizeof text, story, "null", "null");
+    demand(text, "nonlinearizable");
+}
+
 Test(register_check, read_then_write_in_one)
 {
     demand("0 invoke txn [['r',1,null],['w',1,1]]\n"

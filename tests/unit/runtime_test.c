@@ -325,6 +325,24 @@ Test(runtime, limits_are_checked_before_anything_is_sent)
     static char big[9000];
     cr_assert_eq(ost_get(client, ost_string(""), &value), OST_INVALID_ARGUMENT);
     cr_assert_eq(ost_get(client, ost_bytes(big, sizeof(big)), &value), OST_TOO_LARGE);
+    cr_assert_str_eq(ost_last_error(),
+                     "larger than the limit: key is 9000 bytes: the limit is 8 KiB");
+    cr_assert_eq(ost_delete_range(client, ost_bytes(big, sizeof(big)), ost_string(""), NULL),
+                 OST_TOO_LARGE);
+    struct ost_txn *txn;
+    cr_assert_eq(ost_begin(client, &txn), OST_OK);
+    cr_assert_eq(ost_txn_add(txn, ost_string(""), 1, NULL), OST_INVALID_ARGUMENT);
+    cr_assert_str_eq(ost_txn_error(txn), "invalid argument: key is empty: it has at least 1 byte");
+    static char value_big[(1u << 20) + 1];
+    cr_assert_eq(ost_txn_put(txn, ost_string("k"), ost_bytes(value_big, sizeof(value_big))),
+                 OST_TOO_LARGE);
+    cr_assert_str_eq(ost_txn_error(txn),
+                     "larger than the limit: value is 1048577 bytes: the limit is 1 MiB");
+    struct ost_txn_reason reason;
+    ost_txn_get_reason(txn, &reason);
+    cr_assert_eq(reason.status, OST_TOO_LARGE);
+    cr_assert_str_eq(reason.cause, "too_large");
+    ost_txn_free(txn);
 }
 
 Test(runtime_open, nobody_there, .timeout = 60)

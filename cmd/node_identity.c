@@ -5,24 +5,28 @@
  * another.
  *
  * But the first replicas of group 0 come before there is a map, and an empty disk cannot tell
- * whether it is the first of its store or has replaced another. Its peers can: each founder keeps,
- * durably, the first incarnation that it heard of from each of the others. A founder takes part
- * once all the others have answered, and at least one of them confirms: it knows the asker by this
- * disk and no other, and its own disk is the first. (A disk that has replaced another cannot say.)
- * So when a store takes part, every first disk knows it; first disks only get fewer; and the disk
- * that comes after it meets either one of them, which refuses, or none, and then nobody confirms.
- * That holds as long as of the disks that group 0 lives on no two are empty at a time.
+ * whether it is the first of its store or has replaced another. Others can: the founding stores are
+ * those that are to have a replica of group 0 (founders) and, to make them three, the next ones
+ * (witnesses). Each keeps, durably, the first incarnation that it heard of from each of the others.
+ * A founding store takes part once all the others have answered, and at least one of them confirms:
+ * it knows the asker by this disk and no other, and its own disk is the first. (A disk that has
+ * replaced another cannot say.) So when a store takes part, every first disk knows it; first disks
+ * only get fewer; and the disk that comes after it meets either one of them, which refuses, or
+ * none, and then nobody confirms. That holds as long as no two of these disks are empty at a time;
+ * and beyond that where any of them has seen a map: a map that knows the asker by another disk
+ * refuses it, wherever group 0 has gone since.
  *
  *   ASKING --all have answered, one confirms--> WRITING --durable--> FOUNDED
- *   ASKING --refused, or nobody can confirm, or the map has another number for it--> REPLACED
+ *   ASKING --refused, or nobody can confirm, or the map knows better--> REPLACED
  *
- * So the first start of a cluster takes all founders. Later starts ask nobody. A store whose disk
- * was replaced reports its first replica of group 0 as lost, and is given another one.
+ * So the first start of a cluster takes all founding stores. Later starts ask nobody. A founder
+ * whose disk was replaced reports its first replica of group 0 as lost, and is given another one.
  */
 #include "base/log.h"
 #include "base/memory.h"
 #include "cmd/node_internal.h"
 #include "shardkv/kv_keys.h"
+#include "shardmaster/master_replicas.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,17 +35,25 @@
 #define IDENTITY_FORMAT 1u
 #define FOUNDING_ASK_MS 200u
 
-static size_t founders_count(const struct node *node)
+static size_t founding_stores_count(const struct node *node)
 {
-    return master_initial_replicas_count(&node->options.master);
+    return master_founding_stores_count(&node->options.master);
 }
 
-static store_id_t founder_at(const struct node *node, size_t place)
+static store_id_t founding_store_at(const struct node *node, size_t place)
 {
     return node->options.master.initial_stores[place].id;
 }
 
-/* 0: this store is none of them. */
+static bool is_founding_store(const struct node *node, store_id_t store)
+{
+    for (size_t place = 0; place < founding_stores_count(node); place++)
+        if (founding_store_at(node, place) == store)
+            return true;
+    return false;
+}
+
+/* 0: this store is to have no replica of group 0 from the first. */
 static replica_id_t founder_replica(const struct node *node)
 {
     return master_founder_replica(&node->options.master, node->options.raft.store);
@@ -137,8 +149,10 @@ static int identity_take(struct node *node, struct bytes row, char *out_why)
 /* Its first replica of group 0, if it had one, was on another disk. */
 static void first_replica_lost(struct node *node)
 {
+    if (founder_replica(node) == 0)
+        return;
     node->master_replica = founder_replica(node);
-    node->master_lost = node->master_replica != 0;
+    node->master_lost = true;
 }
 
 int node_identity_load(struct node *node, char *out_why)
@@ -172,10 +186,10 @@ static void founding_ask(struct node *node)
     Ostraka__Found found = OSTRAKA__FOUND__INIT;
     found.store = node->options.raft.store;
     found.incarnation = node->incarnation;
-    for (size_t place = 0; place < founders_count(node); place++)
+    for (size_t place = 0; place < founding_stores_count(node); place++)
         if (node->founder_answers[place] == FOUNDER_SILENT &&
-            founder_at(node, place) != found.store)
-            outbox_to_store(&node->outbox, founder_at(node, place), CHANNEL_CONTROL,
+            founding_store_at(node, place) != found.store)
+            outbox_to_store(&node->outbox, founding_store_at(node, place), CHANNEL_CONTROL,
                             frame_encode(FRAME_FOUND, 0, &found.base, NULL, 0));
 }
 
@@ -183,10 +197,12 @@ static void founding_written(void *context, int status)
 {
     struct node *node = context;
     char why[WHY_BYTES] = "";
-    if (status == OST_OK) {
+    if (status == OST_OK)
         node->founding = FOUNDING_FOUNDED;
+    if (status == OST_OK && founder_replica(node) == 0)
+        return;
+    if (status == OST_OK)
         status = node_master_start(node, why);
-    }
     if (status == OST_OK) {
         node->report_ns = node->now_ns;
         log_write(LOG_INFO, "takes part in founding the cluster", "store=%lu replica=%lu",
@@ -202,7 +218,8 @@ static void founding_written(void *context, int status)
 static void founding_write(struct node *node)
 {
     node->founding = FOUNDING_WRITING;
-    node->master_replica = founder_replica(node);
+    if (founder_replica(node) != 0)
+        node->master_replica = founder_replica(node);
     if (node_identity_write(node, founding_written, node) != OST_OK)
         node->founding = FOUNDING_ASKING;
 }
@@ -227,11 +244,27 @@ static void founding_refused(struct node *node)
     node->report_ns = node->now_ns;
 }
 
+/* Does the map say that the store had another disk before this one? It may have heard of this one
+ * already; but then what the other one held is lost, the first replica of group 0 among it. */
+static bool map_refuses(const struct node *node, store_id_t id, uint64_t incarnation)
+{
+    const Ostraka__StoreInfo *store = node->map ? master_map_store(node->map, id) : NULL;
+    if (!store || store->incarnation == 0)
+        return false; /* it has not reported yet */
+    replica_id_t first = master_founder_replica(&node->options.master, id);
+    const Ostraka__ReplicaInfo *replica = master_group_replica(node->map->master, first);
+    return store->incarnation != incarnation || (first != 0 && (!replica || replica->lost));
+}
+
 /* Have all the others answered? Then it is decided. */
 static bool founding_decide(struct node *node)
 {
-    size_t others = founders_count(node) - 1, answers = 0, confirms = 0;
-    for (size_t place = 0; place < founders_count(node); place++) {
+    if (map_refuses(node, node->options.raft.store, node->incarnation)) {
+        founding_refused(node);
+        return true;
+    }
+    size_t others = founding_stores_count(node) - 1, answers = 0, confirms = 0;
+    for (size_t place = 0; place < founding_stores_count(node); place++) {
         answers += node->founder_answers[place] != FOUNDER_SILENT;
         confirms += node->founder_answers[place] == FOUNDER_CONFIRMS;
     }
@@ -246,7 +279,7 @@ static bool founding_decide(struct node *node)
 
 static bool founding_is_asking(const struct node *node)
 {
-    return node->founding == FOUNDING_ASKING && founder_replica(node) != 0;
+    return node->founding == FOUNDING_ASKING && is_founding_store(node, node->options.raft.store);
 }
 
 void node_founding_timer(struct node *node)
@@ -271,22 +304,27 @@ void node_found_answered(struct node *node, store_id_t from, const Ostraka__Foun
         founding_refused(node);
         return;
     }
-    for (size_t place = 0; place < founders_count(node); place++)
-        if (founder_at(node, place) == from)
+    for (size_t place = 0; place < founding_stores_count(node); place++)
+        if (founding_store_at(node, place) == from)
             node->founder_answers[place] = answer->replaced ? FOUNDER_CANNOT_SAY : FOUNDER_CONFIRMS;
     node->founding_ns = node->now_ns;
 }
 
 /* --- Founding: who is asked --- */
 
-static void found_answer(struct node *node, const struct node_founder *founder)
+static void found_answer(struct node *node, store_id_t to, uint64_t incarnation, bool replaced)
 {
     Ostraka__FoundAnswer answer = OSTRAKA__FOUND_ANSWER__INIT;
     answer.store = node->options.raft.store;
-    answer.incarnation = founder->incarnation;
-    answer.replaced = node->founding == FOUNDING_REPLACED;
-    outbox_to_store(&node->outbox, founder->store, CHANNEL_CONTROL,
+    answer.incarnation = incarnation;
+    answer.replaced = replaced;
+    outbox_to_store(&node->outbox, to, CHANNEL_CONTROL,
                     frame_encode(FRAME_FOUND_ANSWER, 0, &answer.base, NULL, 0));
+}
+
+static void found_answer_first(struct node *node, const struct node_founder *founder)
+{
+    found_answer(node, founder->store, founder->incarnation, node->founding == FOUNDING_REPLACED);
 }
 
 struct founders_write {
@@ -301,7 +339,7 @@ static void founders_written(void *context, int status)
     for (uint32_t index = 0; status == OST_OK && index < write->count; index++) {
         struct node_founder *founder = &node->founders[index];
         if (!founder->is_durable)
-            found_answer(node, founder);
+            found_answer_first(node, founder);
         founder->is_durable = true;
     }
     free(write);
@@ -318,18 +356,22 @@ static void founders_write(struct node *node)
 
 void node_found_received(struct node *node, store_id_t from, const Ostraka__Found *found)
 {
-    if (found->store != from || found->incarnation == 0 || founder_replica(node) == 0 ||
-        master_founder_replica(&node->options.master, from) == 0)
+    if (found->store != from || found->incarnation == 0 ||
+        !is_founding_store(node, node->options.raft.store) || !is_founding_store(node, from))
         return;
+    if (map_refuses(node, from, found->incarnation)) {
+        found_answer(node, from, 0, false);
+        return;
+    }
     if (node->founding == FOUNDING_REPLACED) {
-        found_answer(node, &(struct node_founder){.store = from});
+        found_answer(node, from, 0, true);
         return;
     }
     for (uint32_t index = 0; index < node->founders_count; index++) {
         if (node->founders[index].store != from)
             continue;
         if (node->founders[index].is_durable)
-            found_answer(node, &node->founders[index]);
+            found_answer_first(node, &node->founders[index]);
         else
             founders_write(node);
         return;

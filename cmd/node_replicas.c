@@ -129,8 +129,9 @@ static int master_create(struct node *node, const Ostraka__CreateReplica *comman
         return OST_BUSY;
     master_rows_wipe(node);
     node->master_lost = false;
-    if (node->founding == FOUNDING_ASKING)
-        node->founding = FOUNDING_REPLACED;
+    if (node->founding == FOUNDING_ASKING &&
+        master_founder_replica(&node->options.master, command->store) != 0)
+        node->founding = FOUNDING_REPLACED; /* the map has another number for it */
     node->master_replica = command->replica;
     int status = node_identity_write(node, master_made, node);
     node->master_is_made = status == OST_OK;

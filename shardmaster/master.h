@@ -64,6 +64,9 @@ OST_MUST_CHECK int master_options_check(const struct master_options *options, ch
 /* Group 0 as the options found it: its replicas are numbered from 1. The number that a store's has,
  * 0: none. */
 size_t master_initial_replicas_count(const struct master_options *options);
+/* The first so many of the initial stores see to it that group 0 is founded once (node_identity.c):
+ * those that have a replica of it, and at least three where there are as many. */
+size_t master_founding_stores_count(const struct master_options *options);
 replica_id_t master_founder_replica(const struct master_options *options, store_id_t store);
 void master_founding_configuration(const struct master_options *options,
                                    struct raft_configuration *out_configuration);

@@ -6,9 +6,19 @@
 
 #include <stdlib.h>
 
+/* One that founds, one that may have lost its disk, and one that knows better. */
+#define FOUNDING_STORES_MIN 3u
+
 size_t master_initial_replicas_count(const struct master_options *options)
 {
     uint32_t wanted = options->initial_replicas_count;
+    return wanted < options->initial_stores_count ? wanted : options->initial_stores_count;
+}
+
+size_t master_founding_stores_count(const struct master_options *options)
+{
+    size_t replicas_count = master_initial_replicas_count(options);
+    size_t wanted = replicas_count < FOUNDING_STORES_MIN ? FOUNDING_STORES_MIN : replicas_count;
     return wanted < options->initial_stores_count ? wanted : options->initial_stores_count;
 }
 

@@ -408,9 +408,6 @@ static bool disk_lost_begin(struct faults *faults, struct fault *fault)
 {
     if (!store_take(faults, fault) || !admin_all_disks_are_known(faults->sim))
         return false;
-    /* Who founds group 0 alone has nobody to ask whether it did so before, on another disk. */
-    if (faults->sim->plan.replicas == 1 && fault->store == 0)
-        return false;
     bool takes_part[PLAN_STORES_MAX];
     for (uint32_t place = 0; place < PLAN_STORES_MAX; place++)
         takes_part[place] = place != fault->store;

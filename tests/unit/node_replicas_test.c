@@ -2,6 +2,7 @@
  * time. */
 #include "tests/support/node_cluster.h"
 
+#include "cmd/node_internal.h"
 #include "shardmaster/master_replicas.h"
 
 #include <criterion/criterion.h>
@@ -297,6 +298,74 @@ Test(node_replicas, a_founder_is_known_by_its_first_disk)
     cr_assert(nodes_run_until_true(&cluster, MS_MAX));
     cr_expect_gt(master_group_replica_on(nodes_group(&cluster, 0), 2)->replica, 3);
     nodes_end(&cluster);
+}
+
+static bool has_group_0(store_id_t store)
+{
+    return nodes_node(&cluster, store)->node->master != NULL;
+}
+
+/* Not for a moment, though the map would have it destroyed again. */
+static void run_without_group_0(store_id_t store, uint32_t ms)
+{
+    for (uint32_t passed_ms = 0; passed_ms < ms; passed_ms++) {
+        nodes_run(&cluster, 1);
+        cr_assert_not(has_group_0(store));
+    }
+}
+
+static void lose_disk(store_id_t store)
+{
+    nodes_crash(&cluster, store);
+    nodes_wipe(&cluster, store);
+}
+
+/* One founder, and two who are to know its disk. */
+Test(node_replicas, who_founds_alone_is_known_to_witnesses)
+{
+    nodes_prepare(&cluster, 3, 1, 1);
+    nodes_start(&cluster, 1);
+    nodes_start(&cluster, 2);
+    nodes_run(&cluster, 3000);
+    cr_expect_eq(nodes_leader(&cluster, 0), 0, "it takes all three");
+    nodes_start(&cluster, 3);
+    cr_assert(nodes_run_until_true(&cluster, MS_MAX));
+    cr_expect(has_group_0(1) && !has_group_0(2) && !has_group_0(3));
+    nodes_end(&cluster);
+}
+
+/* It has nothing to do with group 0 any more, and comes back as empty as it was when it founded. */
+Test(node_replicas, who_founded_alone_founds_no_second_cluster)
+{
+    begin(3, 1, 1);
+    change(0, 3, 1);
+    run_until_true();
+    lose_disk(1);
+    nodes_start(&cluster, 1);
+    run_without_group_0(1, 3000);
+    nodes_crash(&cluster, 1);
+    nodes_start(&cluster, 1);
+    run_without_group_0(1, 1000);
+    end();
+}
+
+/* The only disk that has seen the founding is gone as well; but its store has a map. */
+Test(node_replicas, two_empty_disks_found_no_second_cluster)
+{
+    begin(5, 1, 1);
+    change(0, 4, 1);
+    run_until_true();
+    change(1, 5, 2);
+    run_until_true();
+    lose_disk(3);
+    nodes_start(&cluster, 3);
+    nodes_run(&cluster, 6000); /* it hears of the map */
+    lose_disk(1);
+    lose_disk(2);
+    nodes_start(&cluster, 1);
+    nodes_start(&cluster, 2);
+    run_without_group_0(1, 3000);
+    end();
 }
 
 /* A disk that has replaced another, and gives its replica of group 0 up again. */

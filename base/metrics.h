@@ -16,6 +16,7 @@
     X(elections_won_count, COUNTER, "elections won")                                               \
     X(snapshots_sent_count, COUNTER, "snapshots sent")                                             \
     X(snapshots_installed_count, COUNTER, "snapshots installed")                                   \
+    X(snapshot_chunks_count, COUNTER, "chunks of snapshots received and written")                  \
     X(txns_one_group_count, COUNTER, "transactions committed in one group")                        \
     X(txns_committed_count, COUNTER,                                                               \
       "transactions committed over several groups, counted at home")                               \

@@ -368,6 +368,7 @@ static void host_receiver_turn(struct host_receiver *receiver)
     case RECEIVER_IDLE:
         return;
     case RECEIVER_WRITING:
+        host->metrics->snapshot_chunks_count++;
         if (receiver->last) {
             receiver->state = RECEIVER_WAITING;
             receiver->persist_id_awaited = group->queued_id;

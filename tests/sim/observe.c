@@ -349,6 +349,16 @@ void observe_end(struct observer *observer)
     result_take(observer, atomic_check_result(observer->outcomes));
 }
 
+uint64_t observe_progress(const struct observer *observer)
+{
+    uint64_t progress = 0;
+    for (uint32_t place = 0; place < observer->sim->plan.stores; place++) {
+        const struct metrics *metrics = &observer->sim->stores[place].metrics;
+        progress += metrics->entries_applied_count + metrics->snapshot_chunks_count;
+    }
+    return progress;
+}
+
 bool observe_all_caught_up(struct observer *observer)
 {
     struct sim *sim = observer->sim;

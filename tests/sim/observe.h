@@ -29,6 +29,8 @@ void observe_end(struct observer *observer);
 /* How many locks, waiters and open transactions there are at leaders; a text says where. */
 uint64_t observe_locks_left(struct observer *observer, char *text, size_t text_bytes_max);
 /* Has every replica on a store that runs applied what the others have? */
+/* Grows while any replica applies entries or takes in a snapshot. */
+uint64_t observe_progress(const struct observer *observer);
 bool observe_all_caught_up(struct observer *observer);
 /* Every replica's state, into the story. */
 void observe_tell(struct observer *observer);

@@ -17,6 +17,7 @@
 
 #define PROGRESS_NS_MAX (60 * NS_PER_S)
 #define AUDIT_NS_MAX    (60 * NS_PER_S)
+#define CATCH_UP_NS_MAX (10 * AUDIT_NS_MAX)
 #define LOCKS_NS_MAX    (30 * NS_PER_S)
 #define POLL_NS         (50 * NS_PER_MS)
 
@@ -218,6 +219,21 @@ static void demand_progress(struct sim *sim, const char *name)
              PROGRESS_NS_MAX / NS_PER_S, text);
 }
 
+/* How long it takes is a question of how much there is, in chunks of a few hundred bytes and jobs
+ * of 20 ms: it must go on, and come to its end some time. */
+static void demand_catch_up(struct sim *sim)
+{
+    nanoseconds_t until_ns = sim->schedule.now_ns + CATCH_UP_NS_MAX;
+    uint64_t before, progress = observe_progress(sim->observer);
+    do {
+        if (run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, all_caught_up))
+            return;
+        before = progress;
+        progress = observe_progress(sim->observer);
+    } while (progress > before && sim->schedule.now_ns < until_ns);
+    sim_fail(sim, "lagging-replica", "a replica has not caught up with its group");
+}
+
 static void run_phases(struct sim *sim)
 {
     struct client_process *prober = &sim->clients[sim->plan.clients];
@@ -255,8 +271,7 @@ static void run_phases(struct sim *sim)
     }
     if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, changes_are_settled))
         sim_fail(sim, "change-hangs", "a change of a group's replicas has not come to an end");
-    if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, all_caught_up))
-        sim_fail(sim, "lagging-replica", "a replica has not caught up with its group");
+    demand_catch_up(sim);
 }
 
 /* --- The verdict
@@ -297,7 +312,8 @@ static void judge_activity(struct sim *sim)
 {
     const struct sim_counts *counts = &sim->counts;
     const struct plan *plan = &sim->plan;
-    if (counts->operations < plan->operations)
+    /* A cluster whose stores lose their power all at once every few seconds serves little. */
+    if (counts->operations < plan->operations / 4)
         sim_fail(sim, "idle-run", "only %" PRIu64 " operations in %" PRIu64 " ms",
                  counts->operations, plan->run_ms_max);
     else if (counts->faults < plan->faults_min)

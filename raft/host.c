@@ -529,8 +529,9 @@ static raft_index_t host_cut_index(struct raft_host *host, struct host_group *gr
         flushed = group->applied_index;
     if (RARE(LOG_CUT_AHEAD_OF_FOLLOWERS))
         return flushed;
+    raft_index_t followed = host_senders_cut_index(host, group, flushed);
     if (status.log_bytes > host->options.log_retained_bytes_max)
-        return host_senders_cut_index(host, group, flushed);
+        return followed;
     raft_index_t needed = raft_needed_index(group->raft, HOST_FOLLOWER_LIVE_MS, host->now_ns);
     if (needed == 0)
         return 0;

@@ -177,7 +177,8 @@ void host_sender_want(struct raft_host *host, struct host_group *group, replica_
 void host_sender_acknowledged(struct raft_host *host, struct host_group *group,
                               store_id_t from_store, const struct raft_message *message);
 void host_senders_peer_reset(struct raft_host *host, store_id_t store);
-/* `cut_index`, or less: what followers need behind the snapshots that they are given. */
+/* `cut_index`, or less: what followers need behind the snapshots that they are given. Lets go of
+ * those who have that. */
 raft_index_t host_senders_cut_index(struct raft_host *host, struct host_group *group,
                                     raft_index_t cut_index);
 /* Looks at jobs that came back and at what has timed out; starts what is next. */

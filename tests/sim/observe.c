@@ -4,7 +4,9 @@
 #include "cmd/node_internal.h"
 #include "raft/host_internal.h"
 #include "tests/check/raft_check.h"
+#include "tests/sim/configuration_check.h"
 #include "tests/sim/durable_check.h"
+#include "tests/sim/election_check.h"
 #include "tests/sim/lock_check.h"
 #include "tests/sim/rows_check.h"
 #include "tests/sim/sim.h"
@@ -36,6 +38,8 @@ struct observer {
     struct sim *sim;
     struct raft_check *raft;
     struct durable_check *durable;
+    struct configuration_check *configurations;
+    struct election_check *elections;
     struct lock_check *locks;
     struct atomic_check *outcomes;
     struct rows_check *rows;
@@ -48,6 +52,8 @@ struct observer *observer_new(struct sim *sim)
     observer->sim = sim;
     observer->raft = raft_check_new();
     observer->durable = durable_check_new();
+    observer->configurations = configuration_check_new();
+    observer->elections = election_check_new();
     observer->locks = lock_check_new();
     observer->outcomes = atomic_check_new();
     observer->rows = rows_check_new();
@@ -58,6 +64,8 @@ void observer_free(struct observer *observer)
 {
     raft_check_free(observer->raft);
     durable_check_free(observer->durable);
+    configuration_check_free(observer->configurations);
+    election_check_free(observer->elections);
     lock_check_free(observer->locks);
     atomic_check_free(observer->outcomes);
     rows_check_free(observer->rows);
@@ -149,11 +157,15 @@ static void group_observe(struct observer *observer, struct process *process,
 {
     ASSERT(group->group < GROUPS_MAX);
     struct seen *seen = &observer->seen[process->store_id - 1][group->group];
+    if (seen->replica != 0 && seen->replica != group->replica)
+        raft_check_destroyed(observer->raft, group->group, seen->replica);
     if (seen->replica != group->replica)
         *seen = (struct seen){.replica = group->replica};
     struct raft_status status;
     raft_get_status(group->raft, &status);
     durable_check_replica(observer->durable, group);
+    configuration_check_replica(observer->configurations, group);
+    election_check_replica(observer->elections, group, process->raft_frames_count);
     bool is_same = seen->is_there && status.term == seen->term && status.vote == seen->vote &&
                    status.role == seen->role && status.commit_index == seen->commit_index &&
                    group->applied_index == seen->applied_index &&
@@ -189,6 +201,33 @@ static void group_observe(struct observer *observer, struct process *process,
     seen->last_index = status.last_index;
 }
 
+/* R6: those that are gone from a process that is up, and not for its end. Until its removal is
+ * durable a replica may come back with the next start. */
+static void destroyed_observe(struct observer *observer, struct process *process)
+{
+    const struct raft_host *host = process->node->raft;
+    uint32_t seen_count = 0;
+    for (group_id_t id = 0; id < GROUPS_MAX; id++)
+        seen_count += observer->seen[process->store_id - 1][id].replica != 0;
+    for (group_id_t id = 0; id < GROUPS_MAX && seen_count > HASH_COUNT(host->groups); id++) {
+        struct seen *seen = &observer->seen[process->store_id - 1][id];
+        if (seen->replica == 0 || host_group_find(host, id) || host_is_removing(host, id))
+            continue;
+        raft_check_destroyed(observer->raft, id, seen->replica);
+        *seen = (struct seen){0};
+    }
+}
+
+void observe_disk_lost(struct observer *observer, struct process *process)
+{
+    for (group_id_t id = 0; id < GROUPS_MAX; id++) {
+        struct seen *seen = &observer->seen[process->store_id - 1][id];
+        if (seen->replica != 0)
+            raft_check_destroyed(observer->raft, id, seen->replica);
+        *seen = (struct seen){0};
+    }
+}
+
 static void chains_observe(struct observer *observer, struct process *process)
 {
     struct kv_applied applied[GROUPS_MAX];
@@ -217,6 +256,7 @@ void observe_started(struct observer *observer, struct process *process)
         struct raft_status status;
         raft_get_status(group->raft, &status);
         durable_check_started(observer->durable, group);
+        election_check_started(observer->elections, group, process->raft_frames_count);
         /* These were told before. */
         observer->seen[process->store_id - 1][group->group] =
             (struct seen){.replica = group->replica, .commit_index = status.commit_index};
@@ -258,11 +298,14 @@ void observe_turn(struct observer *observer, struct process *process)
     struct host_group *group;
     for (group = process->node->raft->groups; group; group = group->hh.next)
         group_observe(observer, process, group);
+    destroyed_observe(observer, process);
     chains_observe(observer, process);
     if (observer->sim->counts.turns % LOCKS_EVERY_TURNS == 0)
         locks_observe(observer, process);
     result_take(observer, raft_check_result(observer->raft));
     result_take(observer, durable_check_result(observer->durable));
+    result_take(observer, configuration_check_result(observer->configurations));
+    result_take(observer, election_check_result(observer->elections));
     result_take(observer, lock_check_result(observer->locks));
 }
 
@@ -328,6 +371,8 @@ void observe_end(struct observer *observer)
     rows_check_report(observer->rows, observer->outcomes);
     result_take(observer, raft_check_result(observer->raft));
     result_take(observer, durable_check_result(observer->durable));
+    result_take(observer, configuration_check_result(observer->configurations));
+    result_take(observer, election_check_result(observer->elections));
     result_take(observer, lock_check_result(observer->locks));
     result_take(observer, rows_check_result(observer->rows));
     result_take(observer, atomic_check_result(observer->outcomes));

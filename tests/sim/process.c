@@ -77,6 +77,8 @@ static void node_event(struct process *process, const struct process_event *even
     if (event->frame) {
         frame = frame_of_blob(event->frame);
         out.frame = &frame;
+        process->raft_frames_count +=
+            frame.type == FRAME_RAFT_BATCH || frame.type == FRAME_RAFT_SNAPSHOT_CHUNK;
         raft_trace_receive(process->sim->raft_trace, process, &frame);
     }
     node_step(process->node, &out);
@@ -615,6 +617,7 @@ void process_shut_down(struct process *process)
 void process_lose_disk(struct process *process)
 {
     ASSERT(process->state == PROCESS_DOWN);
+    observe_disk_lost(process->sim->observer, process);
     disk_wipe(&process->disk);
     bool is_rocksdb = process->rows.is_rocksdb;
     rows_fini(&process->rows);

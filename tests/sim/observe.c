@@ -44,6 +44,7 @@ struct observer {
     struct atomic_check *outcomes;
     struct rows_check *rows;
     struct seen seen[PLAN_STORES_MAX][GROUPS_MAX]; /* by group id */
+    uint64_t writes_counts[PLAN_STORES_MAX];       /* of its disk when its process was started */
 };
 
 struct observer *observer_new(struct sim *sim)
@@ -251,16 +252,19 @@ void observe_started(struct observer *observer, struct process *process)
             raft_check_restarted(observer->raft, id, seen->replica);
         *seen = (struct seen){0};
     }
+    uint64_t *writes_count = &observer->writes_counts[process->store_id - 1];
     struct host_group *group;
     for (group = process->node->raft->groups; group; group = group->hh.next) {
         struct raft_status status;
         raft_get_status(group->raft, &status);
-        durable_check_started(observer->durable, group);
+        durable_check_started(observer->durable, group,
+                              process->disk.writes_count != *writes_count);
         election_check_started(observer->elections, group, process->raft_frames_count);
         /* These were told before. */
         observer->seen[process->store_id - 1][group->group] =
             (struct seen){.replica = group->replica, .commit_index = status.commit_index};
     }
+    *writes_count = process->disk.writes_count;
     observe_turn(observer, process);
 }
 

@@ -438,7 +438,9 @@ static int recover_log(struct process *process, char *why)
         if (status != OST_OK)
             return status;
     }
-    return raft_host_recover_end(host, why);
+    int status = raft_host_recover_end(host, why);
+    disk_was_read(&process->disk);
+    return status;
 }
 
 static uint64_t segments_count(const struct process *process)

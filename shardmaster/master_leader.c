@@ -4,6 +4,7 @@
  */
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "proto/frame.h"
 #include "shardmaster/master_internal.h"
 #include "shardmaster/master_replicas.h"
@@ -178,9 +179,12 @@ static bool leader_push_is_due(const struct master *master)
 static void leader_push(struct master *master)
 {
     struct blob *frame = map_frame(master);
-    for (size_t index = 0; index < master->map->n_stores; index++)
+    for (size_t index = 0; index < master->map->n_stores; index++) {
+        if (RARE(MASTER_MAP_PUSH_LOST))
+            continue;
         outbox_to_store(master->outbox, master->map->stores[index]->id, CHANNEL_CONTROL,
                         blob_ref(frame));
+    }
     blob_unref(frame);
     master->leader.pushed_ns = master->now_ns;
     master->leader.map_changed = false;
@@ -313,7 +317,8 @@ static const Ostraka__ReplicaReport *report_replica(const Ostraka__StoreReport *
 static void leader_propose(struct master *master, const Ostraka__MasterCommand *command)
 {
     raft_index_t index;
-    int status = master_propose(master, command, &index);
+    int status =
+        RARE(MASTER_PROPOSAL_REFUSED) ? OST_LOG_FULL : master_propose(master, command, &index);
     if (status != OST_OK)
         log_write(LOG_DEBUG, "a proposal of the shard master was refused", "status=%s",
                   ost_status_name(status));
@@ -360,8 +365,9 @@ static uint32_t leader_create_replicas(struct master *master, const Ostraka__Gro
     for (size_t place = 0; place < group->n_replicas; place++) {
         const Ostraka__ReplicaInfo *replica = group->replicas[place];
         const Ostraka__StoreReport *report = leader_report_of(master, replica->store);
-        if (!report || replica->lost || replica->role == MASTER_REPLICA_LEAVING ||
-            report_replica(report, group->id, replica->replica))
+        if (!report || replica->lost || replica->role == MASTER_REPLICA_LEAVING)
+            continue;
+        if (report_replica(report, group->id, replica->replica) && !RARE(MASTER_CREATES_AGAIN))
             continue;
         leader_create_replica(master, group, replica);
         frames_count++;

@@ -159,6 +159,17 @@ static void judge_leader(struct election_check *check, const struct host_group *
                            group->group, group->replica, status->term);
 }
 
+static void judge_vote(struct election_check *check, const struct host_group *group,
+                       const struct raft_status *status)
+{
+    if (status->vote == 0 || raft_get_configuration(group->raft)->members_count != 0)
+        return;
+    check_result_violation(&check->result, "voted-without-members",
+                           "group %" PRIu64 ": replica %" PRIu64
+                           " knows no configuration, and voted for %" PRIu64 " in term %" PRIu64,
+                           group->group, group->replica, status->vote, status->term);
+}
+
 /* --- Terms --- */
 
 static bool is_majority_alone(const struct host_group *group)
@@ -229,6 +240,7 @@ void election_check_replica(struct election_check *check, const struct host_grou
     judge_candidate(check, group, &status, note, frames_count);
     judge_term(check, group, &status);
     vote_note(note, &status);
+    judge_vote(check, group, &status);
     judge_leader(check, group, &status, note);
     note->term = status.term;
     note->vote = status.vote;

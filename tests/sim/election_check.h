@@ -5,10 +5,10 @@
  *
  *   "elected-without-majority" a leader that no majority of its voters voted for; of both halves,
  *                              where its configuration is joint
- *   "term-from-nowhere"        a replica is in a term that nobody ever stood in
- *   "candidate-unasked"        a replica raised its term though nobody can have said that it would
- *                              vote for it: nothing had reached it since it did so before
- * (pre-vote)
+ *   "voted-without-members"    a replica that knows no configuration has voted: it had the number
+ * on a disk that was lost (R6) "term-from-nowhere"        a replica is in a term that nobody ever
+ * stood in "candidate-unasked"        a replica raised its term though nobody can have said that it
+ * would vote for it: nothing had reached it since it did so before (pre-vote)
  */
 #pragma once
 

@@ -4,6 +4,7 @@
 #include "cmd/node_internal.h"
 #include "raft/host_internal.h"
 #include "tests/check/raft_check.h"
+#include "tests/sim/address_check.h"
 #include "tests/sim/configuration_check.h"
 #include "tests/sim/durable_check.h"
 #include "tests/sim/election_check.h"
@@ -40,11 +41,13 @@ struct observer {
     struct durable_check *durable;
     struct configuration_check *configurations;
     struct election_check *elections;
+    struct address_check *addresses;
     struct lock_check *locks;
     struct atomic_check *outcomes;
     struct rows_check *rows;
     struct seen seen[PLAN_STORES_MAX][GROUPS_MAX]; /* by group id */
-    uint64_t writes_counts[PLAN_STORES_MAX];       /* of its disk when its process was started */
+    uint32_t replaced[PLAN_STORES_MAX]; /* groups, by bits, whose first replica there is gone */
+    uint64_t writes_counts[PLAN_STORES_MAX]; /* of its disk when its process was started */
 };
 
 struct observer *observer_new(struct sim *sim)
@@ -55,6 +58,7 @@ struct observer *observer_new(struct sim *sim)
     observer->durable = durable_check_new();
     observer->configurations = configuration_check_new();
     observer->elections = election_check_new();
+    observer->addresses = address_check_new();
     observer->locks = lock_check_new();
     observer->outcomes = atomic_check_new();
     observer->rows = rows_check_new();
@@ -67,6 +71,7 @@ void observer_free(struct observer *observer)
     durable_check_free(observer->durable);
     configuration_check_free(observer->configurations);
     election_check_free(observer->elections);
+    address_check_free(observer->addresses);
     lock_check_free(observer->locks);
     atomic_check_free(observer->outcomes);
     rows_check_free(observer->rows);
@@ -153,13 +158,22 @@ static void committed_report(struct observer *observer, struct seen *seen,
     seen->commit_index = status->commit_index;
 }
 
+/* Its number is gone for ever. */
+static void seen_destroy(struct observer *observer, const struct process *process, group_id_t id)
+{
+    struct seen *seen = &observer->seen[process->store_id - 1][id];
+    raft_check_destroyed(observer->raft, id, seen->replica);
+    observer->replaced[process->store_id - 1] |= 1u << id;
+    *seen = (struct seen){0};
+}
+
 static void group_observe(struct observer *observer, struct process *process,
                           const struct host_group *group)
 {
     ASSERT(group->group < GROUPS_MAX);
     struct seen *seen = &observer->seen[process->store_id - 1][group->group];
     if (seen->replica != 0 && seen->replica != group->replica)
-        raft_check_destroyed(observer->raft, group->group, seen->replica);
+        seen_destroy(observer, process, group->group);
     if (seen->replica != group->replica)
         *seen = (struct seen){.replica = group->replica};
     struct raft_status status;
@@ -211,22 +225,30 @@ static void destroyed_observe(struct observer *observer, struct process *process
     for (group_id_t id = 0; id < GROUPS_MAX; id++)
         seen_count += observer->seen[process->store_id - 1][id].replica != 0;
     for (group_id_t id = 0; id < GROUPS_MAX && seen_count > HASH_COUNT(host->groups); id++) {
-        struct seen *seen = &observer->seen[process->store_id - 1][id];
+        const struct seen *seen = &observer->seen[process->store_id - 1][id];
         if (seen->replica == 0 || host_group_find(host, id) || host_is_removing(host, id))
             continue;
-        raft_check_destroyed(observer->raft, id, seen->replica);
-        *seen = (struct seen){0};
+        seen_destroy(observer, process, id);
     }
 }
 
 void observe_disk_lost(struct observer *observer, struct process *process)
 {
     for (group_id_t id = 0; id < GROUPS_MAX; id++) {
-        struct seen *seen = &observer->seen[process->store_id - 1][id];
-        if (seen->replica != 0)
-            raft_check_destroyed(observer->raft, id, seen->replica);
-        *seen = (struct seen){0};
+        if (observer->seen[process->store_id - 1][id].replica != 0)
+            seen_destroy(observer, process, id);
     }
+}
+
+void observe_receive(struct observer *observer, struct process *process, const struct frame *frame)
+{
+    address_check_receive(observer->addresses, process->node->raft, frame,
+                          observer->replaced[process->store_id - 1]);
+}
+
+void observe_received(struct observer *observer, struct process *process)
+{
+    address_check_received(observer->addresses, process->node->raft);
 }
 
 static void chains_observe(struct observer *observer, struct process *process)
@@ -310,6 +332,7 @@ void observe_turn(struct observer *observer, struct process *process)
     result_take(observer, durable_check_result(observer->durable));
     result_take(observer, configuration_check_result(observer->configurations));
     result_take(observer, election_check_result(observer->elections));
+    result_take(observer, address_check_result(observer->addresses));
     result_take(observer, lock_check_result(observer->locks));
 }
 
@@ -377,6 +400,7 @@ void observe_end(struct observer *observer)
     result_take(observer, durable_check_result(observer->durable));
     result_take(observer, configuration_check_result(observer->configurations));
     result_take(observer, election_check_result(observer->elections));
+    result_take(observer, address_check_result(observer->addresses));
     result_take(observer, lock_check_result(observer->locks));
     result_take(observer, rows_check_result(observer->rows));
     result_take(observer, atomic_check_result(observer->outcomes));

@@ -18,6 +18,9 @@ struct observer *observer_new(struct sim *sim);
 void observer_free(struct observer *observer);
 /* Recovered and loaded. */
 void observe_started(struct observer *observer, struct process *process);
+/* A frame is about to be given to it, and was. */
+void observe_receive(struct observer *observer, struct process *process, const struct frame *frame);
+void observe_received(struct observer *observer, struct process *process);
 void observe_turn(struct observer *observer, struct process *process);
 /* Its memory is about to be lost. */
 void observe_stopped(struct observer *observer, struct process *process);

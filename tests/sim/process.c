@@ -80,8 +80,11 @@ static void node_event(struct process *process, const struct process_event *even
         process->raft_frames_count +=
             frame.type == FRAME_RAFT_BATCH || frame.type == FRAME_RAFT_SNAPSHOT_CHUNK;
         raft_trace_receive(process->sim->raft_trace, process, &frame);
+        observe_receive(process->sim->observer, process, &frame);
     }
     node_step(process->node, &out);
+    if (event->frame)
+        observe_received(process->sim->observer, process);
     raft_trace_look(process->sim->raft_trace, process);
     blob_unref(event->frame);
 }

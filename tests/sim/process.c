@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "tests/sim/faults.h"
 #include "tests/sim/observe.h"
 #include "tests/sim/sim.h"
 
@@ -273,6 +274,7 @@ static void turn_run(struct process *process)
     }
     process->busy_until_ns = sim->schedule.now_ns + turn_cost_ns(process);
     turn_plan(process, sim_clock_real_ns(&process->clock, deadline_ns));
+    faults_turn_ended(sim->faults, process);
 }
 
 static void turn_run_fired(void *target, uint64_t number)

@@ -26,7 +26,8 @@
     X(RARE, READ_ROUND_LATE, 250, "reads are confirmed a turn later")                              \
     X(RARE, APPEND_ONE_ENTRY, 250, "an append carries one entry")                                  \
     X(RARE, APPEND_WINDOW_FULL, 250, "a follower's window is full with one message")               \
-    X(RARE, SNAPSHOT_FOR_ENTRIES, 50, "a follower gets a snapshot though the log has its entries") \
+    X(RARE, SNAPSHOT_FOR_ENTRIES, 250,                                                             \
+      "a follower gets a snapshot though the log has its entries")                                 \
     X(RARE, SNAPSHOT_TAKEN_IN_VAIN, 900, "a follower takes a snapshot of entries that it has")     \
     X(COVER, LOG_TRUNCATED, 0, "a follower's log was truncated by a conflict")                     \
     X(COVER, LOG_TRUNCATED_DURABLE, 0, "and what was cut off had been durable")                    \

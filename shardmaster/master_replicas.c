@@ -252,15 +252,13 @@ bool master_replicas_wanted(Ostraka__Map *map,
         COVER(MASTER_CHANGE_OUTDATED);
         return false;
     }
-    if (removed && removed->lost)
-        COVER(MASTER_REPLICA_REPLACED);
     if (removed && removed->role == MASTER_REPLICA_JOINING) {
-        if (!adds) {
-            COVER(MASTER_CHANGE_CALLED_OFF);
+        if (!adds)
             group_call_off(group);
-        }
         removed->lost = true; /* it has not come so far, and is not to: never a voter again */
     }
+    if (removed && removed->role == MASTER_REPLICA_JOINING && !adds)
+        COVER(MASTER_CHANGE_CALLED_OFF);
     if (removed)
         removed->role = MASTER_REPLICA_LEAVING;
     if (adds) {
@@ -344,6 +342,7 @@ bool master_replicas_replace(const Ostraka__GroupInfo *group,
                       (replica->role == MASTER_REPLICA_VOTER && !master_group_is_changing(group));
         if (!replica->lost || !is_due)
             continue;
+        COVER(MASTER_REPLICA_REPLACED);
         ostraka__master_command__replicas_wanted__init(out_command);
         out_command->group = group->id;
         out_command->group_epoch = group->epoch;

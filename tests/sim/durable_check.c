@@ -159,9 +159,11 @@ static void judge_revived(struct durable_check *check, const struct host_group *
 {
     struct raft_status status;
     raft_get_status(group->raft, &status);
-    bool is_new_vote = status.term == note->term && status.vote != 0 && status.vote != note->vote;
-    /* Who is a majority alone stands as soon as it is there. */
-    raft_term_t term_read = status.term - (status.role == RAFT_CANDIDATE);
+    /* Who is a majority alone stands as soon as it is there, in the term after what it read. */
+    bool stands = status.role == RAFT_CANDIDATE;
+    raft_term_t term_read = status.term - stands;
+    bool is_new_vote =
+        !stands && status.term == note->term && status.vote != 0 && status.vote != note->vote;
     if (note->is_known && (term_read > note->term || is_new_vote))
         check_result_violation(
             &check->result, "tail-revived",

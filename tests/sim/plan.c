@@ -137,6 +137,9 @@ static void draw_faults(struct plan *plan, struct random *random)
         plan->fault_crash = 1;
     if (plan->stores == 1)
         plan->fault_disk_damage = 0; /* there is no minority to damage */
+    /* Two do nothing without each other: with one of them always in trouble no run would get on. */
+    if (plan->replicas == 2 && plan->fault_ms_max > plan->fault_every_ms)
+        plan->faults_at_once_max = 1;
 }
 
 /* A stale read needs an old leader that is asked in the moment between another one's first commit

@@ -278,22 +278,21 @@ static void judge_committed(struct configuration_check *check, const struct host
                                group->group, note->committed[place].reporter, now.reporter, index);
 }
 
-void configuration_check_replica(struct configuration_check *check, const struct host_group *group)
+void configuration_check_replica(struct configuration_check *check, const struct host_group *group,
+                                 const struct raft_status *status)
 {
     struct replica_note *note = replica_note_of(check, group);
-    struct raft_status status;
-    raft_get_status(group->raft, &status);
-    const struct raft_entry *last = raft_log_entry(group->raft, status.last_index);
+    const struct raft_entry *last = raft_log_entry(group->raft, status->last_index);
     raft_index_t configuration_index = raft_configuration_index(group->raft);
-    if (note->looked_index == status.last_index && (!last || last->term == note->looked_term) &&
-        note->commit_index == status.commit_index &&
+    if (note->looked_index == status->last_index && (!last || last->term == note->looked_term) &&
+        note->commit_index == status->commit_index &&
         note->configuration_index == configuration_index)
         return;
     check->result.judged_count++;
-    log_look(check, group, &status, note);
-    judge_in_force(check, group, &status, note);
-    judge_leader(check, group, &status, note);
-    judge_committed(check, group, &status);
-    note->commit_index = status.commit_index;
+    log_look(check, group, status, note);
+    judge_in_force(check, group, status, note);
+    judge_leader(check, group, status, note);
+    judge_committed(check, group, status);
+    note->commit_index = status->commit_index;
     note->configuration_index = configuration_index;
 }

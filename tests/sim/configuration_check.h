@@ -21,5 +21,6 @@ struct configuration_check;
 struct configuration_check *configuration_check_new(void);
 void configuration_check_free(struct configuration_check *check);
 /* After each turn, and after a start. */
-void configuration_check_replica(struct configuration_check *check, const struct host_group *group);
+void configuration_check_replica(struct configuration_check *check, const struct host_group *group,
+                                 const struct raft_status *status);
 const struct check_result *configuration_check_result(const struct configuration_check *check);

@@ -228,21 +228,19 @@ void election_check_started(struct election_check *check, const struct host_grou
 }
 
 void election_check_replica(struct election_check *check, const struct host_group *group,
-                            uint64_t frames_count)
+                            const struct raft_status *status, uint64_t frames_count)
 {
     struct replica_note *note = replica_note_of(check, group);
-    struct raft_status status;
-    raft_get_status(group->raft, &status);
     note->configuration_before = note->configuration;
     note->configuration = *raft_get_configuration(group->raft);
-    if (status.term == note->term && status.vote == note->vote && status.role == note->role)
+    if (status->term == note->term && status->vote == note->vote && status->role == note->role)
         return;
-    judge_candidate(check, group, &status, note, frames_count);
-    judge_term(check, group, &status);
-    vote_note(note, &status);
-    judge_vote(check, group, &status);
-    judge_leader(check, group, &status, note);
-    note->term = status.term;
-    note->vote = status.vote;
-    note->role = status.role;
+    judge_candidate(check, group, status, note, frames_count);
+    judge_term(check, group, status);
+    vote_note(note, status);
+    judge_vote(check, group, status);
+    judge_leader(check, group, status, note);
+    note->term = status->term;
+    note->vote = status->vote;
+    note->role = status->role;
 }

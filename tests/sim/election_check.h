@@ -24,5 +24,5 @@ void election_check_started(struct election_check *check, const struct host_grou
                             uint64_t frames_count);
 /* After each turn. */
 void election_check_replica(struct election_check *check, const struct host_group *group,
-                            uint64_t frames_count);
+                            const struct raft_status *status, uint64_t frames_count);
 const struct check_result *election_check_result(const struct election_check *check);

@@ -179,8 +179,8 @@ static void group_observe(struct observer *observer, struct process *process,
     struct raft_status status;
     raft_get_status(group->raft, &status);
     durable_check_replica(observer->durable, group);
-    configuration_check_replica(observer->configurations, group);
-    election_check_replica(observer->elections, group, process->raft_frames_count);
+    configuration_check_replica(observer->configurations, group, &status);
+    election_check_replica(observer->elections, group, &status, process->raft_frames_count);
     bool is_same = seen->is_there && status.term == seen->term && status.vote == seen->vote &&
                    status.role == seen->role && status.commit_index == seen->commit_index &&
                    group->applied_index == seen->applied_index &&

@@ -416,6 +416,20 @@ static void leader_propose_settled(struct master *master, const Ostraka__GroupIn
     leader_propose(master, &command);
 }
 
+/* The first replicas are told of each other when they are made (leader_create_replica). A group
+ * that changed before one of them is made would count on the vote of one that knows nobody, and
+ * that without a leader learns of nobody. */
+static bool leader_sees_first_replicas(const struct master *master, const Ostraka__GroupInfo *group)
+{
+    for (size_t place = 0; place < group->n_replicas; place++) {
+        const Ostraka__ReplicaInfo *replica = group->replicas[place];
+        if (!replica->lost &&
+            !report_replica(leader_report_of(master, replica->store), group->id, replica->replica))
+            return false;
+    }
+    return true;
+}
+
 /* What the reports say of a group's replicas, into the map. */
 static void leader_learn_replicas(struct master *master, const Ostraka__GroupInfo *group)
 {
@@ -428,7 +442,8 @@ static void leader_learn_replicas(struct master *master, const Ostraka__GroupInf
             leader_propose_lost(master, group, replica);
         is_settled = is_settled || (report && report_settles(group, report));
     }
-    if (is_settled && master_group_is_changing(group))
+    if (is_settled && master_group_is_changing(group) &&
+        (!master_group_is_beginning(group) || leader_sees_first_replicas(master, group)))
         leader_propose_settled(master, group);
 }
 

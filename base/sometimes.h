@@ -28,7 +28,7 @@
     X(RARE, APPEND_WINDOW_FULL, 250, "a follower's window is full with one message")               \
     X(RARE, SNAPSHOT_FOR_ENTRIES, 250,                                                             \
       "a follower gets a snapshot though the log has its entries")                                 \
-    X(RARE, SNAPSHOT_TAKEN_IN_VAIN, 900, "a follower takes a snapshot of entries that it has")     \
+    X(RARE, SNAPSHOT_TAKEN_IN_VAIN, 300, "a follower takes a snapshot of entries that it has")     \
     X(COVER, LOG_TRUNCATED, 0, "a follower's log was truncated by a conflict")                     \
     X(COVER, LOG_TRUNCATED_DURABLE, 0, "and what was cut off had been durable")                    \
     X(COVER, LOG_TRUNCATED_CONFIGURATION, 0, "and a configuration went with it")                   \
@@ -155,8 +155,8 @@
     X(RARE, NODE_REPORT_LOST, 100, "a store's report does not reach the shard master")             \
     X(RARE, NODE_MAP_IGNORED, 100, "a map that was pushed is not taken")                           \
     X(RARE, NODE_LEADER_UNKNOWN, 20, "a store does not know who leads a group")                    \
-    X(RARE, NODE_CONFIGURES_EARLY, 500, "a leader asks for a change before it is ready for one")   \
-    X(RARE, NODE_CONFIGURES_TWICE, 500, "or before the one before it is at its end")               \
+    X(RARE, NODE_CONFIGURES_EARLY, 300, "a leader asks for a change before it is ready for one")   \
+    X(RARE, NODE_CONFIGURES_TWICE, 300, "or before the one before it is at its end")               \
     X(RARE, NODE_DESTROYS_LATE, 250, "a replica that was struck out stays for a while")            \
     X(COVER, NODE_CREATE_FOR_OTHER_DISK, 0, "a replica was to be made on a disk that is gone")     \
     X(COVER, NODE_MASTER_MADE, 0, "a replica of group 0 was made")                                 \

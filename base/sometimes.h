@@ -26,7 +26,9 @@
     X(RARE, READ_ROUND_LATE, 250, "reads are confirmed a turn later")                              \
     X(RARE, APPEND_ONE_ENTRY, 250, "an append carries one entry")                                  \
     X(RARE, APPEND_WINDOW_FULL, 250, "a follower's window is full with one message")               \
-    X(RARE, SNAPSHOT_FOR_ENTRIES, 50, "a follower gets a snapshot though the log has its entries") \
+    X(RARE, SNAPSHOT_FOR_ENTRIES, 250,                                                             \
+      "a follower gets a snapshot though the log has its entries")                                 \
+    X(RARE, SNAPSHOT_TAKEN_IN_VAIN, 300, "a follower takes a snapshot of entries that it has")     \
     X(COVER, LOG_TRUNCATED, 0, "a follower's log was truncated by a conflict")                     \
     X(COVER, LOG_TRUNCATED_DURABLE, 0, "and what was cut off had been durable")                    \
     X(COVER, LOG_TRUNCATED_CONFIGURATION, 0, "and a configuration went with it")                   \
@@ -48,6 +50,8 @@
     X(COVER, JOINT_ENTERED, 0, "a joint configuration was appended")                               \
     X(COVER, JOINT_LEFT, 0, "a joint configuration was left")                                      \
     X(COVER, LEADER_REMOVED, 0, "a leader committed a configuration without itself")               \
+    X(COVER, CHANGE_BEFORE_COMMIT, 0, "a change was refused before a commit in the own term")      \
+    X(COVER, CHANGE_UPON_CHANGE, 0, "a change was refused as another was not at its end")          \
     X(COVER, READ_FAILED, 0, "reads failed because leadership was lost")                           \
     X(COVER, SNAPSHOT_OVER_LONGER_LOG, 0, "a snapshot replaced a log that was longer")             \
     X(COVER, SNAPSHOT_KEPT_ENTRIES, 0, "a snapshot was installed below entries that stayed")       \
@@ -154,6 +158,26 @@
     X(COVER, CLOSED_SILENCE, 0, "a replica's reads waited in vain for a closed timestamp")         \
     X(COVER, CLOSE_WAITED, 0, "closing a timestamp waited for a writer bound below it")            \
     X(COVER, SNAPSHOT_UNDER_RESTORE, 0, "a replica's rows were replaced under a snapshot read")    \
+    /* shardmaster */                                                                              \
+    X(RARE, MASTER_PROPOSAL_REFUSED, 50, "the shard master cannot propose now")                    \
+    X(RARE, MASTER_MAP_PUSH_LOST, 100, "a store is not told the map")                              \
+    X(RARE, MASTER_CREATES_AGAIN, 250, "a store is told to make a replica that it has")            \
+    X(RARE, ORACLE_AT_CEILING, 30, "the oracle waits for a higher ceiling")                        \
+    X(COVER, MASTER_CHANGE_OUTDATED, 0, "a change of replicas was refused when it was applied")    \
+    X(COVER, MASTER_CHANGE_CALLED_OFF, 0, "a replica that was to join does not")                   \
+    X(COVER, MASTER_DISK_REPLACED, 0, "a store came back with another disk")                       \
+    X(COVER, MASTER_REPLICA_REPLACED, 0, "a lost replica is to be replaced")                       \
+    /* cmd: the node */                                                                            \
+    X(RARE, NODE_REPORT_LOST, 100, "a store's report does not reach the shard master")             \
+    X(RARE, NODE_MAP_IGNORED, 100, "a map that was pushed is not taken")                           \
+    X(RARE, NODE_LEADER_UNKNOWN, 20, "a store does not know who leads a group")                    \
+    X(RARE, NODE_CONFIGURES_EARLY, 300, "a leader asks for a change before it is ready for one")   \
+    X(RARE, NODE_CONFIGURES_TWICE, 300, "or before the one before it is at its end")               \
+    X(RARE, NODE_DESTROYS_LATE, 250, "a replica that was struck out stays for a while")            \
+    X(COVER, NODE_CREATE_FOR_OTHER_DISK, 0, "a replica was to be made on a disk that is gone")     \
+    X(COVER, NODE_MASTER_MADE, 0, "a replica of group 0 was made")                                 \
+    X(COVER, NODE_MASTER_DESTROYED, 0, "a replica of group 0 was destroyed")                       \
+    X(COVER, NODE_MASTER_LOST, 0, "a replica of group 0 was lost with its log")                    \
     /* client */                                                                                   \
     X(RARE, CLIENT_TRY_SHORT, 20, "a client waits for an answer for a millisecond")                \
     X(RARE, CLIENT_WRONG_STORE, 50, "a client asks a store that does not lead")                    \

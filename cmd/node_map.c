@@ -2,6 +2,7 @@
  * what this store tells about itself. */
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "cmd/node_internal.h"
 
 #include <utlist.h>
@@ -35,7 +36,7 @@ void node_map_received(struct node *node, const struct frame *frame)
     arena_init(&arena);
     Ostraka__Map *map = (void *)message_unpack(&ostraka__map__descriptor, frame->message, &arena);
     if (!map || !map_is_sound(map) || map->cluster_id != node->options.cluster_id ||
-        (node->map && map->epoch < node->map->epoch)) {
+        (node->map && map->epoch < node->map->epoch) || RARE(NODE_MAP_IGNORED)) {
         arena_fini(&arena);
         return;
     }
@@ -107,6 +108,8 @@ void node_report_send(struct node *node)
 {
     node->report_ns = node->now_ns + (uint64_t)node->options.report_ms * NS_PER_MS;
     node->elections_reported = node->metrics->elections_won_count;
+    if (RARE(NODE_REPORT_LOST))
+        return;
     Ostraka__StoreReport report = OSTRAKA__STORE_REPORT__INIT;
     report.store = node->options.raft.store;
     report.address = (char *)(uintptr_t)node->options.advertise_address;

@@ -11,6 +11,7 @@
  */
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "cmd/node_internal.h"
 #include "shardkv/kv_keys.h"
 #include "shardmaster/master_replicas.h"
@@ -60,6 +61,7 @@ static void master_recover(struct node *node)
     bool more = raft_host_recovered_next(node->raft, NULL, &known);
     for (; more && known.group == SHARD_MASTER_GROUP; known = next) {
         if (known.damaged && !known.destroyed) {
+            COVER(NODE_MASTER_LOST);
             node->master_lost = true;
             if (node->master_replica < known.replica)
                 node->master_replica = known.replica;
@@ -97,6 +99,7 @@ static void master_made(void *context, int status)
     if (status == OST_OK)
         status = node_master_start(node, why);
     if (status == OST_OK) {
+        COVER(NODE_MASTER_MADE);
         log_write(LOG_INFO, "made a replica of the shard master", "store=%lu replica=%lu",
                   (unsigned long)node->options.raft.store, (unsigned long)node->master_replica);
     } else {
@@ -145,6 +148,7 @@ static void master_destroy(struct node *node, replica_id_t replica)
     bool is_running = node->master && node->master_replica == replica;
     if (!is_running && !(node->master_lost && node->master_replica == replica))
         return;
+    COVER(NODE_MASTER_DESTROYED);
     log_write(LOG_INFO, "destroying a replica of the shard master", "store=%lu replica=%lu",
               (unsigned long)node->options.raft.store, (unsigned long)replica);
     if (is_running) {
@@ -186,8 +190,10 @@ static void master_bury(struct node *node)
 
 int node_replica_create(struct node *node, const Ostraka__CreateReplica *command)
 {
-    if (command->incarnation != node->incarnation)
-        return OST_WRONG_CLUSTER; /* meant for a disk that is gone */
+    if (command->incarnation != node->incarnation) { /* meant for a disk that is gone */
+        COVER(NODE_CREATE_FOR_OTHER_DISK);
+        return OST_WRONG_CLUSTER;
+    }
     return command->group == SHARD_MASTER_GROUP
                ? master_create(node, command)
                : kv_server_create_replica(node->kv, command, node->now_ns);
@@ -195,7 +201,7 @@ int node_replica_create(struct node *node, const Ostraka__CreateReplica *command
 
 static void destroy_what_is_struck_out(struct node *node)
 {
-    if (!node->map)
+    if (!node->map || RARE(NODE_DESTROYS_LATE))
         return;
     Ostraka__StoreReport report = OSTRAKA__STORE_REPORT__INIT;
     node_replicas_report(node, &report);
@@ -223,9 +229,10 @@ static bool learners_first(const struct raft_configuration *in_force,
     bool is_needed = false;
     *out_target = (struct raft_configuration){.epoch = wanted->epoch};
     for (uint32_t index = 0; index < in_force->members_count; index++) {
-        const struct raft_member *member = &in_force->members[index];
-        if (member->voter_new || raft_configuration_find(wanted, member->replica))
-            out_target->members[out_target->members_count++] = *member;
+        struct raft_member member = in_force->members[index];
+        member.voter_old = member.voter_new;
+        if (member.voter_new || raft_configuration_find(wanted, member.replica))
+            out_target->members[out_target->members_count++] = member;
     }
     for (uint32_t index = 0; index < wanted->members_count; index++) {
         const struct raft_member *member = &wanted->members[index];
@@ -249,7 +256,7 @@ static bool group_configure(struct node *node, const Ostraka__GroupInfo *group)
     bool is_settled = raft_host_configuration_is_settled(node->raft, group->id);
     if (master_group_is_wanted(group, in_force))
         return is_settled;
-    if (!is_settled)
+    if (!is_settled && !RARE(NODE_CONFIGURES_TWICE)) /* the core would refuse it */
         return false;
     struct raft_configuration wanted, target;
     master_group_wanted(group, &wanted);
@@ -269,7 +276,10 @@ static bool group_configure(struct node *node, const Ostraka__GroupInfo *group)
 static bool leads(const struct node *node, group_id_t group)
 {
     struct raft_leadership leadership;
-    return raft_host_leadership(node->raft, group, &leadership) == OST_OK && leadership.ready;
+    if (raft_host_leadership(node->raft, group, &leadership) != OST_OK)
+        return false;
+    return leadership.ready ||
+           (leadership.role == RAFT_LEADER && RARE(NODE_CONFIGURES_EARLY)); /* the same */
 }
 
 /* True: nothing is left to do. */
@@ -297,9 +307,10 @@ void node_replicas_timer(struct node *node)
     destroy_what_is_struck_out(node);
     bool was_pending = node->replicas_pending;
     node->replicas_pending = !groups_configure(node);
-    node->replicas_ns =
-        node->now_ns +
-        (node->replicas_pending ? CONFIGURE_AGAIN_MS : node->options.report_ms) * NS_PER_MS;
+    uint64_t wait_ms = node->options.report_ms;
+    if (node->replicas_pending)
+        wait_ms = RARE(NODE_CONFIGURES_TWICE) ? 1 : CONFIGURE_AGAIN_MS;
+    node->replicas_ns = node->now_ns + wait_ms * NS_PER_MS;
     if (was_pending && !node->replicas_pending)
         node->report_ns = node->now_ns; /* the shard master waits for it */
 }

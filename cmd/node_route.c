@@ -1,6 +1,7 @@
 /* node_route.c: from an address to a connection, or back into this process; and from a frame to the
  * part that it is for. */
 #include "base/log.h"
+#include "base/sometimes.h"
 #include "cmd/node_internal.h"
 
 /* --- Where does it go?
@@ -36,6 +37,8 @@ static store_id_t master_leader(struct node *node)
 static store_id_t leader_of_group(struct node *node, group_id_t group)
 {
     struct raft_leadership leadership;
+    if (RARE(NODE_LEADER_UNKNOWN))
+        return 0;
     if (raft_host_leadership(node->raft, group, &leadership) == OST_OK &&
         (leadership.leader_store != 0 || leadership.term != 0))
         return leadership.leader_store;

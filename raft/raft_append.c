@@ -140,7 +140,7 @@ int raft_snapshot_offered(struct raft *raft, const struct raft_event *event)
     raft_term_t term = event->snapshot.term;
     if (term < raft->term || term - raft->term > RAFT_TERM_JUMP_MAX ||
         (term == raft->term && raft->role == RAFT_LEADER) || meta->index <= raft->commit_index ||
-        raft_log_matches(&raft->log, meta->index, meta->term)) {
+        (raft_log_matches(&raft->log, meta->index, meta->term) && !RARE(SNAPSHOT_TAKEN_IN_VAIN))) {
         COVER(SNAPSHOT_REFUSED);
         return OST_CONFLICT;
     }

@@ -1,6 +1,7 @@
 /* raft_configuration.c: who the members are, what a quorum of them is, and which configuration is
  * in force: the newest in the log, committed or not (dissertation, 4.1 and 4.3). */
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "proto/raft.pb-c.h"
 #include "raft/raft_internal.h"
 
@@ -238,11 +239,17 @@ int raft_configuration_propose(struct raft *raft, const struct raft_event *event
         return OST_INVALID_ARGUMENT;
     /* One change at a time, and none before a commit of the own term: else two leaders could change
      * the same configuration into two whose quorums do not meet (Ongaro, 2015). */
-    if (raft->commit_index < raft->term_opening_index || raft->transfer_to != 0)
+    if (raft->commit_index < raft->term_opening_index) {
+        COVER(CHANGE_BEFORE_COMMIT);
+        return OST_NOT_READY;
+    }
+    if (raft->transfer_to != 0)
         return OST_NOT_READY;
     const struct raft_configuration *from = raft_get_configuration(raft);
-    if (raft_configuration_index(raft) > raft->commit_index || raft_configuration_is_joint(from))
+    if (raft_configuration_index(raft) > raft->commit_index || raft_configuration_is_joint(from)) {
+        COVER(CHANGE_UPON_CHANGE);
         return OST_CONFLICT;
+    }
     if (target->epoch < from->epoch)
         return OST_CONFLICT; /* R7: a wish that a newer one has replaced */
     if (raft_configuration_is_same(from, target))

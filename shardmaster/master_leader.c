@@ -4,6 +4,7 @@
  */
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "proto/frame.h"
 #include "shardmaster/master_internal.h"
 #include "shardmaster/master_replicas.h"
@@ -178,9 +179,12 @@ static bool leader_push_is_due(const struct master *master)
 static void leader_push(struct master *master)
 {
     struct blob *frame = map_frame(master);
-    for (size_t index = 0; index < master->map->n_stores; index++)
+    for (size_t index = 0; index < master->map->n_stores; index++) {
+        if (RARE(MASTER_MAP_PUSH_LOST))
+            continue;
         outbox_to_store(master->outbox, master->map->stores[index]->id, CHANNEL_CONTROL,
                         blob_ref(frame));
+    }
     blob_unref(frame);
     master->leader.pushed_ns = master->now_ns;
     master->leader.map_changed = false;
@@ -313,7 +317,8 @@ static const Ostraka__ReplicaReport *report_replica(const Ostraka__StoreReport *
 static void leader_propose(struct master *master, const Ostraka__MasterCommand *command)
 {
     raft_index_t index;
-    int status = master_propose(master, command, &index);
+    int status =
+        RARE(MASTER_PROPOSAL_REFUSED) ? OST_LOG_FULL : master_propose(master, command, &index);
     if (status != OST_OK)
         log_write(LOG_DEBUG, "a proposal of the shard master was refused", "status=%s",
                   ost_status_name(status));
@@ -360,8 +365,9 @@ static uint32_t leader_create_replicas(struct master *master, const Ostraka__Gro
     for (size_t place = 0; place < group->n_replicas; place++) {
         const Ostraka__ReplicaInfo *replica = group->replicas[place];
         const Ostraka__StoreReport *report = leader_report_of(master, replica->store);
-        if (!report || replica->lost || replica->role == MASTER_REPLICA_LEAVING ||
-            report_replica(report, group->id, replica->replica))
+        if (!report || replica->lost || replica->role == MASTER_REPLICA_LEAVING)
+            continue;
+        if (report_replica(report, group->id, replica->replica) && !RARE(MASTER_CREATES_AGAIN))
             continue;
         leader_create_replica(master, group, replica);
         frames_count++;
@@ -410,6 +416,20 @@ static void leader_propose_settled(struct master *master, const Ostraka__GroupIn
     leader_propose(master, &command);
 }
 
+/* The first replicas are told of each other when they are made (leader_create_replica). A group
+ * that changed before one of them is made would count on the vote of one that knows nobody, and
+ * that without a leader learns of nobody. */
+static bool leader_sees_first_replicas(const struct master *master, const Ostraka__GroupInfo *group)
+{
+    for (size_t place = 0; place < group->n_replicas; place++) {
+        const Ostraka__ReplicaInfo *replica = group->replicas[place];
+        if (!replica->lost &&
+            !report_replica(leader_report_of(master, replica->store), group->id, replica->replica))
+            return false;
+    }
+    return true;
+}
+
 /* What the reports say of a group's replicas, into the map. */
 static void leader_learn_replicas(struct master *master, const Ostraka__GroupInfo *group)
 {
@@ -422,7 +442,8 @@ static void leader_learn_replicas(struct master *master, const Ostraka__GroupInf
             leader_propose_lost(master, group, replica);
         is_settled = is_settled || (report && report_settles(group, report));
     }
-    if (is_settled && master_group_is_changing(group))
+    if (is_settled && master_group_is_changing(group) &&
+        (!master_group_is_beginning(group) || leader_sees_first_replicas(master, group)))
         leader_propose_settled(master, group);
 }
 

@@ -1,5 +1,7 @@
 #include "shardmaster/master_replicas.h"
 
+#include "base/sometimes.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -249,8 +251,10 @@ bool master_replicas_wanted(Ostraka__Map *map,
                             struct arena *arena)
 {
     Ostraka__GroupInfo *group = master_map_group(map, command->group);
-    if (!group || group->epoch != command->group_epoch || master_group_is_beginning(group))
+    if (!group || group->epoch != command->group_epoch || master_group_is_beginning(group)) {
+        COVER(MASTER_CHANGE_OUTDATED);
         return false;
+    }
     Ostraka__ReplicaInfo *removed = master_group_replica(group, command->remove_replica);
     bool adds = command->add_store != 0;
     const Ostraka__ReplicaInfo *there = master_group_replica_on(group, command->add_store);
@@ -260,13 +264,17 @@ bool master_replicas_wanted(Ostraka__Map *map,
         (!adds || (master_map_store(map, command->add_store) && (!there || there == removed))) &&
         count >= 1 && count <= REPLICAS_PER_GROUP_MAX &&
         group->n_replicas + (adds ? 1 : 0) <= RAFT_MEMBERS_MAX && is_survived(group, removed, adds);
-    if (!is_sound)
+    if (!is_sound) {
+        COVER(MASTER_CHANGE_OUTDATED);
         return false;
+    }
     if (removed && removed->role == MASTER_REPLICA_JOINING) {
         if (is_calling_off(removed, adds))
             group_call_off(group);
         removed->lost = true; /* it has not come so far, and is not to: never a voter again */
     }
+    if (removed && removed->role == MASTER_REPLICA_JOINING && !adds)
+        COVER(MASTER_CHANGE_CALLED_OFF);
     if (removed)
         removed->role = MASTER_REPLICA_LEAVING;
     if (adds) {
@@ -328,6 +336,7 @@ bool master_store_incarnation(Ostraka__Map *map,
     /* Nothing is made on a store before the map knows its disk, but group 0's first replicas, which
      * see to themselves (node_founding.c). */
     if (store->incarnation != 0) {
+        COVER(MASTER_DISK_REPLACED);
         group_lose_store(map->master, store->id);
         for (size_t index = 0; index < map->n_groups; index++)
             group_lose_store(map->groups[index], store->id);
@@ -349,6 +358,7 @@ bool master_replicas_replace(const Ostraka__GroupInfo *group,
                       (replica->role == MASTER_REPLICA_VOTER && !master_group_is_changing(group));
         if (!replica->lost || !is_due)
             continue;
+        COVER(MASTER_REPLICA_REPLACED);
         ostraka__master_command__replicas_wanted__init(out_command);
         out_command->group = group->id;
         out_command->group_epoch = group->epoch;

@@ -1,6 +1,7 @@
 #include "shardmaster/oracle.h"
 
 #include "base/assert.h"
+#include "base/sometimes.h"
 
 #define WALL_OFF_MS_MAX  1000
 #define WARN_EVERY_NS    (60 * NS_PER_S)
@@ -84,7 +85,7 @@ int oracle_serve(struct oracle *oracle, uint32_t count, timestamp_t *out_first)
     oracle->served_ns = oracle->advanced_ns;
     timestamp_t first = later_timestamp(oracle->last + 1, oracle_physical(oracle));
     timestamp_t last = first + count - 1;
-    if (last > oracle->ceiling)
+    if (last > oracle->ceiling || RARE(ORACLE_AT_CEILING))
         return OST_WOULD_BLOCK;
     oracle->last = last;
     *out_first = first;

@@ -29,9 +29,19 @@ void disk_fini(struct disk *disk)
     segments_free(&disk->spares);
 }
 
+#define DISK_MISREAD_BIT 0x10u
+
+void disk_was_read(struct disk *disk)
+{
+    if (disk->misread_byte)
+        *disk->misread_byte ^= DISK_MISREAD_BIT;
+    disk->misread_byte = NULL;
+}
+
 void disk_wipe(struct disk *disk)
 {
     disk_fini(disk);
+    disk->misread_byte = NULL;
     disk->last_segment = 0;
     disk->last_offset = 0;
 }
@@ -97,6 +107,8 @@ static void segment_retire(struct disk *disk, uint32_t number)
     struct disk_segment *segment = segment_find(disk, number);
     ASSERT(segment);
     TAILQ_REMOVE(&disk->segments, segment, link);
+    ASSERT(disk->misread_byte < segment->bytes ||
+           disk->misread_byte >= segment->bytes + segment->bytes_count);
     size_t spares_count = 0;
     struct disk_segment *spare;
     TAILQ_FOREACH (spare, &disk->spares, link)
@@ -136,6 +148,7 @@ int disk_operation_finish(struct disk *disk, const struct log_operation *operati
         }
         memcpy(segment->bytes + operation->offset, operation->data, operation->bytes_count);
         segment_wrote(segment, operation);
+        disk->writes_count++;
         disk->last_segment = operation->segment;
         disk->last_offset = operation->offset;
         return OST_OK;
@@ -155,7 +168,7 @@ int disk_operation_finish(struct disk *disk, const struct log_operation *operati
 /* --- Crashes
  * ----------------------------------------------------------------------------------------- */
 
-enum tear { TEAR_LOST, TEAR_KEPT, TEAR_PREFIX, TEAR_ANY, TEARS_COUNT };
+enum tear { TEAR_LOST, TEAR_KEPT, TEAR_PREFIX, TEAR_ANY, TEAR_MISREAD, TEARS_COUNT };
 
 void disk_operation_tear(struct disk *disk, const struct log_operation *operation)
 {
@@ -174,7 +187,8 @@ void disk_operation_tear(struct disk *disk, const struct log_operation *operatio
     size_t sectors_count = operation->bytes_count / DISK_SECTOR_BYTES;
     size_t prefix_count = random_below(&disk->random, sectors_count + 1);
     for (size_t sector = 0; sector < sectors_count; sector++) {
-        bool is_there = tear == TEAR_KEPT || (tear == TEAR_PREFIX && sector < prefix_count) ||
+        bool is_there = tear == TEAR_KEPT || tear == TEAR_MISREAD ||
+                        (tear == TEAR_PREFIX && sector < prefix_count) ||
                         (tear == TEAR_ANY && random_below(&disk->random, 2) == 0);
         size_t at = sector * DISK_SECTOR_BYTES;
         if (is_there)
@@ -182,6 +196,11 @@ void disk_operation_tear(struct disk *disk, const struct log_operation *operatio
                    DISK_SECTOR_BYTES);
     }
     segment_wrote(segment, operation);
+    if (tear != TEAR_MISREAD)
+        return;
+    disk->misread_byte =
+        segment->bytes + operation->offset + random_below(&disk->random, operation->bytes_count);
+    *disk->misread_byte ^= DISK_MISREAD_BIT;
 }
 
 /* --- Damage

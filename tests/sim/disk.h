@@ -2,7 +2,8 @@
  *
  * The model, sectors of 512 bytes: a write that was reported is there, whole, until damage is asked
  * for. At a crash of the process each sector of a write under way is there or not, each by itself;
- * so is a file that was being made or retired. A retired file is recycled with its old bytes.
+ * so is a file that was being made or retired. Or the write is there whole, and one of its sectors
+ * does not read well the first time, and does later. A retired file is recycled with its old bytes.
  * Damage is done at rest, to sectors behind which a later write is durable: the loss of the very
  * last write cannot be told from a torn one by anybody.
  */
@@ -38,6 +39,8 @@ struct disk {
     struct disk_segments spares;
     uint32_t last_segment; /* of the newest write that was reported */
     uint64_t last_offset;
+    uint64_t writes_count; /* that were reported */
+    uint8_t *misread_byte; /* reads wrongly until the log was read once; NULL: none does */
     /* Faults. */
     uint64_t slow_factor;        /* 1 */
     nanoseconds_t hung_until_ns; /* nothing is reported before that */
@@ -55,6 +58,9 @@ nanoseconds_t disk_operation_end_ns(struct disk *disk, const struct log_operatio
 int disk_operation_finish(struct disk *disk, const struct log_operation *operation);
 /* The process is gone while it was under way. */
 void disk_operation_tear(struct disk *disk, const struct log_operation *operation);
+
+/* Who started has read the log: what read badly reads well from now on. */
+void disk_was_read(struct disk *disk);
 
 /* Another one takes its place, empty. */
 void disk_wipe(struct disk *disk);

@@ -15,6 +15,9 @@ struct entry_note {
     raft_index_t index; /* 0: none */
     raft_term_t term;
     uint64_t when; /* the earliest unit with which it can be durable */
+    /* One that was cut off at a start, and has not been appended again. */
+    raft_index_t lost_index;
+    raft_term_t lost_term;
 };
 
 struct replica_key {
@@ -29,6 +32,7 @@ struct replica_note {
     raft_term_t term;
     replica_id_t vote;
     uint64_t vote_when;
+    bool is_known; /* it was seen before */
     struct raft_configuration configuration, configuration_before;
     bool rests_on_flush; /* what it has applied: the log alone would not do */
     struct entry_note entries[ENTRIES_REMEMBERED];
@@ -101,7 +105,11 @@ static void log_note(struct replica_note *note, const struct host_group *group,
         raft_term_t term = raft_log_entry(group->raft, index)->term;
         if (entry->index > index || (entry->index == index && entry->term == term))
             break;
-        *entry = (struct entry_note){.index = index, .term = term, .when = when};
+        entry->index = index;
+        entry->term = term;
+        entry->when = when;
+        if (entry->lost_index == index && entry->lost_term == term)
+            entry->lost_index = 0;
     }
     note->first_index = status->first_index;
     note->last_index = status->last_index;
@@ -137,11 +145,59 @@ static void judge_claims(struct durable_check *check, struct replica_note *note,
                                group->group, group->replica, applied->index, applied->term);
 }
 
-void durable_check_started(struct durable_check *check, const struct host_group *group)
+/* What a recovery did not find is cut off by the first write after it, and the replica goes on
+ * without: it has voted for others since, perhaps, and the entry was replaced. Before that write
+ * nothing has left the store that speaks against the tail. */
+static void judge_revived(struct durable_check *check, const struct host_group *group,
+                          struct replica_note *note)
+{
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    /* Who is a majority alone stands as soon as it is there, in the term after what it read. */
+    bool stands = status.role == RAFT_CANDIDATE;
+    raft_term_t term_read = status.term - stands;
+    bool is_new_vote =
+        !stands && status.term == note->term && status.vote != 0 && status.vote != note->vote;
+    if (note->is_known && (term_read > note->term || is_new_vote))
+        check_result_violation(
+            &check->result, "tail-revived",
+            "group %" PRIu64 ": replica %" PRIu64 " starts in term %" PRIu64
+            " with a vote for %" PRIu64 ", and was in term %" PRIu64 " with a vote for %" PRIu64,
+            group->group, group->replica, status.term, status.vote, note->term, note->vote);
+    for (raft_index_t index = status.first_index; index <= status.last_index; index++) {
+        const struct entry_note *entry = entry_note_of(note, index);
+        raft_term_t term = raft_log_entry(group->raft, index)->term;
+        if (entry->lost_index == index && entry->lost_term == term)
+            check_result_violation(&check->result, "tail-revived",
+                                   "group %" PRIu64 ": replica %" PRIu64
+                                   " starts with the entry of term %" PRIu64 " at index %" PRIu64
+                                   ", which was cut off at an earlier start",
+                                   group->group, group->replica, term, index);
+    }
+}
+
+static void entries_forget(struct replica_note *note, const struct host_group *group)
+{
+    for (size_t place = 0; place < ENTRIES_REMEMBERED; place++) {
+        struct entry_note *entry = &note->entries[place];
+        const struct raft_entry *found = raft_log_entry(group->raft, entry->index);
+        bool is_lost = entry->index != 0 && entry->index > group->applied_index &&
+                       (!found || found->term != entry->term);
+        *entry = (struct entry_note){
+            .lost_index = is_lost ? entry->index : entry->lost_index,
+            .lost_term = is_lost ? entry->term : entry->lost_term,
+        };
+    }
+}
+
+void durable_check_started(struct durable_check *check, const struct host_group *group,
+                           bool has_written)
 {
     struct replica_note *note = note_make(check, group);
     struct raft_status status;
     raft_get_status(group->raft, &status);
+    if (has_written)
+        judge_revived(check, group, note);
     /* Its term cannot have fallen either, but raft_check looks for that. */
     if (status.term == note->term && note->vote != 0 && note->vote_when <= note->persisted_id &&
         status.vote != note->vote)
@@ -152,7 +208,8 @@ void durable_check_started(struct durable_check *check, const struct host_group 
     note->term = status.term;
     note->vote = status.vote;
     note->vote_when = 0;
-    memset(note->entries, 0, sizeof note->entries);
+    note->is_known = true;
+    entries_forget(note, group);
     log_note(note, group, &status, 0);
 }
 
@@ -175,7 +232,8 @@ bool durable_check_replica(struct durable_check *check, const struct host_group 
 {
     struct replica_note *note = note_make(check, group);
     if (group->queued_id < note->queued_id)
-        durable_check_started(check, group); /* the master made it again */
+        durable_check_started(check, group, false); /* the master made it again */
+    note->is_known = true;
     judge_vote(check, note, group, status);
     /* A turn may hand over more units than one: the first is the earliest that can hold them. */
     log_note(note, group, status, note->queued_id + 1);

@@ -9,6 +9,8 @@
  *   "applied-not-durable" an entry is applied that the replica's own log does not hold yet (R5)
  *   "vote-not-durable"    a leader's own vote is no more than a wish
  *   "vote-forgotten"      a vote that was durable is not there after a restart
+ *   "tail-revived"        what a start did not find in the log, a later one does, though the store
+ *                         has written since
  */
 #pragma once
 
@@ -23,8 +25,10 @@ void durable_check_free(struct durable_check *check);
  * an entry, or hears that more of its log is durable. */
 bool durable_check_replica(struct durable_check *check, const struct host_group *group,
                            const struct raft_status *status);
-/* Its process was started: what its log holds comes from the disk. */
-void durable_check_started(struct durable_check *check, const struct host_group *group);
+/* Its process was started: what its log holds comes from the disk. `has_written`: a write of the
+ * process that was there before has become durable. */
+void durable_check_started(struct durable_check *check, const struct host_group *group,
+                           bool has_written);
 /* A leader counted up to its commit index in this turn. */
 void durable_check_committed(struct durable_check *check, const struct host_group *group,
                              raft_index_t commit_index);

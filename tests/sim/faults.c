@@ -38,6 +38,9 @@ struct faults {
     uint64_t numbers;
     bool is_over;
     bool is_left_out[PLAN_STORES_MAX]; /* of the majority that was healed */
+    bool is_reached[SITES_COUNT];      /* a store's turn or a client's has been there */
+    uint32_t site_crashes_count;
+    struct random site_random;
 };
 
 static uint64_t below(struct faults *faults, uint64_t bound)
@@ -507,6 +510,46 @@ static bool replicas_begin(struct faults *faults, struct fault *fault)
     return fault->argument > 0;
 }
 
+/* --- Where something has just happened that seldom does
+ * ------------------------------------------------------ */
+
+#define SITE_CRASHES_MAX 12u
+
+static void site_crash_over(void *target, uint64_t incarnation)
+{
+    struct process *process = target;
+    if (process->incarnation == incarnation && !process->sim->faults->is_over)
+        process_start(process);
+}
+
+static bool site_crash_is_due(struct faults *faults)
+{
+    const struct sim *sim = faults->sim;
+    bool is_due = false;
+    for (enum site site = 0; site < SITES_COUNT; site++) {
+        if (faults->is_reached[site] || site_info(site)->kind != SITE_COVER ||
+            sim->sites.states[site].reached_count == 0)
+            continue;
+        faults->is_reached[site] = true;
+        is_due |= random_below(&faults->site_random, 100) < sim->plan.site_crash_percent;
+    }
+    return is_due && faults->site_crashes_count < SITE_CRASHES_MAX;
+}
+
+void faults_turn_ended(struct faults *faults, struct process *process)
+{
+    struct sim *sim = faults->sim;
+    if (sim->plan.site_crash_percent == 0 || faults->is_over || !site_crash_is_due(faults))
+        return;
+    faults->site_crashes_count++;
+    trace_tell(&sim->trace, "store %" PRIu64 " loses its power: it did what it seldom does",
+               process->store_id);
+    process_stop(process, STOP_POWER);
+    nanoseconds_t down_ns = random_below(&faults->site_random, sim->plan.fault_ms_max * NS_PER_MS);
+    schedule_add(&sim->schedule, sim->schedule.now_ns + 1 + down_ns, site_crash_over, process,
+                 process->incarnation);
+}
+
 /* --- Which, when
  * ------------------------------------------------------------------------------------- */
 
@@ -663,6 +706,7 @@ struct faults *faults_new(struct sim *sim)
     struct faults *faults = memory_alloc_zeroed(1, sizeof *faults);
     faults->sim = sim;
     faults->random = schedule_random(sim->plan.seed, "faults");
+    faults->site_random = schedule_random(sim->plan.seed, "crashes at sites");
     plan_draw(&faults->drawn, sim->plan.seed);
     return faults;
 }

@@ -4,12 +4,16 @@
 
 #include "tests/sim/schedule.h"
 
-struct sim;
 struct faults;
+struct process;
+struct sim;
 
 struct faults *faults_new(struct sim *sim);
 void faults_free(struct faults *faults);
 void faults_start(struct faults *faults);
+/* A store's turn is over, and what it asks for is under way: the power may go right then
+ * (site_crash_percent). */
+void faults_turn_ended(struct faults *faults, struct process *process);
 /* No new ones; those under way end. A bare majority of the stores that can run is left in good
  * health; each other one is down, or stands still, or is cut off. */
 void faults_heal_majority(struct faults *faults);

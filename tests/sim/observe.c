@@ -4,7 +4,10 @@
 #include "cmd/node_internal.h"
 #include "raft/host_internal.h"
 #include "tests/check/raft_check.h"
+#include "tests/sim/address_check.h"
+#include "tests/sim/configuration_check.h"
 #include "tests/sim/durable_check.h"
+#include "tests/sim/election_check.h"
 #include "tests/sim/lock_check.h"
 #include "tests/sim/rows_check.h"
 #include "tests/sim/sim.h"
@@ -39,10 +42,15 @@ struct observer {
     struct sim *sim;
     struct raft_check *raft;
     struct durable_check *durable;
+    struct configuration_check *configurations;
+    struct election_check *elections;
+    struct address_check *addresses;
     struct lock_check *locks;
     struct atomic_check *outcomes;
     struct rows_check *rows;
     struct seen seen[PLAN_STORES_MAX][GROUPS_MAX]; /* by group id */
+    uint32_t replaced[PLAN_STORES_MAX]; /* groups, by bits, whose first replica there is gone */
+    uint64_t writes_counts[PLAN_STORES_MAX]; /* of its disk when its process was started */
 };
 
 struct observer *observer_new(struct sim *sim)
@@ -51,6 +59,9 @@ struct observer *observer_new(struct sim *sim)
     observer->sim = sim;
     observer->raft = raft_check_new();
     observer->durable = durable_check_new();
+    observer->configurations = configuration_check_new();
+    observer->elections = election_check_new();
+    observer->addresses = address_check_new();
     observer->locks = lock_check_new();
     observer->outcomes = atomic_check_new();
     observer->rows = rows_check_new();
@@ -61,6 +72,9 @@ void observer_free(struct observer *observer)
 {
     raft_check_free(observer->raft);
     durable_check_free(observer->durable);
+    configuration_check_free(observer->configurations);
+    election_check_free(observer->elections);
+    address_check_free(observer->addresses);
     lock_check_free(observer->locks);
     atomic_check_free(observer->outcomes);
     rows_check_free(observer->rows);
@@ -147,7 +161,8 @@ static void committed_report(struct observer *observer, struct seen *seen,
     seen->commit_index = status->commit_index;
 }
 
-/* A core changes in steps alone; of what the checkers look at, only these two change without one. */
+/* A core changes in steps alone; of what the checkers look at, only these two change without one.
+ */
 static bool is_as_looked_at(const struct seen *seen, const struct host_group *group)
 {
     return seen->looked_at_step == group->stepped_at &&
@@ -155,11 +170,22 @@ static bool is_as_looked_at(const struct seen *seen, const struct host_group *gr
            seen->looked_at_applied == group->applied_index && seen->replica == group->replica;
 }
 
+/* Its number is gone for ever. */
+static void seen_destroy(struct observer *observer, const struct process *process, group_id_t id)
+{
+    struct seen *seen = &observer->seen[process->store_id - 1][id];
+    raft_check_destroyed(observer->raft, id, seen->replica);
+    observer->replaced[process->store_id - 1] |= 1u << id;
+    *seen = (struct seen){0};
+}
+
 static void group_observe(struct observer *observer, struct process *process,
                           const struct host_group *group)
 {
     ASSERT(group->group < GROUPS_MAX);
     struct seen *seen = &observer->seen[process->store_id - 1][group->group];
+    if (seen->replica != 0 && seen->replica != group->replica)
+        seen_destroy(observer, process, group->group);
     if (is_as_looked_at(seen, group))
         return;
     if (seen->replica != group->replica)
@@ -170,6 +196,8 @@ static void group_observe(struct observer *observer, struct process *process,
     seen->looked_at_step = is_looked_at ? group->stepped_at : 0;
     seen->looked_at_persisted = group->persisted_id;
     seen->looked_at_applied = group->applied_index;
+    configuration_check_replica(observer->configurations, group, &status);
+    election_check_replica(observer->elections, group, &status, process->raft_frames_count);
     bool is_same = seen->is_there && status.term == seen->term && status.vote == seen->vote &&
                    status.role == seen->role && status.commit_index == seen->commit_index &&
                    group->applied_index == seen->applied_index &&
@@ -205,6 +233,41 @@ static void group_observe(struct observer *observer, struct process *process,
     seen->last_index = status.last_index;
 }
 
+/* R6: those that are gone from a process that is up, and not for its end. Until its removal is
+ * durable a replica may come back with the next start. */
+static void destroyed_observe(struct observer *observer, struct process *process)
+{
+    const struct raft_host *host = process->node->raft;
+    uint32_t seen_count = 0;
+    for (group_id_t id = 0; id < GROUPS_MAX; id++)
+        seen_count += observer->seen[process->store_id - 1][id].replica != 0;
+    for (group_id_t id = 0; id < GROUPS_MAX && seen_count > HASH_COUNT(host->groups); id++) {
+        const struct seen *seen = &observer->seen[process->store_id - 1][id];
+        if (seen->replica == 0 || host_group_find(host, id) || host_is_removing(host, id))
+            continue;
+        seen_destroy(observer, process, id);
+    }
+}
+
+void observe_disk_lost(struct observer *observer, struct process *process)
+{
+    for (group_id_t id = 0; id < GROUPS_MAX; id++) {
+        if (observer->seen[process->store_id - 1][id].replica != 0)
+            seen_destroy(observer, process, id);
+    }
+}
+
+void observe_receive(struct observer *observer, struct process *process, const struct frame *frame)
+{
+    address_check_receive(observer->addresses, process->node->raft, frame,
+                          observer->replaced[process->store_id - 1]);
+}
+
+void observe_received(struct observer *observer, struct process *process)
+{
+    address_check_received(observer->addresses, process->node->raft);
+}
+
 static void chains_observe(struct observer *observer, struct process *process)
 {
     struct kv_applied applied[GROUPS_MAX];
@@ -228,15 +291,19 @@ void observe_started(struct observer *observer, struct process *process)
             raft_check_restarted(observer->raft, id, seen->replica);
         *seen = (struct seen){0};
     }
+    uint64_t *writes_count = &observer->writes_counts[process->store_id - 1];
     struct host_group *group;
     for (group = process->node->raft->groups; group; group = group->hh.next) {
         struct raft_status status;
         raft_get_status(group->raft, &status);
-        durable_check_started(observer->durable, group);
+        durable_check_started(observer->durable, group,
+                              process->disk.writes_count != *writes_count);
+        election_check_started(observer->elections, group, process->raft_frames_count);
         /* These were told before. */
         observer->seen[process->store_id - 1][group->group] =
             (struct seen){.replica = group->replica, .commit_index = status.commit_index};
     }
+    *writes_count = process->disk.writes_count;
     observe_turn(observer, process);
 }
 
@@ -274,11 +341,15 @@ void observe_turn(struct observer *observer, struct process *process)
     struct host_group *group;
     for (group = process->node->raft->groups; group; group = group->hh.next)
         group_observe(observer, process, group);
+    destroyed_observe(observer, process);
     chains_observe(observer, process);
     if (observer->sim->counts.turns % LOCKS_EVERY_TURNS == 0)
         locks_observe(observer, process);
     result_take(observer, raft_check_result(observer->raft));
     result_take(observer, durable_check_result(observer->durable));
+    result_take(observer, configuration_check_result(observer->configurations));
+    result_take(observer, election_check_result(observer->elections));
+    result_take(observer, address_check_result(observer->addresses));
     result_take(observer, lock_check_result(observer->locks));
 }
 
@@ -344,6 +415,9 @@ void observe_end(struct observer *observer)
     rows_check_report(observer->rows, observer->outcomes);
     result_take(observer, raft_check_result(observer->raft));
     result_take(observer, durable_check_result(observer->durable));
+    result_take(observer, configuration_check_result(observer->configurations));
+    result_take(observer, election_check_result(observer->elections));
+    result_take(observer, address_check_result(observer->addresses));
     result_take(observer, lock_check_result(observer->locks));
     result_take(observer, rows_check_result(observer->rows));
     result_take(observer, atomic_check_result(observer->outcomes));

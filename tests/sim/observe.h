@@ -18,9 +18,14 @@ struct observer *observer_new(struct sim *sim);
 void observer_free(struct observer *observer);
 /* Recovered and loaded. */
 void observe_started(struct observer *observer, struct process *process);
+/* A frame is about to be given to it, and was. */
+void observe_receive(struct observer *observer, struct process *process, const struct frame *frame);
+void observe_received(struct observer *observer, struct process *process);
 void observe_turn(struct observer *observer, struct process *process);
 /* Its memory is about to be lost. */
 void observe_stopped(struct observer *observer, struct process *process);
+/* What it held is gone for ever, and its numbers with it (R6). While it is down. */
+void observe_disk_lost(struct observer *observer, struct process *process);
 /* What a client was told. */
 void observe_outcome(struct observer *observer, struct txn_id txn, bool is_committed,
                      uint64_t commit_timestamp, uint32_t client);

@@ -137,6 +137,9 @@ static void draw_faults(struct plan *plan, struct random *random)
         plan->fault_crash = 1;
     if (plan->stores == 1)
         plan->fault_disk_damage = 0; /* there is no minority to damage */
+    /* Two do nothing without each other: with one of them always in trouble no run would get on. */
+    if (plan->replicas == 2 && plan->fault_ms_max > plan->fault_every_ms)
+        plan->faults_at_once_max = 1;
 }
 
 /* A stale read needs an old leader that is asked in the moment between another one's first commit
@@ -223,6 +226,25 @@ static void draw_updates(struct plan *plan)
     plan->bank_counters = ONE_OF(&random, 0, 1);
 }
 
+/* Logs that part: leaders are cut off with entries that nobody else has, and others go on, cut
+ * their logs and send snapshots. Configurations are among what is cut off. */
+static void draw_parting(struct plan *plan)
+{
+    struct random random = schedule_random(plan->seed, "plan parting");
+    plan->site_crash_percent = ONE_OF(&random, 0, 0, 0, 5, 20, 50);
+    if (random_below(&random, 12) != 0 || plan->stores < 3)
+        return;
+    plan->replicas = 3;
+    plan->think_ms_max = 20;
+    plan->log_retained_kib = 0;
+    plan->flush_kib = 2;
+    plan->flush_interval_ms = 200;
+    plan->fault_every_ms = 300;
+    plan->fault_isolate_leader = 20;
+    plan->fault_power = 5;
+    plan->fault_replicas = 20;
+}
+
 uint32_t plan_lease_ms(const struct plan *plan)
 {
     struct raft_options options;
@@ -249,6 +271,7 @@ void plan_draw(struct plan *plan, uint64_t seed)
     draw_changes(plan);
     draw_optimistic(plan);
     draw_updates(plan);
+    draw_parting(plan);
 }
 
 /* --- By hand

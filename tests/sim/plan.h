@@ -70,6 +70,8 @@
     X(rare_sites, 0, "1: rare things happen at the places that base/sometimes.h names")            \
     X(drift_ppm_max, 0, "a store's clocks")                                                        \
     X(rocksdb, 0, "1: rows are in RocksDB (--store); never drawn")                                 \
+    X(site_crash_percent, 0,                                                                       \
+      "a store loses power when a COVER site is reached for the first time")                       \
     X(fault_first, 0, "the first fault that happens, by number")                                   \
     X(fault_last, 0, "the last one")                                                               \
     X(fault_every_ms, 1, "mean time from one fault to the next")                                   \

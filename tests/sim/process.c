@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "tests/sim/faults.h"
 #include "tests/sim/observe.h"
 #include "tests/sim/sim.h"
 
@@ -78,9 +79,14 @@ static void node_event(struct process *process, const struct process_event *even
     if (event->frame) {
         frame = frame_of_blob(event->frame);
         out.frame = &frame;
+        process->raft_frames_count +=
+            frame.type == FRAME_RAFT_BATCH || frame.type == FRAME_RAFT_SNAPSHOT_CHUNK;
         raft_trace_receive(process->sim->raft_trace, process, &frame);
+        observe_receive(process->sim->observer, process, &frame);
     }
     node_step(process->node, &out);
+    if (event->frame)
+        observe_received(process->sim->observer, process);
     raft_trace_look(process->sim->raft_trace, process);
     blob_unref(event->frame);
 }
@@ -269,6 +275,7 @@ static void turn_run(struct process *process)
     }
     process->busy_until_ns = sim->schedule.now_ns + turn_cost_ns(process);
     turn_plan(process, sim_clock_real_ns(&process->clock, deadline_ns));
+    faults_turn_ended(sim->faults, process);
 }
 
 static void turn_run_fired(void *target, uint64_t number)
@@ -438,7 +445,9 @@ static int recover_log(struct process *process, char *why)
         if (status != OST_OK)
             return status;
     }
-    return raft_host_recover_end(host, why);
+    int status = raft_host_recover_end(host, why);
+    disk_was_read(&process->disk);
+    return status;
 }
 
 static uint64_t segments_count(const struct process *process)
@@ -617,6 +626,7 @@ void process_shut_down(struct process *process)
 void process_lose_disk(struct process *process)
 {
     ASSERT(process->state == PROCESS_DOWN);
+    observe_disk_lost(process->sim->observer, process);
     disk_wipe(&process->disk);
     bool is_rocksdb = process->rows.is_rocksdb;
     rows_fini(&process->rows);

@@ -53,8 +53,9 @@ struct process {
     struct process_job *jobs; /* on the pool, or log files' making */
     uint64_t numbers;         /* given to jobs and log operations */
     bool is_shutting_down;
-    bool is_log_damaged; /* by us: it may refuse to start */
-    bool is_disk_lost;   /* it was, and it may say so */
+    uint64_t raft_frames_count; /* what replicas of other stores have sent to it */
+    bool is_log_damaged;        /* by us: it may refuse to start */
+    bool is_disk_lost;          /* it was, and it may say so */
     struct cluster_options *options;
 };
 

@@ -1,4 +1,5 @@
 #include "shardmaster/master.h"
+#include "shardmaster/master_replicas.h"
 
 #include "base/memory.h"
 #include "base/random.h"
@@ -685,6 +686,57 @@ Test(master, the_map_comes_true_step_by_step)
     run(&world, 2000);
     cr_expect_eq(world.assigns_count, assigns_count);
     cr_expect_eq(world.creates_count, 4);
+    end(&world);
+}
+
+/* Store 1 leads group 1 with all of its first voters; store 3 has its replica, or not yet. */
+static bool is_changing_after_reports(struct world *world, struct store_here *leader,
+                                      bool third_is_made)
+{
+    const Ostraka__GroupInfo *group = master_map_group(world->pushed[0], 1);
+    Ostraka__RaftConfiguration__Member members[3];
+    Ostraka__RaftConfiguration__Member *pointers[3];
+    Ostraka__RaftConfiguration configuration = OSTRAKA__RAFT_CONFIGURATION__INIT;
+    for (size_t place = 0; place < group->n_replicas; place++) {
+        ostraka__raft_configuration__member__init(&members[place]);
+        members[place].replica = group->replicas[place]->replica;
+        members[place].store = group->replicas[place]->store;
+        members[place].voter_old = members[place].voter_new = true;
+        pointers[configuration.n_members++] = &members[place];
+    }
+    configuration.members = pointers;
+    configuration.epoch = 1;
+    for (store_id_t store = 3; store >= 1; store--) {
+        Ostraka__ReplicaReport replica = OSTRAKA__REPLICA_REPORT__INIT;
+        Ostraka__ReplicaReport *replicas[] = {&replica};
+        replica.group = 1;
+        replica.replica = master_group_replica_on(group, store)->replica;
+        replica.leads = store == 1;
+        replica.term = 1;
+        replica.configuration = store == 1 ? &configuration : NULL;
+        replica.configuration_committed = store == 1;
+        Ostraka__StoreReport message = OSTRAKA__STORE_REPORT__INIT;
+        message.store = store;
+        message.address = "here:7100";
+        message.incarnation = incarnation_of(store);
+        message.replicas = replicas;
+        message.n_replicas = store != 3 || third_is_made;
+        cr_assert_eq(send(world, leader, FRAME_STORE_REPORT, 0, &message.base), OST_OK);
+    }
+    run(world, 2000);
+    return master_group_is_changing(master_map_group(world->pushed[0], 1));
+}
+
+Test(master, a_group_has_begun_when_each_of_its_first_replicas_is_made)
+{
+    struct world world;
+    begin(&world, 3);
+    struct store_here *leader = run_until_led(&world);
+    run(&world, 200);
+    cr_assert_gt(world.pushes_count[0], 0);
+    cr_expect(is_changing_after_reports(&world, leader, false), "two of three go on without it");
+    cr_expect(is_changing_after_reports(&world, leader, false));
+    cr_expect_not(is_changing_after_reports(&world, leader, true));
     end(&world);
 }
 

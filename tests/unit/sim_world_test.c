@@ -230,7 +230,7 @@ static struct log_operation write_at(uint64_t offset, uint8_t fill)
 
 Test(sim_disk, a_torn_write_is_there_by_whole_sectors)
 {
-    bool was_lost = false, was_kept = false, was_mixed = false;
+    bool was_lost = false, was_kept = false, was_mixed = false, was_misread = false;
     for (uint64_t seed = 1; seed <= 64; seed++) {
         struct disk disk;
         disk_begin(&disk, seed);
@@ -238,6 +238,12 @@ Test(sim_disk, a_torn_write_is_there_by_whole_sectors)
         disk_operation_tear(&disk, &write);
         const uint8_t *bytes = TAILQ_FIRST(&disk.segments)->bytes + 4096;
         size_t there = 0;
+        if (disk.misread_byte) {
+            cr_assert(disk.misread_byte >= bytes && disk.misread_byte < bytes + sizeof block);
+            cr_assert_neq(*disk.misread_byte, 7);
+            was_misread = true;
+        }
+        disk_was_read(&disk);
         for (size_t sector = 0; sector < sizeof block / DISK_SECTOR_BYTES; sector++) {
             const uint8_t *first = bytes + sector * DISK_SECTOR_BYTES;
             for (size_t byte = 1; byte < DISK_SECTOR_BYTES; byte++)
@@ -249,7 +255,7 @@ Test(sim_disk, a_torn_write_is_there_by_whole_sectors)
         was_mixed = was_mixed || (there > 0 && there < sizeof block / DISK_SECTOR_BYTES);
         disk_fini(&disk);
     }
-    cr_assert(was_lost && was_kept && was_mixed);
+    cr_assert(was_lost && was_kept && was_mixed && was_misread);
 }
 
 Test(sim_disk, the_newest_write_is_never_damaged)

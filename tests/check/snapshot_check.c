@@ -219,7 +219,18 @@ static struct version *versions_of(struct snapshot_check *check, const struct ke
     return versions;
 }
 
-static void read_judge(const struct key *key, const struct read *read,
+/* Nobody can say when it committed, if it did: what is not there carries no version. */
+static bool has_unknown_delete(struct snapshot_check *check, const struct key *key)
+{
+    for (const struct write *write = key->writes; write; write = write->next) {
+        const struct txn *txn = txn_of(check, write->txn);
+        if (write->is_delete && txn->outcome == OUTCOME_UNKNOWN && txn->timestamp == 0)
+            return true;
+    }
+    return false;
+}
+
+static void read_judge(struct snapshot_check *check, const struct key *key, const struct read *read,
                        const struct version *versions, size_t count, struct check_result *out)
 {
     size_t low = 0, high = count; /* below `low` all are at or below the timestamp */
@@ -233,7 +244,7 @@ static void read_judge(const struct key *key, const struct read *read,
     const struct version *newest = low > 0 ? &versions[low - 1] : NULL;
     bool is_missed =
         newest && (read->is_found ? newest->timestamp > read->version : !newest->write->is_delete);
-    if (!is_missed)
+    if (!is_missed || (!read->is_found && has_unknown_delete(check, key)))
         return;
     struct key_text text;
     char shown[48] = "nothing";
@@ -261,7 +272,7 @@ static void key_judge(struct snapshot_check *check, const struct key *key, struc
                                    versions[index - 1].write->txn, versions[index].write->txn,
                                    name_of(key, &text), versions[index].timestamp);
     for (const struct read *read = key->reads; read; read = read->next)
-        read_judge(key, read, versions, count, out);
+        read_judge(check, key, read, versions, count, out);
     arena_fini(&arena);
 }
 

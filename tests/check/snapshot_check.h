@@ -4,7 +4,8 @@
  * of it, and of every key that was read as of a timestamp. Each value is written to its key once,
  * so that what a read shows tells who wrote it. A transaction whose outcome nobody learned may have
  * committed or not; a read that shows one of its writes tells that it has, and when, and from then
- * on it must be seen by all of them.
+ * on it must be seen by all of them. A delete of unknown outcome explains that its key is not
+ * there.
  *
  * Anomalies: "garbage-read" (nobody wrote that), "aborted-read", "future-read" (committed above the
  * timestamp), "moved-commit" (shown as committed at another timestamp than it was), "two-versions"

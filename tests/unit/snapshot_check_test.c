@@ -211,3 +211,12 @@ Test(snapshot_check, one_wrong_read_among_many_is_found)
                      result.explanation);
     }
 }
+
+Test(snapshot_check, delete_of_unknown_outcome_explains_what_is_not_there)
+{
+    commits("a", 10);
+    transaction(NULL);
+    reads(15, "x", NULL, 0);
+    reads(16, "y", "a", 10);
+    expect("");
+}

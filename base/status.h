@@ -41,6 +41,8 @@ enum ost_status_class {
     X(OST_CANCELED, -26, REFUSED, "canceled by the caller")                                        \
     X(OST_EXISTS, -27, REFUSED, "exists already")                                                  \
     X(OST_CONFLICT, -28, REFUSED, "the state is not the one expected")                             \
+    X(OST_SNAPSHOT_TOO_OLD, -29, REFUSED,                                                          \
+      "the timestamp lies below the safe point: its versions may be gone")                         \
     X(OST_MAYBE_COMMITTED, -40, MAYBE_COMMITTED, "no quorum answered, the outcome is not known")   \
     X(OST_IO, -60, FATAL, "input or output failed")                                                \
     X(OST_NO_SPACE, -61, FATAL, "no space left on device")                                         \

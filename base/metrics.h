@@ -25,7 +25,9 @@
     X(inquiries_count, COUNTER, "inquiries about transactions in doubt")                           \
     X(reads_blocked_count, COUNTER, "reads that went to the disk pool")                            \
     X(oracle_requests_count, COUNTER, "requests to the timestamp oracle")                          \
-    X(store_flushes_count, COUNTER, "flushes of the store")
+    X(store_flushes_count, COUNTER, "flushes of the store")                                        \
+    X(rows_dropped_count, COUNTER, "old versions and outcomes that compaction has dropped")        \
+    X(markers_swept_count, COUNTER, "delete markers that were swept away")
 
 struct metrics {
 #define METRICS_FIELD(name, kind, help) uint64_t name;

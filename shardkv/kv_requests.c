@@ -510,7 +510,8 @@ static void prepare_begin(struct kv_request *request)
     step_locks(request, &event);
 }
 
-/* T3: above the oracle's answer, above what snapshots have read here, above every version here. */
+/* T3: above the oracle's answer, above what snapshots have read here, above every version here; and
+ * above the safe point, so that a read that goes on while it moves can tell (kv_scan.c). */
 static timestamp_t prepare_bound(const struct kv_group *group, timestamp_t timestamp)
 {
     timestamp_t bound = timestamp;
@@ -519,6 +520,8 @@ static timestamp_t prepare_bound(const struct kv_group *group, timestamp_t times
         newest = group->slice.meta.commit_timestamp_max;
     if (bound <= newest)
         bound = newest + 1;
+    if (bound <= group->meta.safe_point)
+        bound = group->meta.safe_point + 1;
     if (bound <= group->snapshot_served_timestamp)
         bound = group->snapshot_served_timestamp + 1;
     return bound;

@@ -4,7 +4,7 @@
  *
  * Reading order: map_cache.h, timers.h, core_internal.h; peers.c (connections), requests.c (tries
  * and retries), operations.c (what a caller asks), operations_scan.c, core_txn.c (the coordinator's
- * driver).
+ * driver), core_hold.c.
  *
  * Invariants:
  *   Q1 every operation submitted is completed exactly once.
@@ -56,6 +56,8 @@ enum operation_type {
     OPERATION_ROUTE, /* key: which group has it; result_group */
     OPERATION_STATUS,
     OPERATION_CHANGE_REPLICAS,
+    OPERATION_HOLD,    /* hold_timestamp, hold_ttl_ms; gives `hold`, which the core renews until */
+    OPERATION_RELEASE, /* lets go of `hold`; done at once */
 };
 
 struct scan;
@@ -78,6 +80,9 @@ struct operation {
     group_id_t group; /* CHANGE_REPLICAS, as are the next three */
     uint64_t group_epoch;
     store_id_t add_store, remove_store;
+    timestamp_t hold_timestamp;
+    uint32_t hold_ttl_ms;
+    uint64_t hold;
     /* Brought; borrowed until the next step. */
     int status;
     struct bytes result_value;
@@ -153,5 +158,8 @@ struct client_update *client_core_update(struct client_core *core);
 void client_core_update_reset(struct client_core *core);
 /* A connect of the update was begun; connection_id 0: it failed at once. */
 void client_core_connect_begun(struct client_core *core, uint32_t peer, uint64_t connection_id);
+/* Up to this moment of its own clock the core can be sure that group 0 honours a hold; 0: it
+ * cannot, or there is none. Later it may be true all the same. */
+nanoseconds_t client_core_hold_certain_ns(const struct client_core *core, uint64_t hold);
 /* The coordinator's view of the map, for core_txn_new. */
 struct coordinator *client_core_coordinator_new(struct client_core *core);

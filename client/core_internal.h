@@ -40,7 +40,8 @@ enum request_owner {
     OWNER_OPERATION, /* get, status */
     OWNER_READ,      /* a transaction's lock or scan page; a scan without a transaction */
     OWNER_TXN,       /* a slot of a coordinator */
-    OWNER_ORACLE,    /* the client's own question for the time */
+    OWNER_HOLD,
+    OWNER_ORACLE, /* the client's own question for the time */
 };
 enum request_state {
     REQUEST_RESTING, /* waits for its next try */
@@ -56,6 +57,7 @@ struct request {
     union {
         struct operation *operation;
         struct core_txn *txn;
+        struct core_hold *hold;
     };
     uint32_t slot;
     group_id_t group;
@@ -93,6 +95,21 @@ struct core_txn {
     struct timer heartbeat;
     struct core_txn *pool_next;
     UT_hash_handle hh; /* by id */
+};
+
+enum hold_state { HOLD_HELD, HOLD_LOST, HOLD_RELEASED };
+
+struct core_hold {
+    uint64_t id;
+    timestamp_t timestamp;
+    uint32_t ttl_ms;
+    enum hold_state state;
+    struct operation *taking; /* until the first answer */
+    struct request *request;
+    nanoseconds_t asked_ns; /* the request under way, or the last */
+    nanoseconds_t held_ns;  /* the last one that was granted, when it was asked */
+    struct timer timer;     /* the next renewal */
+    UT_hash_handle hh;
 };
 
 struct client_core {
@@ -138,6 +155,9 @@ struct client_core {
     timestamp_t estimate_base;
     nanoseconds_t estimate_base_ns;
     struct request *oracle_request;
+
+    struct core_hold *holds; /* by id */
+    uint64_t hold_id;
 };
 
 /* client_core.c */
@@ -229,6 +249,14 @@ void operation_gave_up(struct client_core *core, struct operation *operation, in
 void operation_commit_finished(struct client_core *core, struct operation *operation);
 /* WRITE and SCAN: the transaction was refused; run it again later, or complete with `status`. */
 void operation_run_again(struct client_core *core, struct operation *operation, int status);
+
+/* core_hold.c */
+void hold_take(struct client_core *core, struct operation *operation);
+void hold_release(struct client_core *core, struct operation *operation);
+struct blob *hold_encode(struct client_core *core, struct request *request);
+void hold_answered(struct client_core *core, struct request *request, const struct answer *answer);
+void hold_gave_up(struct client_core *core, struct request *request);
+void holds_fini(struct client_core *core);
 
 /* operations_scan.c */
 void scan_start(struct client_core *core, struct operation *operation);

@@ -153,7 +153,7 @@ int master_hold_receive(struct master *master, uint64_t connection_id, const str
         arena_fini(&arena);
         return OST_PROTOCOL;
     }
-    const char *why = safe_point_check_hold(request);
+    const char *why = safe_point_hold_check(request);
     raft_index_t index;
     int status = why ? OST_INVALID_ARGUMENT : hold_propose(master, request, &index);
     arena_fini(&arena);

@@ -40,7 +40,7 @@ bool safe_point_advance(struct safe_point *state,
     return true;
 }
 
-const char *safe_point_check_hold(const Ostraka__HoldRequest *request)
+const char *safe_point_hold_check(const Ostraka__HoldRequest *request)
 {
     if (request->client == 0 || request->id == 0)
         return "a hold has no client or no id";
@@ -90,7 +90,7 @@ int safe_point_set_hold(struct safe_point *state, const Ostraka__MasterCommand__
 {
     const Ostraka__HoldRequest *request = command->hold;
     time_goes_on(state, command->now);
-    if (!request || safe_point_check_hold(request))
+    if (!request || safe_point_hold_check(request))
         return OST_INVALID_ARGUMENT;
     size_t place = hold_place(state, request->client, request->id);
     struct safe_point_hold *found = place < state->holds_count ? &state->holds[place] : NULL;

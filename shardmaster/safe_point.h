@@ -38,7 +38,7 @@ bool safe_point_advance(struct safe_point *state,
 /* OST_OK; OST_SNAPSHOT_TOO_OLD; OST_BUSY: HOLDS_COUNT_MAX; OST_INVALID_ARGUMENT. */
 int safe_point_set_hold(struct safe_point *state, const Ostraka__MasterCommand__SetHold *command);
 /* What is wrong with a request, whatever the state; NULL: nothing. */
-const char *safe_point_check_hold(const Ostraka__HoldRequest *request);
+const char *safe_point_hold_check(const Ostraka__HoldRequest *request);
 /* In the arena, and back: out_state is replaced. OST_CORRUPT: it breaks what is said above. */
 Ostraka__SafePointState *safe_point_to_message(const struct safe_point *state, struct arena *arena);
 OST_MUST_CHECK int safe_point_of_message(const Ostraka__SafePointState *message,

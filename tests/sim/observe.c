@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "cmd/node_internal.h"
 #include "raft/host_internal.h"
+#include "shardmaster/master_internal.h"
 #include "tests/check/raft_check.h"
 #include "tests/sim/durable_check.h"
 #include "tests/sim/lock_check.h"
@@ -39,6 +40,7 @@ struct observer {
     struct lock_check *locks;
     struct atomic_check *outcomes;
     struct rows_check *rows;
+    struct safe_point_check safe_points;
     struct seen seen[PLAN_STORES_MAX][GROUPS_MAX]; /* by group id */
 };
 
@@ -51,6 +53,7 @@ struct observer *observer_new(struct sim *sim)
     observer->locks = lock_check_new();
     observer->outcomes = atomic_check_new();
     observer->rows = rows_check_new();
+    safe_point_check_init(&observer->safe_points);
     return observer;
 }
 
@@ -193,8 +196,14 @@ static void chains_observe(struct observer *observer, struct process *process)
 {
     struct kv_applied applied[GROUPS_MAX];
     size_t count = node_applied(process->node, applied, GROUPS_MAX);
+    const struct master *master = process->node->master;
+    if (master)
+        safe_point_check_replica(&observer->safe_points, process->store_id, SHARD_MASTER_GROUP,
+                                 master->meta.index, master->safe.safe_point);
     for (size_t place = 0; place < count && place < GROUPS_MAX; place++) {
         struct seen *seen = &observer->seen[process->store_id - 1][applied[place].group];
+        safe_point_check_replica(&observer->safe_points, process->store_id, applied[place].group,
+                                 applied[place].index, applied[place].safe_point);
         if (seen->chained_index == applied[place].index)
             continue;
         seen->chained_index = applied[place].index;
@@ -259,6 +268,8 @@ void observe_turn(struct observer *observer, struct process *process)
     for (group = process->node->raft->groups; group; group = group->hh.next)
         group_observe(observer, process, group);
     chains_observe(observer, process);
+    keeper_report(&observer->sim->keeper, &observer->safe_points);
+    result_take(observer, &observer->safe_points.result);
     if (observer->sim->counts.turns % LOCKS_EVERY_TURNS == 0)
         locks_observe(observer, process);
     result_take(observer, raft_check_result(observer->raft));
@@ -323,7 +334,8 @@ void observe_end(struct observer *observer)
         size_t count = node_applied(process->node, applied, GROUPS_MAX);
         for (size_t index = 0; index < count && index < GROUPS_MAX; index++)
             rows_check_replica(observer->rows, process->rows.store, process->store_id,
-                               applied[index].group, applied[index].index);
+                               applied[index].group, applied[index].index,
+                               applied[index].safe_point);
     }
     rows_check_report(observer->rows, observer->outcomes);
     result_take(observer, raft_check_result(observer->raft));

@@ -50,6 +50,7 @@ enum option_key {
     KEY_LOG_SEGMENT_MIB,
     KEY_LOG_RETAINED_MIB,
     KEY_LOG_HUNG_MS,
+    KEY_HISTORY_MS,
     KEY_POOL_THREADS,
     KEY_LOG_LEVEL,
 };
@@ -93,6 +94,10 @@ static const struct argp_option option_table[] = {
     {"flush-interval-ms", KEY_FLUSH_INTERVAL_MS, "MS", 0, "(default: 30000)", 3},
     {"log-hung-ms", KEY_LOG_HUNG_MS, "MS", 0,
      "a log write that takes longer makes this store give up leading (default: 500)", 3},
+    {"history-ms", KEY_HISTORY_MS, "MS", 0,
+     "a version that a newer one has replaced for so long is dropped; the same on every store "
+     "(default: 600000, ten minutes)",
+     3},
     {NULL, 0, NULL, 0, "Sizes:", 4},
     {"lock-queue", KEY_LOCK_QUEUE, "N", 0, "waiters for one key (default: 1024)", 4},
     {"flush-mib", KEY_FLUSH_MIB, "MIB", 0, "unflushed data at most (default: 32)", 4},
@@ -102,7 +107,7 @@ static const struct argp_option option_table[] = {
     {"log-retained-mib", KEY_LOG_RETAINED_MIB, "MIB", 0,
      "log kept for a follower that lags; beyond, it gets a snapshot (default: 64)", 4},
     {"pool-threads", KEY_POOL_THREADS, "N", 0,
-     "threads for reads and files that block (default: 2)", 4},
+     "threads for reads, files and compactions that block (default: 3)", 4},
     {NULL, 0, NULL, 0, "Help:", -1},
     {"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "error, warn, info or debug (default: info)", -1},
     {0}};
@@ -190,6 +195,10 @@ static error_t parse_time(struct server_options *server, int key, char *text,
     case KEY_FLUSH_INTERVAL_MS:
         server->node.kv.flush_interval_ms =
             number_u32(state, "flush-interval-ms", text, 10, ms_max);
+        break;
+    case KEY_HISTORY_MS:
+        server->node.master.history_ms =
+            argument_number(state, "history-ms", text, 1000, UINT64_C(30) * 86400 * 1000);
         break;
     case KEY_LOG_HUNG_MS:
         raft->log_write_hung_ms = number_u32(state, "log-hung-ms", text, 10, ms_max);
@@ -363,7 +372,7 @@ int main(int argc, char **argv)
     static struct arguments arguments;
     arguments.cluster_name = "ostraka";
     arguments.server.listen_address = "127.0.0.1:7100";
-    arguments.server.pool_threads_count = 2;
+    arguments.server.pool_threads_count = 3;
     node_options_default(&arguments.server.node);
     store_options_default(&arguments.server.store);
     log_set_sink(log_sink, NULL);

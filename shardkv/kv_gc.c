@@ -60,6 +60,7 @@ struct gc_group {
 
 struct kv_gc {
     _Atomic(struct gc_group *) groups;
+    _Atomic uint64_t epoch;
     _Atomic uint64_t dropped_count;
 };
 
@@ -102,6 +103,10 @@ void kv_gc_publish(struct kv_gc *gc, group_id_t id, const struct kv_gc_point *po
         atomic_store(&group->generation, 0);
     ASSERT(is_another || (atomic_load(&group->safe_point) <= point->safe_point &&
                           atomic_load(&group->log_timestamp) <= point->log_timestamp));
+    uint64_t second_before = timestamp_to_ms(atomic_load(&group->log_timestamp)) / 1000;
+    if (is_another || atomic_load(&group->safe_point) != point->safe_point ||
+        timestamp_to_ms(point->log_timestamp) / 1000 != second_before)
+        atomic_fetch_add(&gc->epoch, 1);
     atomic_store(&group->safe_point, point->safe_point);
     atomic_store(&group->log_timestamp, point->log_timestamp);
     atomic_store(&group->generation, point->generation);
@@ -132,6 +137,11 @@ struct kv_gc_point kv_gc_point(const struct kv_gc *gc, group_id_t id)
     if (atomic_load(&group->generation) != point.generation)
         point = (struct kv_gc_point){0}; /* it is changing: the next run will know */
     return point;
+}
+
+uint64_t kv_gc_epoch(const struct kv_gc *gc)
+{
+    return atomic_load(&gc->epoch);
 }
 
 uint64_t kv_gc_dropped_count(const struct kv_gc *gc)

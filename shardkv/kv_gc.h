@@ -57,6 +57,9 @@ void kv_gc_publish(struct kv_gc *gc, group_id_t group, const struct kv_gc_point 
 void kv_gc_withdraw(struct kv_gc *gc, group_id_t group);
 void kv_gc_withdraw_all(struct kv_gc *gc);
 struct kv_gc_point kv_gc_point(const struct kv_gc *gc, group_id_t group);
+/* Grows with what is published, but for steps of a log timestamp within a second: as long as it is
+ * the same, another run finds little. */
+uint64_t kv_gc_epoch(const struct kv_gc *gc);
 /* How many rows runs have told to drop. */
 uint64_t kv_gc_dropped_count(const struct kv_gc *gc);
 

@@ -134,8 +134,9 @@ struct kv_group {
     bool is_doomed;           /* it is being destroyed, and is there for nobody */
     bool is_restoring;        /* a snapshot comes in: nothing is applied */
     raft_index_t flushed_index;
-    struct kv_gc_point flushed_point; /* of the same checkpoint; what may be dropped by it */
-    uint32_t snapshots_count;         /* being sent */
+    struct kv_gc_point flushed_point;   /* of the same checkpoint; what may be dropped by it */
+    struct kv_gc_point published_point; /* as the store has it (kv_gc.h) */
+    uint32_t snapshots_count;           /* being sent */
     timestamp_t garbage_from; /* a safe point below it makes nothing superfluous (kv_sweep.c) */
 
     struct raft_leadership leadership;

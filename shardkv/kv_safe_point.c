@@ -56,6 +56,7 @@ static void publish(struct kv_group *group)
         return;
     }
     kv_gc_publish(gc_of(group), group->id, &group->flushed_point);
+    group->published_point = group->flushed_point;
 }
 
 void kv_group_point_flushed(struct kv_group *group, const struct kv_gc_point *point)
@@ -79,4 +80,5 @@ void kv_group_snapshot_closed(struct kv_group *group)
 void kv_group_gc_withdraw(struct kv_group *group)
 {
     kv_gc_withdraw(gc_of(group), group->id);
+    group->published_point = (struct kv_gc_point){0};
 }

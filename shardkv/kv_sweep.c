@@ -5,8 +5,8 @@
  * times as long as the job took. A marker at or below the published safe point goes together with
  * all older versions of its key: they are in one batch, or, when they are too many, in the batches
  * before. So no crash and no order in which files are rewritten brings an older version back. What
- * is newer than the marker stays. Where a quarter of what a job has seen could be dropped, it has
- * the store rewrite those rows.
+ * is newer than the marker stays. Where a quarter of a span that is about as large as a file could
+ * be dropped, the store is told to rewrite it.
  *
  * A pass is due when something can be found: the lowest timestamp is known whose passing by the
  * safe point would make a version or a marker superfluous. After a pass that is the lowest one it
@@ -33,8 +33,10 @@
 #define REST_NS_MIN       (10 * NS_PER_MS)
 #define REST_NS_MAX       (10 * NS_PER_S)
 #define RETRY_NS          NS_PER_S
-#define COMPACT_PARTS     4u /* one of so many is garbage */
-#define NOTHING_TO_DROP   UINT64_MAX
+/* RocksDB rewrites whole files: what is decided about should be no smaller. */
+#define SPAN_BYTES      (64u << 20)
+#define COMPACT_PARTS   4u /* one of so many is garbage */
+#define NOTHING_TO_DROP UINT64_MAX
 
 struct sweep {
     struct job job;
@@ -50,11 +52,13 @@ struct sweep {
     struct kv_gc_versions versions;
     struct buffer marker; /* of the key under way, the newest that goes; empty: none */
     timestamp_t garbage_from;
+    struct buffer span; /* where it begins */
+    uint64_t span_bytes, span_garbage_bytes;
     /* This job. */
     int status;
     bool is_at_end;
     uint32_t rows_max;
-    uint64_t bytes_seen, bytes_garbage;
+    uint64_t bytes_seen;
     uint64_t markers_count;
     struct store_batch *batch;
 };
@@ -82,6 +86,7 @@ static void sweep_free(struct sweep *sweep)
     buffer_fini(&sweep->next);
     buffer_fini(&sweep->end);
     buffer_fini(&sweep->marker);
+    buffer_fini(&sweep->span);
     kv_gc_versions_fini(&sweep->versions);
     store_batch_free(sweep->batch);
     free(sweep);
@@ -133,18 +138,19 @@ static void row_visit(struct sweep *sweep, struct bytes key, struct bytes value)
     bool is_marker = value.bytes_count > 0 && value.data[0] == WRITE_DELETE;
     uint64_t row_bytes = key.bytes_count + value.bytes_count;
     sweep->bytes_seen += row_bytes;
+    sweep->span_bytes += row_bytes;
     if (is_first)
         marker_finish(sweep);
     if (sweep->marker.bytes_count > 0) {
         store_batch_delete(sweep->batch, key);
-        sweep->bytes_garbage += row_bytes;
+        sweep->span_garbage_bytes += row_bytes;
     } else if (is_marker && timestamp <= sweep->safe_point) {
         buffer_append(&sweep->marker, key.data, key.bytes_count);
-        sweep->bytes_garbage += row_bytes;
+        sweep->span_garbage_bytes += row_bytes;
     } else if (is_marker) {
         note_later(sweep, timestamp);
     } else if (!is_first && newer <= sweep->safe_point) {
-        sweep->bytes_garbage += row_bytes; /* compaction drops it */
+        sweep->span_garbage_bytes += row_bytes; /* compaction drops it */
     } else if (!is_first) {
         note_later(sweep, newer);
     }
@@ -180,20 +186,27 @@ static void rows_visit(struct sweep *sweep)
     store_iterator_free(iterator);
 }
 
+/* It ends where the next job begins. */
+static void span_end(struct sweep *sweep)
+{
+    struct bytes upper = buffer_bytes(sweep->is_at_end ? &sweep->end : &sweep->next);
+    if (sweep->status == OST_OK && sweep->span_garbage_bytes >= sweep->garbage_bytes_min &&
+        sweep->span_garbage_bytes >= sweep->span_bytes / COMPACT_PARTS)
+        sweep->status = store_compact(sweep->store, buffer_bytes(&sweep->span), upper);
+    sweep->span_bytes = sweep->span_garbage_bytes = 0;
+    buffer_reset(&sweep->span);
+    buffer_append(&sweep->span, upper.data, upper.bytes_count);
+}
+
 static void sweep_run(struct job *job)
 {
     struct sweep *sweep = (struct sweep *)job;
-    struct buffer begin = BUFFER_INIT;
-    buffer_append(&begin, sweep->next.data, sweep->next.bytes_count);
     rows_visit(sweep);
     if (sweep->is_at_end)
         marker_finish(sweep);
     batch_write(sweep);
-    struct bytes upper = buffer_bytes(sweep->is_at_end ? &sweep->end : &sweep->next);
-    if (sweep->status == OST_OK && sweep->bytes_garbage >= sweep->garbage_bytes_min &&
-        sweep->bytes_garbage >= sweep->bytes_seen / COMPACT_PARTS)
-        sweep->status = store_compact(sweep->store, buffer_bytes(&begin), upper);
-    buffer_fini(&begin);
+    if (sweep->is_at_end || sweep->span_bytes >= SPAN_BYTES)
+        span_end(sweep);
 }
 
 /* --- Passes ------------------------------------------------------------------------------------
@@ -207,7 +220,7 @@ static void job_begin(struct kv_sweeper *sweeper)
     struct kv_shared *shared = sweeper->shared;
     sweep->status = OST_OK;
     sweep->rows_max = RARE(SWEEP_ONE_ROW) ? 1 : ROWS_PER_JOB_MAX;
-    sweep->bytes_seen = sweep->bytes_garbage = sweep->markers_count = 0;
+    sweep->bytes_seen = sweep->markers_count = 0;
     sweep->job =
         (struct job){.run = sweep_run, .done = sweep_done, .next = *shared->environment.jobs};
     *shared->environment.jobs = &sweep->job;
@@ -277,9 +290,9 @@ void kv_group_garbage_from(struct kv_group *group, timestamp_t timestamp)
 
 static bool pass_is_due(const struct kv_group *group)
 {
-    struct kv_gc_point point = kv_gc_point(store_gc(group->shared->environment.store), group->id);
-    return !group->is_doomed && !group->is_restoring && point.safe_point > 0 &&
-           point.generation == group->meta.generation && group->garbage_from <= point.safe_point;
+    const struct kv_gc_point *point = &group->published_point;
+    return !group->is_doomed && !group->is_restoring && point->safe_point > 0 &&
+           point->generation == group->meta.generation && group->garbage_from <= point->safe_point;
 }
 
 static void pass_begin(struct kv_sweeper *sweeper, struct kv_group *group)
@@ -291,11 +304,12 @@ static void pass_begin(struct kv_sweeper *sweeper, struct kv_group *group)
     sweep->group = group->id;
     sweep->replica = group->replica;
     sweep->generation = group->meta.generation;
-    sweep->safe_point = kv_gc_point(store_gc(sweep->store), group->id).safe_point;
+    sweep->safe_point = group->published_point.safe_point;
     sweep->garbage_bytes_min = shared->options.garbage_bytes_min;
     sweep->garbage_from = NOTHING_TO_DROP;
     sweep->batch = store_batch_new(sweep->store);
     kv_key_kind(&sweep->next, group->id, sweep->generation, KV_ROW_DATA);
+    kv_key_kind(&sweep->span, group->id, sweep->generation, KV_ROW_DATA);
     kv_key_kind(&sweep->end, group->id, sweep->generation, KV_ROW_DATA + 1);
     /* What is written from now on is not for this pass to find. */
     group->garbage_from = NOTHING_TO_DROP;

@@ -48,6 +48,7 @@ struct store_memory {
     uint64_t flushed_sequence;
     uint64_t written_bytes;
     uint64_t flushed_bytes;
+    uint64_t gc_epoch; /* when all rows were last looked at */
     bool is_stalled;
     bool is_cold;
 };
@@ -559,7 +560,10 @@ static int memory_flush(struct store *base)
     lock(store);
     store->flushed_sequence = store->sequence;
     store->flushed_bytes = store->written_bytes;
-    rows_drop(store, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    uint64_t epoch = kv_gc_epoch(store->store.gc);
+    if (epoch != store->gc_epoch)
+        rows_drop(store, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    store->gc_epoch = epoch;
     unlock(store);
     return OST_OK;
 }

@@ -352,6 +352,7 @@ void master_status(const struct master *master, struct arena *arena,
     group->applied_index = master->meta.index;
     group->flushed_index = master->flushed_index;
     group->ready = master->leadership.ready;
+    group->safe_point = master->safe.safe_point;
     struct raft_status status;
     if (raft_host_group_status(master->host, SHARD_MASTER_GROUP, &status) == OST_OK) {
         group->role = (uint32_t)status.role;

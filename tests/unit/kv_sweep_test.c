@@ -175,6 +175,9 @@ Test(kv_safe_point, takes_effect_by_an_entry_of_the_log)
     /* The same again, and a lower one, are not worth an entry. */
     kv_world_safe_point(world, first);
     kv_world_safe_point(world, first - 1);
+    struct kv_meta meta = {.safe_point = first};
+    kv_group_safe_point_apply(&meta, first - 1);
+    cr_expect_eq(meta.safe_point, first, "nor would an entry that says so do anything");
     kv_world_run(world, 200);
     cr_expect_eq(kv_world_status(world, 1, 1)->last_index, index);
     /* Once it is above all that was written, it rests. */

@@ -126,6 +126,7 @@
     X(RARE, CHECKPOINT_SKIPPED, 250, "a group is flushed without a checkpoint")                    \
     X(RARE, FLUSH_EARLY, 10, "the store is flushed now")                                           \
     X(RARE, RESTORE_ONE_ROW, 250, "a snapshot is written a row at a time")                         \
+    X(RARE, COMPACTION_MISSES_ROW, 250, "a row lies in a file that is not being rewritten")        \
     X(RARE, SWEEP_ONE_ROW, 250, "a job of the sweeper looks at one row")                           \
     X(RARE, ORACLE_ANSWER_LOST, 50, "an answer of the oracle is lost")                             \
     X(RARE, ORACLE_ASKED_FOR_ONE, 250, "a request to the oracle is for one waiter")                \

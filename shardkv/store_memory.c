@@ -8,6 +8,7 @@
 #include "shardkv/store_ops.h"
 
 #include "base/memory.h"
+#include "base/sometimes.h"
 
 #include <bsd/sys/queue.h>
 #include <bsd/sys/tree.h>
@@ -540,7 +541,8 @@ static void rows_drop(struct store_memory *store, struct bytes lower, struct byt
     while (row && (upper.bytes_count == 0 || bytes_compare(blob_bytes(row->key), upper) < 0)) {
         struct memory_row *next = RB_NEXT(memory_rows, &store->rows, row);
         struct blob *value = value_at(row, store->flushed_sequence);
-        if (value && kv_gc_run_drops(run, blob_bytes(row->key), blob_bytes(value))) {
+        if (value && !RARE(COMPACTION_MISSES_ROW) &&
+            kv_gc_run_drops(run, blob_bytes(row->key), blob_bytes(value))) {
             struct memory_version *version = version_at(row, store->flushed_sequence);
             while (version) {
                 struct memory_version *older = LIST_NEXT(version, link);

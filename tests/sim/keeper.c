@@ -79,7 +79,8 @@ static void lane_rested(struct operation *operation)
     if (keeper->sim->is_stopping)
         return;
     struct bytes key = bytes_of_string(lane->key);
-    if (random_below(&keeper->random, 3) == 0) {
+    if (lane->is_rested || random_below(&keeper->random, 3) == 0) {
+        lane->is_rested = false;
         submit(keeper, operation_new(OPERATION_GET, key, bytes_of(NULL, 0)), read_done, lane);
         return;
     }
@@ -98,7 +99,11 @@ static void lane_rested(struct operation *operation)
 
 static void lane_rest(struct keeper_lane *lane)
 {
-    submit(lane->keeper, after(random_between(&lane->keeper->random, 10, 400)), lane_rested, lane);
+    struct random *random = &lane->keeper->random;
+    /* Now and then for so long that what was replaced or deleted is dropped; then it is read. */
+    lane->is_rested = random_below(random, 6) == 0;
+    uint64_t most_ms = lane->is_rested ? 2 * lane->keeper->sim->plan.history_ms + 3000 : 400;
+    submit(lane->keeper, after(random_between(random, most_ms / 4, most_ms)), lane_rested, lane);
 }
 
 /* --- Holds --- */

@@ -23,6 +23,7 @@ struct keeper_lane {
     char key[KEEPER_KEY_BYTES];
     uint64_t value; /* 0: absent */
     uint64_t next_value;
+    bool is_rested; /* a read is next */
 };
 
 struct keeper_hold {

@@ -31,7 +31,9 @@
     X(replica_reads_count, COUNTER, "of these, by a replica that does not lead")                   \
     X(timestamps_closed_count, COUNTER, "timestamps closed for replicas")                          \
     X(oracle_requests_count, COUNTER, "requests to the timestamp oracle")                          \
-    X(store_flushes_count, COUNTER, "flushes of the store")
+    X(store_flushes_count, COUNTER, "flushes of the store")                                        \
+    X(rows_dropped_count, COUNTER, "old versions and outcomes that compaction has dropped")        \
+    X(markers_swept_count, COUNTER, "delete markers that were swept away")
 
 struct metrics {
 #define METRICS_FIELD(name, kind, help) uint64_t name;

@@ -137,6 +137,8 @@
     X(RARE, CHECKPOINT_SKIPPED, 250, "a group is flushed without a checkpoint")                    \
     X(RARE, FLUSH_EARLY, 10, "the store is flushed now")                                           \
     X(RARE, RESTORE_ONE_ROW, 250, "a snapshot is written a row at a time")                         \
+    X(RARE, COMPACTION_MISSES_ROW, 250, "a row lies in a file that is not being rewritten")        \
+    X(RARE, SWEEP_ONE_ROW, 250, "a job of the sweeper looks at one row")                           \
     X(RARE, ORACLE_ANSWER_LOST, 50, "an answer of the oracle is lost")                             \
     X(RARE, ORACLE_ASKED_FOR_ONE, 250, "a request to the oracle is for one waiter")                \
     X(COVER, SLICE_WRITTEN_AGAIN, 0, "a batch that the store had refused was written")             \
@@ -148,6 +150,13 @@
     X(COVER, CLOCK_ASKED, 0, "a deadline looked too far ahead, and the oracle was asked")          \
     X(COVER, RESTORE_UNDONE, 0, "a snapshot that was durable was thrown away")                     \
     X(COVER, LEFTOVERS_DELETED, 0, "rows of an old generation were deleted at start")              \
+    X(COVER, MARKER_SWEPT, 0, "a delete marker was swept away with all that it hid")               \
+    X(COVER, SWEEP_OF_NOBODY, 0, "a job of the sweeper found its rows replaced")                   \
+    X(COVER, SCAN_OVERTAKEN, 0, "the safe point overtook a scan on the pool")                      \
+    X(COVER, SAFE_POINT_WAITS_FOR_SNAPSHOT, 0, "dropping waited for the end of a snapshot")        \
+    X(COVER, SAFE_POINT_HELD, 0, "a hold kept the safe point back")                                \
+    X(COVER, HOLD_TOO_OLD, 0, "a hold was refused: the safe point had passed it")                  \
+    X(COVER, HOLD_EXPIRED, 0, "a hold expired")                                                    \
     X(COVER, ORACLE_ASKED_AGAIN, 0, "a request to the oracle was given up and made again")         \
     X(RARE, TIMESTAMP_CLOSED_ALONE, 250, "a replica asks to close the lowest timestamp it needs")  \
     X(COVER, PREPARE_TIMESTAMP_OLD, 0, "the oracle's answer was below what had been committed")    \

@@ -190,6 +190,7 @@ static void stop(struct client_core *core)
         core_complete(core, operation, OST_CANCELED);
     }
     timer_stop(&core->timers, &core->map_timer);
+    holds_fini(core);
     requests_fini(core);
     HASH_ITER (hh, core->txns, txn, next_txn) {
         for (uint32_t slot = 0; slot < txn->requests_capacity; slot++)

@@ -3,8 +3,9 @@
  * by hand.
  *
  * Reading order: map_cache.h, timers.h, core_internal.h; peers.c (connections), requests.c (tries
- * and retries), operations.c  * and retries), operations.c (what a caller asks), operations_scan.c,
- * snapshot.c (as of when), core_txn.c (the coordinator's driver).
+ * and retries), operations.c (what a caller asks), operations_scan.c, operations_update.c,
+ * snapshot.c (as of when), core_hold.c (which history is kept), core_txn.c (the coordinator's
+ * driver).
  *
  * Invariants:
  *   Q1 every operation submitted is completed exactly once.
@@ -63,6 +64,8 @@ enum operation_type {
     OPERATION_STATUS,
     OPERATION_TXNS, /* store, wants_locks, after, rows_count_max */
     OPERATION_CHANGE_REPLICAS,
+    OPERATION_HOLD,    /* hold_timestamp, hold_ttl_ms; gives `hold`, which the core renews until */
+    OPERATION_RELEASE, /* lets go of `hold`; done at once */
 };
 
 struct scan;
@@ -86,7 +89,7 @@ struct operation {
     timestamp_t timestamp;     /* GET, SCAN: as of when; 0: the newest */
     bool any_replica;          /* with a timestamp: need not be answered by the leader */
     uint32_t staleness_ms_max; /* TIMESTAMP: it may be so old; 0: fresh */
-    bool keys_only; /* SCAN: values stay away */
+    bool keys_only;            /* SCAN: values stay away */
     uint32_t delay_ms;
     store_id_t store;
     group_id_t group; /* CHANGE_REPLICAS, as are the next three */
@@ -95,6 +98,9 @@ struct operation {
     bool wants_locks;
     Ostraka__TxnsCursor after; /* group 0: from the start */
     Ostraka__LockEntry after_entry;
+    timestamp_t hold_timestamp;
+    uint32_t hold_ttl_ms;
+    uint64_t hold;
     /* Brought; borrowed until the next step. */
     int status;
     struct bytes result_value;
@@ -180,5 +186,8 @@ struct client_update *client_core_update(struct client_core *core);
 void client_core_update_reset(struct client_core *core);
 /* A connect of the update was begun; connection_id 0: it failed at once. */
 void client_core_connect_begun(struct client_core *core, uint32_t peer, uint64_t connection_id);
+/* Up to this moment of its own clock the core can be sure that group 0 honours a hold; 0: it
+ * cannot, or there is none. Later it may be true all the same. */
+nanoseconds_t client_core_hold_certain_ns(const struct client_core *core, uint64_t hold);
 /* The coordinator's view of the map, for core_txn_new. */
 struct coordinator *client_core_coordinator_new(struct client_core *core);

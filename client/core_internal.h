@@ -42,6 +42,7 @@ enum request_owner {
     OWNER_TXN,       /* a slot of a coordinator */
     OWNER_ORACLE,    /* the client's own question for the time */
     OWNER_SNAPSHOTS, /* the one for all that wait for a timestamp */
+    OWNER_HOLD,
 };
 enum request_state {
     REQUEST_RESTING, /* waits for its next try */
@@ -57,6 +58,7 @@ struct request {
     union {
         struct operation *operation;
         struct core_txn *txn;
+        struct core_hold *hold;
     };
     uint32_t slot;
     group_id_t group;
@@ -96,6 +98,21 @@ struct core_txn {
     struct timer heartbeat;
     struct core_txn *pool_next;
     UT_hash_handle hh; /* by id */
+};
+
+enum hold_state { HOLD_HELD, HOLD_LOST, HOLD_RELEASED };
+
+struct core_hold {
+    uint64_t id;
+    timestamp_t timestamp;
+    uint32_t ttl_ms;
+    enum hold_state state;
+    struct operation *taking; /* until the first answer */
+    struct request *request;
+    nanoseconds_t asked_ns; /* the request under way, or the last */
+    nanoseconds_t held_ns;  /* the last one that was granted, when it was asked */
+    struct timer timer;     /* the next renewal */
+    UT_hash_handle hh;
 };
 
 struct client_core {
@@ -149,6 +166,8 @@ struct client_core {
     nanoseconds_t question_asked_ns;
     timestamp_t fresh; /* the last answer; 0: none. Given out no earlier than this: */
     nanoseconds_t fresh_asked_ns;
+    struct core_hold *holds; /* by id */
+    uint64_t hold_id;
 };
 
 /* client_core.c */
@@ -275,6 +294,14 @@ void delete_range_scanned(struct client_core *core, struct operation *operation,
 /* What the reason tells beside its status: "key x; behind transaction ..., 1.2 s old; ..." */
 void explain_reason(const struct client_core *core, const struct coordinator_reason *reason,
                     char *text, size_t text_bytes_max);
+
+/* core_hold.c */
+void hold_take(struct client_core *core, struct operation *operation);
+void hold_release(struct client_core *core, struct operation *operation);
+struct blob *hold_encode(struct client_core *core, struct request *request);
+void hold_answered(struct client_core *core, struct request *request, const struct answer *answer);
+void hold_gave_up(struct client_core *core, struct request *request);
+void holds_fini(struct client_core *core);
 
 /* operations_scan.c */
 void scan_start(struct client_core *core, struct operation *operation);

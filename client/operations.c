@@ -273,6 +273,12 @@ void operation_submitted(struct client_core *core, struct operation *operation)
     case OPERATION_CHANGE_REPLICAS:
         request_for(core, operation, FRAME_CHANGE_REPLICAS, OWNER_OPERATION);
         break;
+    case OPERATION_HOLD:
+        hold_take(core, operation);
+        break;
+    case OPERATION_RELEASE:
+        hold_release(core, operation);
+        break;
     case OPERATION_WRITE:
         write_start(core, operation);
         break;

@@ -338,7 +338,8 @@ struct ost_group_status {
         first_index, flushed_index;
     /* Of all that was applied: equal on all replicas of the group at an equal applied_index. */
     uint64_t chain_hash;
-    const char *role; /* static: "leader", "follower", ... */
+    uint64_t safe_point; /* below this timestamp old versions may be gone */
+    const char *role;    /* static: "leader", "follower", ... */
     bool ready;
     uint64_t keys_locked_count, lock_waiters_count, txns_count, prepared_count;
 };

@@ -157,6 +157,7 @@ static void copy_status(struct operation *operation, void *context)
             .last_index = from->last_index,
             .first_index = from->first_index,
             .flushed_index = from->flushed_index,
+            .safe_point = from->safe_point,
             .chain_hash = from->chain_hash,
             .role = role_name(from->role),
             .ready = from->ready,

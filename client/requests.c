@@ -89,6 +89,9 @@ static void request_give_up(struct client_core *core, struct request *request)
     case OWNER_TXN:
         core_txn_gave_up(core, request);
         break;
+    case OWNER_HOLD:
+        hold_gave_up(core, request);
+        break;
     case OWNER_ORACLE:
         core->oracle_request = NULL;
         request_free(core, request);
@@ -197,6 +200,8 @@ static struct blob *request_encode(struct client_core *core, struct request *req
         return scan_encode(core, request);
     case OWNER_TXN:
         return core_txn_encode(core, request);
+    case OWNER_HOLD:
+        return hold_encode(core, request);
     case OWNER_ORACLE:
     case OWNER_SNAPSHOTS:
         break;
@@ -362,6 +367,19 @@ static bool answer_parse(const struct frame *frame, struct arena *arena, struct 
         out->message = &message->base;
         break;
     }
+    case FRAME_HOLD_ANSWER: {
+        const Ostraka__HoldAnswer *message = (const Ostraka__HoldAnswer *)message_unpack(
+            &ostraka__hold_answer__descriptor, frame->message, arena);
+        if (!message)
+            return false;
+        Ostraka__AnswerHeader *header = arena_alloc(arena, sizeof(*header));
+        ostraka__answer_header__init(header);
+        header->status = message->status;
+        header->leader_store = message->leader_store;
+        out->message = &message->base;
+        out->header = header;
+        break;
+    }
     case FRAME_STATUS_ANSWER: {
         const Ostraka__StatusAnswer *message = (const Ostraka__StatusAnswer *)message_unpack(
             &ostraka__status_answer__descriptor, frame->message, arena);
@@ -459,6 +477,9 @@ void request_answered(struct client_core *core, struct peer *peer, const struct 
         break;
     case OWNER_TXN:
         core_txn_answered(core, request, &answer);
+        break;
+    case OWNER_HOLD:
+        hold_answered(core, request, &answer);
         break;
     case OWNER_ORACLE:
         core->is_time_known = core->is_time_known || answer.status == OST_OK;

@@ -197,6 +197,16 @@ static int change_refuse(struct node *node, uint64_t connection_id, const struct
     return OST_OK;
 }
 
+static int hold_refuse(struct node *node, uint64_t connection_id, const struct frame *frame)
+{
+    Ostraka__HoldAnswer answer = OSTRAKA__HOLD_ANSWER__INIT;
+    answer.status = OST_NOT_LEADER;
+    answer.leader_store = node->master_hint;
+    outbox_to_connection(&node->outbox, connection_id,
+                         frame_encode(FRAME_HOLD_ANSWER, frame->request_id, &answer.base, NULL, 0));
+    return OST_OK;
+}
+
 /* What only stores may say. `store` is who speaks; ourselves included. */
 static int dispatch_from_store(struct node *node, store_id_t store, uint64_t connection_id,
                                const struct frame *frame)
@@ -222,6 +232,7 @@ static int dispatch_from_store(struct node *node, store_id_t store, uint64_t con
         master_hint_learn(node, frame);
         return kv_server_timestamp_answered(node->kv, frame, node->now_ns);
     case FRAME_ASSIGN_RANGE:
+    case FRAME_SAFE_POINT:
     case FRAME_RESOLVE:
     case FRAME_RESOLVE_ANSWER:
     case FRAME_INQUIRE:
@@ -246,6 +257,10 @@ static int dispatch_from_anyone(struct node *node, struct node_connection *conne
         return node->master
                    ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
                    : change_refuse(node, connection_id, frame);
+    case FRAME_HOLD:
+        return node->master
+                   ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
+                   : hold_refuse(node, connection_id, frame);
     case FRAME_MAP:
         if (connection)
             node_map_requested(node, connection, frame);

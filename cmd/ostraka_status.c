@@ -162,6 +162,7 @@ static cJSON *json_store(const struct picture *picture, size_t i)
         cJSON_AddStringToObject(item, "chain_hash", chain_hash);
         cJSON_AddItemToObject(item, "first_index", json_number(group->first_index));
         cJSON_AddItemToObject(item, "last_index", json_number(group->last_index));
+        cJSON_AddItemToObject(item, "safe_point", json_number(group->safe_point));
         cJSON_AddItemToObject(item, "keys_locked", json_number(group->keys_locked_count));
         cJSON_AddItemToObject(item, "lock_waiters", json_number(group->lock_waiters_count));
         cJSON_AddItemToObject(item, "prepared", json_number(group->prepared_count));

@@ -53,6 +53,7 @@ enum option_key {
     KEY_LOG_RETAINED_MIB,
     KEY_LOG_FOLLOWED_MIB,
     KEY_LOG_HUNG_MS,
+    KEY_HISTORY_MS,
     KEY_POOL_THREADS,
     KEY_LOG_LEVEL,
 };
@@ -96,6 +97,10 @@ static const struct argp_option option_table[] = {
     {"flush-interval-ms", KEY_FLUSH_INTERVAL_MS, "MS", 0, "(default: 30000)", 3},
     {"log-hung-ms", KEY_LOG_HUNG_MS, "MS", 0,
      "a log write that takes longer makes this store give up leading (default: 500)", 3},
+    {"history-ms", KEY_HISTORY_MS, "MS", 0,
+     "a version that a newer one has replaced for so long is dropped; the same on every store "
+     "(default: 600000, ten minutes)",
+     3},
     {NULL, 0, NULL, 0, "Sizes:", 4},
     {"lock-queue", KEY_LOCK_QUEUE, "N", 0, "waiters for one key (default: 1024)", 4},
     {"locks", KEY_LOCKS, "N", 0, "locks of one group, held and waited for (default: 1000000)", 4},
@@ -111,7 +116,7 @@ static const struct argp_option option_table[] = {
      "512)",
      4},
     {"pool-threads", KEY_POOL_THREADS, "N", 0,
-     "threads for reads and files that block (default: 2)", 4},
+     "threads for reads, files and compactions that block (default: 3)", 4},
     {NULL, 0, NULL, 0, "Help:", -1},
     {"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "error, warn, info or debug (default: info)", -1},
     {0}};
@@ -211,6 +216,10 @@ static error_t parse_time(struct server_options *server, int key, char *text,
     case KEY_FLUSH_INTERVAL_MS:
         server->node.kv.flush_interval_ms =
             number_u32(state, "flush-interval-ms", text, 10, ms_max);
+        break;
+    case KEY_HISTORY_MS:
+        server->node.master.history_ms =
+            argument_number(state, "history-ms", text, 1000, UINT64_C(30) * 86400 * 1000);
         break;
     case KEY_LOG_HUNG_MS:
         raft->log_write_hung_ms = number_u32(state, "log-hung-ms", text, 10, ms_max);
@@ -384,7 +393,7 @@ int main(int argc, char **argv)
     static struct arguments arguments;
     arguments.cluster_name = "ostraka";
     arguments.server.listen_address = "127.0.0.1:7100";
-    arguments.server.pool_threads_count = 2;
+    arguments.server.pool_threads_count = 3;
     node_options_default(&arguments.server.node);
     store_options_default(&arguments.server.store);
     log_set_sink(log_sink, NULL);

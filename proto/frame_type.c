@@ -37,6 +37,12 @@ const char *frame_type_name(unsigned type)
         return "found";
     case FRAME_FOUND_ANSWER:
         return "found_answer";
+    case FRAME_HOLD:
+        return "hold";
+    case FRAME_HOLD_ANSWER:
+        return "hold_answer";
+    case FRAME_SAFE_POINT:
+        return "safe_point";
     case FRAME_GET:
         return "get";
     case FRAME_GET_ANSWER:

@@ -29,6 +29,9 @@ enum frame_type {
     FRAME_CHANGE_REPLICAS_ANSWER = 33,
     FRAME_FOUND = 34, /* Found, a store with a new disk to each other founder of group 0 */
     FRAME_FOUND_ANSWER = 35,
+    FRAME_HOLD = 36, /* HoldRequest, client to group 0's leader */
+    FRAME_HOLD_ANSWER = 37,
+    FRAME_SAFE_POINT = 38, /* SafePoint, group 0's leader to a store; no answer: the report tells */
 
     /* kv.proto: client to the leader of a group */
     FRAME_GET = 40,         /* GetRequest: one linearizable read */

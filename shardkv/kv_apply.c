@@ -78,6 +78,7 @@ static void put_writes(struct kv_group *group, struct bytes write_set, timestamp
     ASSERT(status == OST_NOT_FOUND); /* the set was checked before it was proposed */
     if (slice->meta.commit_timestamp_max < timestamp)
         slice->meta.commit_timestamp_max = timestamp;
+    kv_group_garbage_from(group, timestamp);
 }
 
 /* The row says which entry made it, so that it is hidden from what comes before that entry when the
@@ -188,6 +189,11 @@ static void apply_command(struct kv_group *group, const Ostraka__KvCommand *comm
         break;
     case OSTRAKA__KV_COMMAND__COMMAND_ACKNOWLEDGED:
         txn_records_apply_acknowledged(group->records, command->acknowledged, update);
+        consequence->has_txn = false;
+        break;
+    case OSTRAKA__KV_COMMAND__COMMAND_ADVANCE_SAFE_POINT:
+        kv_group_safe_point_apply(&slice->meta, command->advance_safe_point->safe_point);
+        kv_chain_safe_point(&slice->meta);
         consequence->has_txn = false;
         break;
     default:

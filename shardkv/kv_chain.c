@@ -1,12 +1,12 @@
 /* kv_chain.c: a hash of everything that applying has done, in order (S7).
  *
  * Each entry adds a link: which entry it is, what it asked for, what was decided, and every effect
- * in logical form: writes with their timestamp, outcomes with their anchor, a range that was taken.
- * Nothing of it knows how entries were cut into slices, which generation of rows the replica has,
- * or whether an entry is applied again after a crash. So replicas that have applied the same
- * entries have the same hash unless one of them has decided or written something else: applying was
- * not deterministic, or its memory or its store has lied. Every byte is hashed once, where it is at
- * hand.
+ * in logical form: writes with their timestamp, outcomes with their anchor, a range that was taken,
+ * the safe point. Nothing of it knows how entries were cut into slices, which generation of rows
+ * the replica has, or whether an entry is applied again after a crash. So replicas that have
+ * applied the same entries have the same hash unless one of them has decided or written something
+ * else: applying was not deterministic, or its memory or its store has lied. Every byte is hashed
+ * once, where it is at hand.
  */
 #include "shardkv/kv_group.h"
 
@@ -71,4 +71,9 @@ void kv_chain_update(struct kv_meta *meta, const struct record_update *update,
 void kv_chain_range(struct kv_meta *meta, bool is_taken)
 {
     CHAIN_WORDS(meta, is_taken);
+}
+
+void kv_chain_safe_point(struct kv_meta *meta)
+{
+    CHAIN_WORDS(meta, meta->safe_point);
 }

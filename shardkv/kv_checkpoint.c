@@ -252,6 +252,7 @@ int kv_group_load(struct kv_group *group)
         return status;
     if (group->generation_last < group->meta.generation)
         group->generation_last = group->meta.generation;
+    group->garbage_from = 0; /* nobody knows */
     status = load_kind(group, KV_ROW_RANGE, load_range);
     /* The order that record.h asks for: the prepared part has more to say. */
     if (status == OST_OK)

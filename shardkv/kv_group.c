@@ -164,6 +164,7 @@ struct kv_group *kv_group_new(struct kv_shared *shared, group_id_t id, replica_i
         participant_update_init(&group->steps[index]);
     group->participant_deadline_ns = NS_NEVER;
     group->recovery_deadline_ns = NS_NEVER;
+    group->safe_point_retry_ns = NS_NEVER;
     TAILQ_INIT(&group->requests);
     TAILQ_INIT(&group->checks_due);
     TAILQ_INIT(&group->closed.waiting);
@@ -319,6 +320,8 @@ void kv_group_timer(struct kv_group *group)
         struct participant_event event = {.type = PARTICIPANT_EV_TIMER};
         kv_group_step(group, &event);
     }
+    if (group->safe_point_retry_ns <= shared->now_ns)
+        kv_group_safe_point_step(group);
     if (group->recovery_deadline_ns <= shared->now_ns) {
         timestamp_t heard = raft_host_heard_timestamp(shared->environment.host);
         timestamp_t log_timestamp = group->meta.log_timestamp;
@@ -333,9 +336,10 @@ nanoseconds_t kv_group_deadline_ns(const struct kv_group *group)
 {
     if (!group->is_leading)
         return kv_closed_deadline_ns(group);
-    return group->participant_deadline_ns < group->recovery_deadline_ns
-               ? group->participant_deadline_ns
-               : group->recovery_deadline_ns;
+    nanoseconds_t deadline_ns = group->participant_deadline_ns < group->recovery_deadline_ns
+                                    ? group->participant_deadline_ns
+                                    : group->recovery_deadline_ns;
+    return deadline_ns < group->safe_point_retry_ns ? deadline_ns : group->safe_point_retry_ns;
 }
 
 /* --- Leadership --------------------------------------------------------------------------------
@@ -389,6 +393,8 @@ static void leadership_begin(struct kv_group *group, raft_term_t term)
     struct recovery_update *update = kv_group_recovery_begin(group);
     recovery_led(group->recovery, group->shared->now_ns, update);
     kv_group_recovery_end(group);
+    group->safe_point_proposed = 0;
+    kv_group_safe_point_step(group);
 }
 
 static void leadership_end(struct kv_group *group)
@@ -406,6 +412,7 @@ static void leadership_end(struct kv_group *group)
 void kv_group_doom(struct kv_group *group)
 {
     group->is_doomed = true;
+    kv_group_gc_withdraw(group);
     group->leadership = (struct raft_leadership){.role = RAFT_FOLLOWER};
     if (group->is_leading)
         leadership_end(group);

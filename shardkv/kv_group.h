@@ -19,6 +19,7 @@
 #include "base/arena.h"
 #include "base/memory.h"
 #include "proto/command.pb-c.h"
+#include "shardkv/kv_gc.h"
 #include "shardkv/kv_ranges.h"
 #include "shardkv/kv_server.h"
 #include "shardkv/oracle_client.h"
@@ -47,6 +48,7 @@ struct kv_shared {
     uint64_t last_token;
     struct buffer key, found_key, value; /* scratch, for one call each */
     nanoseconds_t unflushed_since_ns;    /* 0: nothing */
+    timestamp_t safe_point;              /* group 0's, as last heard */
     char fatal_why[KV_WHY_BYTES];        /* not empty: the process must end */
 };
 
@@ -144,6 +146,10 @@ struct kv_group {
     bool is_doomed;           /* it is being destroyed, and is there for nobody */
     bool is_restoring;        /* a snapshot comes in: nothing is applied */
     raft_index_t flushed_index;
+    struct kv_gc_point flushed_point;   /* of the same checkpoint; what may be dropped by it */
+    struct kv_gc_point published_point; /* as the store has it (kv_gc.h) */
+    uint32_t snapshots_count;           /* being sent */
+    timestamp_t garbage_from; /* a safe point below it makes nothing superfluous (kv_sweep.c) */
 
     struct raft_leadership leadership;
     bool is_leading; /* ready, and all below is in use */
@@ -154,6 +160,8 @@ struct kv_group {
     uint32_t steps_depth;
     nanoseconds_t participant_deadline_ns;
     struct kv_closed closed;
+    timestamp_t safe_point_proposed; /* by this leader */
+    nanoseconds_t safe_point_retry_ns;
     struct recovery *recovery;
     struct recovery_update recovery_update;
     nanoseconds_t recovery_deadline_ns;
@@ -230,6 +238,8 @@ static inline ProtobufCBinaryData field_of_bytes(struct bytes bytes)
 /* --- kv_group.c --- */
 extern const struct raft_state_machine_ops kv_group_ops;
 
+/* kv_server.c: NULL: it is not here, or being destroyed. */
+struct kv_group *kv_server_group(struct kv_shared *shared, group_id_t id);
 /* kv_server.c: the last that the raft host says to a replica (raft_host_group_remove). */
 void kv_server_group_destroyed(void *machine);
 /* Answers everybody who waits, as on a fall from leadership. */
@@ -269,6 +279,27 @@ OST_MUST_CHECK int kv_group_write(struct kv_group *group, struct store_batch *ba
 int kv_group_find_outcome(void *context, struct bytes anchor, struct txn_id txn,
                           struct txn_outcome *out_outcome);
 
+/* --- kv_safe_point.c --- */
+/* Proposes what group 0 allows, if that is worth an entry. */
+void kv_group_safe_point_step(struct kv_group *group);
+void kv_group_safe_point_apply(struct kv_meta *meta, timestamp_t safe_point);
+/* A checkpoint that says so is durable: the store may drop rows by it. */
+void kv_group_point_flushed(struct kv_group *group, const struct kv_gc_point *point);
+void kv_group_snapshot_opened(struct kv_group *group);
+void kv_group_snapshot_closed(struct kv_group *group);
+void kv_group_gc_withdraw(struct kv_group *group);
+
+/* --- kv_sweep.c --- */
+struct kv_sweeper;
+struct kv_sweeper *kv_sweeper_new(struct kv_shared *shared);
+void kv_sweeper_free(struct kv_sweeper *sweeper);
+/* `groups`: the hash of all. One job at a time. */
+void kv_sweeper_step(struct kv_sweeper *sweeper, struct kv_group *groups);
+nanoseconds_t kv_sweeper_deadline_ns(const struct kv_sweeper *sweeper, struct kv_group *groups);
+bool kv_sweeper_is_busy_with(const struct kv_sweeper *sweeper, group_id_t group);
+/* A safe point at or above this timestamp may make something superfluous. */
+void kv_group_garbage_from(struct kv_group *group, timestamp_t timestamp);
+
 /* --- kv_checkpoint.c --- */
 /* Reads meta, ranges and open transactions out of the store, in place of what it has. */
 OST_MUST_CHECK int kv_group_load(struct kv_group *group);
@@ -286,6 +317,7 @@ void kv_chain_entry(struct kv_meta *meta, const struct raft_entry *entry, struct
 void kv_chain_update(struct kv_meta *meta, const struct record_update *update,
                      struct bytes write_set);
 void kv_chain_range(struct kv_meta *meta, bool is_taken);
+void kv_chain_safe_point(struct kv_meta *meta);
 
 /* --- kv_apply.c --- */
 void kv_slice_init(struct kv_group *group);

@@ -563,9 +563,9 @@ static timestamp_t commit_timestamp_newest(const struct kv_group *group)
     return newest;
 }
 
-/* T3: above the oracle's answer, above what snapshots have read here, above every version here and
- * above the safe point. What snapshots have read at an earlier leader needs no thought
- * (kv_closed.c, 3). */
+/* T3: above the oracle's answer, above what snapshots have read here, above every version here; and
+ * above the safe point, so that a read that goes on while it moves can tell (kv_scan.c). What
+ * snapshots have read at an earlier leader needs no thought (kv_closed.c, 3). */
 static timestamp_t prepare_bound(const struct kv_group *group, timestamp_t timestamp)
 {
     timestamp_t bound = timestamp;

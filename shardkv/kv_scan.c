@@ -4,6 +4,11 @@
  * Both try the memory first and go to the pool when a block is missing (S5). A scan that turns out
  * to be long goes there too, so that it cannot hold up the loop; it reads from a snapshot taken in
  * the step in which it was granted, so that it shows one state.
+ *
+ * That snapshot does not protect it from compaction, which may drop what a newer version shadows
+ * (kv_gc.h). Every version that is written to what is read after the grant lies above all that were
+ * there, and above the safe point of that moment (prepare_bound); so unless the safe point has come
+ * above both, none of them has shadowed anything. If it has, the client reads again.
  */
 #include "shardkv/kv_group.h"
 
@@ -46,6 +51,7 @@ struct kv_read {
     /* Rows. */
     struct kv_scan scan;
     struct store_snapshot *snapshot;
+    timestamp_t granted_timestamp; /* nothing that it shows is shadowed by anything at or below */
 };
 
 void kv_read_free(struct kv_read *read)
@@ -362,6 +368,9 @@ static void answer_rows(struct kv_request *request)
         log_write(LOG_ERROR, "a scan failed", "group=%lu status=%s", request->group->id,
                   ost_status_name(read->status));
         kv_answer_status(request, read->status, NULL);
+    } else if (read->snapshot && request->group->meta.safe_point > read->granted_timestamp) {
+        COVER(SCAN_OVERTAKEN);
+        kv_answer_status(request, OST_NOT_READY, "the safe point has overtaken the read");
     } else {
         kv_answer_rows(request, read->scan.rows_count, read->scan.more,
                        buffer_bytes(&read->scan.rows));
@@ -440,5 +449,8 @@ void kv_read_rows(struct kv_request *request)
     }
     /* Nothing has been written since the rows that it already has: the same state. */
     read->snapshot = store_snapshot_new(store);
+    read->granted_timestamp = group->meta.commit_timestamp_max > group->meta.safe_point
+                                  ? group->meta.commit_timestamp_max
+                                  : group->meta.safe_point;
     read_on_pool(request);
 }

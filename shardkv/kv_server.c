@@ -21,8 +21,8 @@ TAILQ_HEAD(flush_waiters, flush_waiter);
 struct flushed_group {
     group_id_t group;
     replica_id_t replica;
-    uint32_t generation; /* 0: nothing */
     raft_index_t index;
+    struct kv_gc_point point; /* generation 0: nothing */
 };
 
 struct flush_job {
@@ -62,6 +62,7 @@ struct kv_server {
     nanoseconds_t flush_not_before_ns;
     struct flush_waiters flushing; /* the flush under way is for these */
     struct flush_waiters flush_next;
+    struct kv_sweeper *sweeper;
 };
 
 void kv_options_default(struct kv_options *out_options)
@@ -72,6 +73,7 @@ void kv_options_default(struct kv_options *out_options)
         .requests_count_max = 65536,
         .requests_bytes_max = 512u << 20,
         .request_deadline_ms_max = 60000,
+        .garbage_bytes_min = 64u << 10,
     };
     participant_options_default(&out_options->participant);
     recovery_options_default(&out_options->recovery);
@@ -84,6 +86,8 @@ struct kv_server *kv_server_new(const struct kv_options *options,
     server->shared.environment = *environment;
     server->shared.options = *options;
     server->shared.oracle = oracle_client_new(environment->outbox, environment->metrics);
+    server->sweeper = kv_sweeper_new(&server->shared);
+    kv_gc_withdraw_all(store_gc(environment->store));
     arena_init(&server->arena);
     TAILQ_INIT(&server->timestamped);
     TAILQ_INIT(&server->flushing);
@@ -107,6 +111,7 @@ void kv_server_free(struct kv_server *server)
         return;
     ASSERT(!server->is_flushing); /* the host runs every job to its end first */
     struct kv_shared *shared = &server->shared;
+    kv_sweeper_free(server->sweeper);
     flush_waiters_answer(&server->flush_next, OST_CANCELED);
     struct kv_group *group, *next;
     HASH_ITER (hh, server->groups, group, next) {
@@ -139,6 +144,11 @@ static struct kv_group *server_find(const struct kv_server *server, group_id_t i
     struct kv_group *group;
     HASH_FIND(hh, server->groups, &id, sizeof(id), group);
     return group && !group->is_doomed ? group : NULL;
+}
+
+struct kv_group *kv_server_group(struct kv_shared *shared, group_id_t id)
+{
+    return server_find((struct kv_server *)shared, id);
 }
 
 static struct lost_replica *lost_find(const struct kv_server *server, group_id_t group)
@@ -188,12 +198,16 @@ static int server_add_group(struct kv_server *server, struct kv_group *group)
     kv_meta_to_raft(&group->meta, &meta);
     /* What is found at start is what a crash left, so it is flushed; a new one is at index 0. */
     group->flushed_index = group->meta.applied_index;
+    kv_group_point_flushed(group,
+                           &(struct kv_gc_point){group->meta.generation, group->meta.safe_point,
+                                                 group->meta.log_timestamp});
     HASH_ADD(hh, server->groups, id, sizeof(group->id), group);
     int status = raft_host_group_add(server->shared.environment.host, group->id, group->replica,
                                      &meta, &kv_group_ops, group, server->shared.now_ns);
     if (status == OST_OK)
         return OST_OK;
     HASH_DEL(server->groups, group);
+    kv_group_gc_withdraw(group);
     return status;
 }
 
@@ -372,6 +386,8 @@ static int creation_check(struct kv_server *server, const Ostraka__CreateReplica
     const struct lost_replica *lost = lost_find(server, command->group);
     if (lost && lost->replica >= command->replica)
         return OST_NOT_FOUND;
+    if (kv_sweeper_is_busy_with(server->sweeper, command->group))
+        return OST_BUSY;
     return OST_OK;
 }
 
@@ -515,6 +531,21 @@ static void receive_inquire_answer(struct kv_server *server, const Ostraka__Inqu
     kv_group_recovery_end(group);
 }
 
+static void receive_safe_point(struct kv_server *server, const Ostraka__SafePoint *message)
+{
+    if (server->shared.safe_point >= message->safe_point)
+        return;
+    server->shared.safe_point = message->safe_point;
+    struct kv_group *group;
+    for (group = server->groups; group; group = group->hh.next)
+        kv_group_safe_point_step(group);
+}
+
+timestamp_t kv_server_safe_point(const struct kv_server *server)
+{
+    return server->shared.safe_point;
+}
+
 static const ProtobufCMessageDescriptor *peer_descriptor(uint16_t type)
 {
     switch (type) {
@@ -532,6 +563,8 @@ static const ProtobufCMessageDescriptor *peer_descriptor(uint16_t type)
         return &ostraka__close_timestamp__descriptor;
     case FRAME_CLOSE_TIMESTAMP_ANSWER:
         return &ostraka__close_timestamp_answer__descriptor;
+    case FRAME_SAFE_POINT:
+        return &ostraka__safe_point__descriptor;
     default:
         return NULL;
     }
@@ -567,6 +600,9 @@ static void receive_peer(struct kv_server *server, const struct frame *frame,
         group = server_find(server, ((const Ostraka__CloseTimestampAnswer *)message)->group);
         if (group)
             kv_closed_answered(group, (const Ostraka__CloseTimestampAnswer *)message);
+        break;
+    case FRAME_SAFE_POINT:
+        receive_safe_point(server, (const Ostraka__SafePoint *)message);
         break;
     default:
         ASSERT(frame->type == FRAME_ASSIGN_RANGE);
@@ -664,7 +700,7 @@ static void flush_job_run(struct job *job)
         if (status == OST_OK)
             status = kv_meta_unpack(buffer_bytes(&row), &meta, &found->replica);
         flush->status = status;
-        found->generation = meta.generation;
+        found->point = (struct kv_gc_point){meta.generation, meta.safe_point, meta.log_timestamp};
         found->index = meta.applied_index;
         kv_meta_fini(&meta);
     }
@@ -685,13 +721,18 @@ static void flush_job_done(struct job *job)
         /* Another generation's row is a restore's, which says itself what it has flushed; another
          * replica's is that of one that was destroyed meanwhile. */
         if (group && group->replica == found->replica &&
-            group->meta.generation == found->generation && group->flushed_index < found->index)
+            group->meta.generation == found->point.generation &&
+            group->flushed_index < found->index) {
             group->flushed_index = found->index;
+            kv_group_point_flushed(group, &found->point);
+        }
     }
     free(flush->groups);
     free(flush);
     if (status == OST_OK) {
         shared->environment.metrics->store_flushes_count++;
+        shared->environment.metrics->rows_dropped_count =
+            kv_gc_dropped_count(store_gc(shared->environment.store));
         raft_host_flushed(shared->environment.host, shared->now_ns);
     } else if (status == OST_NO_SPACE || status == OST_BUSY) {
         /* S6: the log holds what is not flushed; space may come back. */
@@ -782,6 +823,7 @@ void kv_server_turn_ended(struct kv_server *server, nanoseconds_t now_ns)
     if (shared->unflushed_since_ns == 0 && !server->is_flushing &&
         store_unflushed_bytes(shared->environment.store) > 0)
         shared->unflushed_since_ns = now_ns > 0 ? now_ns : 1;
+    kv_sweeper_step(server->sweeper, server->groups);
     if (flush_deadline_ns(server) <= now_ns || (!server->is_flushing && RARE(FLUSH_EARLY)))
         flush_start(server);
 }
@@ -792,6 +834,9 @@ nanoseconds_t kv_server_deadline_ns(const struct kv_server *server)
     nanoseconds_t oracle_ns = oracle_client_deadline_ns(server->shared.oracle);
     if (oracle_ns < deadline_ns)
         deadline_ns = oracle_ns;
+    nanoseconds_t sweeper_ns = kv_sweeper_deadline_ns(server->sweeper, server->groups);
+    if (sweeper_ns < deadline_ns)
+        deadline_ns = sweeper_ns;
     const struct kv_group *group;
     for (group = server->groups; group; group = group->hh.next) {
         nanoseconds_t group_ns = kv_group_deadline_ns(group);
@@ -822,6 +867,7 @@ size_t kv_server_applied(const struct kv_server *server, struct kv_applied *out_
             .index = group->meta.applied_index,
             .term = group->meta.applied_term,
             .chain_hash = group->meta.chain_hash,
+            .safe_point = group->meta.safe_point,
         };
     }
     return count;
@@ -943,6 +989,7 @@ void kv_server_status(const struct kv_server *server, struct arena *arena,
         status->locks = locks_status(group, arena);
         status->flushed_index = group->flushed_index;
         status->ready = group->is_leading;
+        status->safe_point = group->meta.safe_point;
         statuses[count++] = status;
     }
     *out_groups = statuses;

@@ -31,10 +31,11 @@ struct kv_environment {
 struct kv_options {
     struct participant_options participant;
     struct recovery_options recovery;
-    uint64_t flush_bytes;             /* 32 MiB of unflushed rows, or */
-    uint32_t flush_interval_ms;       /* 30000 since the oldest unflushed one */
-    uint32_t requests_count_max;      /* 65536 waiting at one store: above, OST_BUSY for new work */
-    uint64_t requests_bytes_max;      /* 512 MiB of such requests: the same */
+    uint64_t flush_bytes;        /* 32 MiB of unflushed rows, or */
+    uint32_t flush_interval_ms;  /* 30000 since the oldest unflushed one */
+    uint32_t requests_count_max; /* 65536 waiting at one store: above, OST_BUSY for new work */
+    uint64_t requests_bytes_max; /* 512 MiB of such requests: the same */
+    uint64_t garbage_bytes_min;  /* 64 KiB that may be dropped: less is not worth a compaction */
     uint32_t request_deadline_ms_max; /* 60000: deadlines further ahead are refused (T5) */
 };
 void kv_options_default(struct kv_options *out_options);
@@ -61,8 +62,8 @@ void kv_server_destroy_replica(struct kv_server *server, group_id_t group, repli
 /* Grows when a replica has come or gone: the shard master waits to hear of it. */
 uint64_t kv_server_replicas_changed(const struct kv_server *server);
 
-/* A frame of kv.proto, or ASSIGN_RANGE. `connection_id` is where the answer goes. OST_PROTOCOL: it
- * does not parse, close that connection. Every other error is answered. */
+/* A frame of kv.proto, or ASSIGN_RANGE, or SAFE_POINT. `connection_id` is where the answer goes.
+ * OST_PROTOCOL: it does not parse, close that connection. Every other error is answered. */
 OST_MUST_CHECK int kv_server_receive(struct kv_server *server, uint64_t connection_id,
                                      const struct frame *frame, nanoseconds_t now_ns);
 /* The oracle's answer (FRAME_TIMESTAMP_ANSWER) to the request this server sent. */
@@ -93,9 +94,13 @@ struct kv_applied {
     raft_index_t index;
     raft_term_t term;
     uint64_t chain_hash;
+    timestamp_t safe_point;
 };
 size_t kv_server_applied(const struct kv_server *server, struct kv_applied *out_applied,
                          size_t max);
+
+/* Group 0's, as last heard. */
+timestamp_t kv_server_safe_point(const struct kv_server *server);
 
 /* Who holds which locks at this group's leader; NULL: it does not lead here. For who looks on. */
 const struct participant *kv_server_participant(const struct kv_server *server, group_id_t group);

@@ -60,6 +60,7 @@ void kv_generation_delete(struct store_batch *batch, group_id_t group, uint32_t 
  */
 
 struct kv_snapshot {
+    struct kv_group *group;
     struct store *store;
     struct store_snapshot *snapshot;
     struct store_iterator *iterator; /* made by the first read, on the pool */
@@ -75,6 +76,8 @@ int kv_snapshot_open(void *machine, struct raft_snapshot_meta *out_meta, void **
     if (status != OST_OK)
         return status;
     struct kv_snapshot *snapshot = memory_alloc_zeroed(1, sizeof(*snapshot));
+    snapshot->group = group;
+    kv_group_snapshot_opened(group);
     snapshot->store = group->shared->environment.store;
     snapshot->snapshot = store_snapshot_new(snapshot->store);
     kv_key_generation(&snapshot->lower, group->id, group->meta.generation);
@@ -121,6 +124,7 @@ void kv_snapshot_close(void *opaque)
     struct kv_snapshot *snapshot = opaque;
     store_iterator_free(snapshot->iterator);
     store_snapshot_free(snapshot->store, snapshot->snapshot);
+    kv_group_snapshot_closed(snapshot->group);
     buffer_fini(&snapshot->lower);
     buffer_fini(&snapshot->upper);
     buffer_fini(&snapshot->meta);
@@ -285,6 +289,9 @@ static void restore_adopt(struct kv_group *group)
         return;
     }
     group->flushed_index = group->meta.applied_index;
+    kv_group_point_flushed(group,
+                           &(struct kv_gc_point){group->meta.generation, group->meta.safe_point,
+                                                 group->meta.log_timestamp});
     generation_drop(group, generation_before, false);
 }
 

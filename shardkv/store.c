@@ -153,6 +153,16 @@ int store_flush(struct store *store)
     return store->ops->flush(store);
 }
 
+int store_compact(struct store *store, struct bytes lower, struct bytes upper)
+{
+    return store->ops->compact(store, lower, upper);
+}
+
+struct kv_gc *store_gc(struct store *store)
+{
+    return store->gc;
+}
+
 uint64_t store_unflushed_bytes(const struct store *store)
 {
     return store->ops->unflushed_bytes(store);

@@ -17,6 +17,7 @@
 #include "base/types.h"
 
 struct store;
+struct kv_gc;
 
 struct store_options {
     uint64_t block_cache_bytes;  /* 32 MiB; shared by all reads */
@@ -41,11 +42,15 @@ struct store *store_memory_after_crash(struct store *store);
  * STORE_IN_MEMORY gets OST_WOULD_BLOCK. */
 void store_memory_hinder(struct store *store, bool is_stalled, bool is_cold);
 void store_close(struct store *store);
+/* By what is published there (kv_gc.h) the store drops rows while it rewrites its files: at any
+ * time, on threads of its own, and also what a snapshot still shows. The store's own. */
+struct kv_gc *store_gc(struct store *store);
 
 enum store_mode {
     STORE_IN_MEMORY, /* never touches a disk: OST_WOULD_BLOCK when the row is not in memory */
     STORE_MAY_BLOCK,
     STORE_FLUSHED, /* only what a crash would leave; may block */
+    STORE_PASSING, /* iterators: may block, and leaves nothing in memory that it has read */
 };
 
 /* The row's value replaces what is in `out_value`. OST_OK, OST_NOT_FOUND, OST_WOULD_BLOCK,
@@ -63,7 +68,7 @@ struct store_snapshot *store_snapshot_new(struct store *store);
 void store_snapshot_free(struct store *store, struct store_snapshot *snapshot);
 
 /* Rows of [lower, upper) in key order (S3: total order); an empty upper: to the end.
- * STORE_IN_MEMORY or STORE_MAY_BLOCK. */
+ * STORE_IN_MEMORY, STORE_MAY_BLOCK or STORE_PASSING. */
 struct store_iterator;
 struct store_iterator *store_iterator_new(struct store *store,
                                           const struct store_snapshot *snapshot, struct bytes lower,
@@ -98,5 +103,8 @@ OST_MUST_CHECK int store_write(struct store *store, struct store_batch *batch);
 
 /* Blocks until all that was written before is durable. For the pool. */
 OST_MUST_CHECK int store_flush(struct store *store);
+/* Rewrites the rows of [lower, upper), so that what may be dropped is gone and its space comes
+ * back. Blocks for long. For the pool. */
+OST_MUST_CHECK int store_compact(struct store *store, struct bytes lower, struct bytes upper);
 /* Bytes written since the last flush began. */
 uint64_t store_unflushed_bytes(const struct store *store);

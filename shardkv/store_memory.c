@@ -8,6 +8,7 @@
 #include "shardkv/store_ops.h"
 
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "shardkv/kv_keys.h"
 
 #include <bsd/sys/queue.h>
@@ -49,6 +50,7 @@ struct store_memory {
     uint64_t flushed_sequence;
     uint64_t written_bytes;
     uint64_t flushed_bytes;
+    uint64_t gc_epoch; /* when all rows were last looked at */
     bool is_stalled;
     bool is_cold;
 };
@@ -214,6 +216,7 @@ static void memory_close(struct store *base)
         row = next;
     }
     pthread_mutex_destroy(&store->mutex);
+    kv_gc_free(store->store.gc);
     free(store);
 }
 
@@ -531,12 +534,49 @@ static int memory_write(struct store *base, struct store_batch *base_batch)
     return OST_OK;
 }
 
+/* What a compaction does: it sees what was flushed, and what it drops is gone at once and for
+ * everybody: the present, a crash, and snapshots that still show it. */
+static void rows_drop(struct store_memory *store, struct bytes lower, struct bytes upper)
+{
+    struct kv_gc_run *run = kv_gc_run_new(store->store.gc);
+    struct memory_row *row = row_at_or_after(store, lower);
+    while (row && (upper.bytes_count == 0 || bytes_compare(blob_bytes(row->key), upper) < 0)) {
+        struct memory_row *next = RB_NEXT(memory_rows, &store->rows, row);
+        struct blob *value = value_at(row, store->flushed_sequence);
+        if (value && !RARE(COMPACTION_MISSES_ROW) &&
+            kv_gc_run_drops(run, blob_bytes(row->key), blob_bytes(value))) {
+            struct memory_version *version = version_at(row, store->flushed_sequence);
+            while (version) {
+                struct memory_version *older = LIST_NEXT(version, link);
+                version_remove(version);
+                version = older;
+            }
+            row_trim(store, row);
+        }
+        row = next;
+    }
+    kv_gc_run_free(run);
+}
+
 static int memory_flush(struct store *base)
 {
     struct store_memory *store = of_store(base);
     lock(store);
     store->flushed_sequence = store->sequence;
     store->flushed_bytes = store->written_bytes;
+    uint64_t epoch = kv_gc_epoch(store->store.gc);
+    if (epoch != store->gc_epoch)
+        rows_drop(store, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    store->gc_epoch = epoch;
+    unlock(store);
+    return OST_OK;
+}
+
+static int memory_compact(struct store *base, struct bytes lower, struct bytes upper)
+{
+    struct store_memory *store = of_store(base);
+    lock(store);
+    rows_drop(store, lower, upper);
     unlock(store);
     return OST_OK;
 }
@@ -577,6 +617,7 @@ static const struct store_ops memory_ops = {
     .batch_bytes = memory_batch_bytes,
     .write = memory_write,
     .flush = memory_flush,
+    .compact = memory_compact,
     .unflushed_bytes = memory_unflushed_bytes,
 };
 
@@ -584,6 +625,7 @@ struct store *store_new_memory(void)
 {
     struct store_memory *store = memory_alloc_zeroed(1, sizeof(*store));
     store->store.ops = &memory_ops;
+    store->store.gc = kv_gc_new();
     int failed = pthread_mutex_init(&store->mutex, NULL);
     ASSERT(!failed);
     RB_INIT(&store->rows);

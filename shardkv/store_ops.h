@@ -2,6 +2,7 @@
  * or its store; store.c forwards. */
 #pragma once
 
+#include "shardkv/kv_gc.h"
 #include "shardkv/store.h"
 
 struct store_ops {
@@ -36,11 +37,13 @@ struct store_ops {
     size_t (*batch_bytes)(const struct store_batch *batch);
     int (*write)(struct store *store, struct store_batch *batch);
     int (*flush)(struct store *store);
+    int (*compact)(struct store *store, struct bytes lower, struct bytes upper);
     uint64_t (*unflushed_bytes)(const struct store *store);
 };
 
 struct store {
     const struct store_ops *ops;
+    struct kv_gc *gc; /* freed when nothing of the store reads it any more */
 };
 struct store_iterator {
     const struct store_ops *ops;

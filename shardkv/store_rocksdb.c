@@ -48,6 +48,7 @@ struct store_rocksdb {
     rocksdb_readoptions_t *prefix_options[STORE_MAY_BLOCK + 1]; /* by mode */
     rocksdb_writeoptions_t *write_options;
     rocksdb_flushoptions_t *flush_options;
+    rocksdb_compactoptions_t *compact_options;
     /* Making an iterator costs more than a seek. As long as nothing was written, the last one still
      * shows the present; whoever reads takes it out of this slot, so no two threads share it. Every
      * write and flush empties the slot: an old iterator would keep files and write buffers alive.
@@ -152,8 +153,41 @@ static void prefix_destroy(void *state)
     (void)state;
 }
 
+/* One run for each compaction. The filter is asked for the newest value of each row among the files
+ * that are rewritten, whatever snapshots there are (7.8.3: always). */
+static void filter_destroy(void *run)
+{
+    kv_gc_run_free(run);
+}
+
+static unsigned char filter_row(void *run, int level, const char *key, size_t key_bytes,
+                                const char *value, size_t value_bytes, char **new_value,
+                                size_t *new_value_bytes, unsigned char *value_changed)
+{
+    (void)level;
+    (void)new_value;
+    (void)new_value_bytes;
+    *value_changed = 0;
+    return kv_gc_run_drops(run, bytes_of(key, key_bytes), bytes_of(value, value_bytes));
+}
+
+static const char *filter_name(void *state)
+{
+    (void)state;
+    return "ostraka.shadowed-and-expired";
+}
+
+static rocksdb_compactionfilter_t *filter_create(void *gc,
+                                                 rocksdb_compactionfiltercontext_t *context)
+{
+    (void)context;
+    return rocksdb_compactionfilter_create(kv_gc_run_new(gc), filter_destroy, filter_row,
+                                           filter_name);
+}
+
 static rocksdb_options_t *options_new(const struct store_options *options,
-                                      rocksdb_cache_t *block_cache, int compression)
+                                      rocksdb_cache_t *block_cache, int compression,
+                                      struct kv_gc *gc)
 {
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_size(table, BLOCK_BYTES);
@@ -176,6 +210,8 @@ static rocksdb_options_t *options_new(const struct store_options *options,
     rocksdb_options_set_prefix_extractor(
         db, rocksdb_slicetransform_create(NULL, prefix_destroy, prefix_transform, prefix_always,
                                           prefix_always, prefix_name));
+    rocksdb_options_set_compaction_filter_factory(
+        db, rocksdb_compactionfilterfactory_create(gc, prefix_destroy, filter_create, filter_name));
     rocksdb_options_set_write_buffer_size(db, options->write_buffer_bytes);
     rocksdb_options_set_max_write_buffer_number(db, WRITE_BUFFERS_COUNT);
     rocksdb_options_set_max_background_jobs(db, BACKGROUND_JOBS_COUNT);
@@ -224,6 +260,8 @@ static void handles_open(struct store_rocksdb *store)
     rocksdb_writeoptions_set_no_slowdown(store->write_options, 1);
     store->flush_options = rocksdb_flushoptions_create();
     rocksdb_flushoptions_set_wait(store->flush_options, 1);
+    store->compact_options = rocksdb_compactoptions_create();
+    rocksdb_compactoptions_set_exclusive_manual_compaction(store->compact_options, 0);
 }
 
 static void cached_iterator_drop(struct store_rocksdb *store)
@@ -245,11 +283,13 @@ static void rocksdb_store_close(struct store *base)
         rocksdb_readoptions_destroy(store->prefix_options[mode]);
     rocksdb_writeoptions_destroy(store->write_options);
     rocksdb_flushoptions_destroy(store->flush_options);
+    rocksdb_compactoptions_destroy(store->compact_options);
     /* RocksDB flushes nothing here of what was written with the log off, or it does: both are a
      * state that a crash may leave too, a prefix of the writes. */
     rocksdb_close(store->db);
     rocksdb_options_destroy(store->options);
     rocksdb_cache_destroy(store->block_cache);
+    kv_gc_free(store->store.gc);
     free(store);
 }
 
@@ -379,6 +419,7 @@ static struct store_iterator *rocksdb_store_iterator_new(struct store *base,
     iterator->options =
         read_options_new(mode == STORE_IN_MEMORY ? READ_TIER_BLOCK_CACHE : READ_TIER_ALL);
     rocksdb_readoptions_set_total_order_seek(iterator->options, 1);
+    rocksdb_readoptions_set_fill_cache(iterator->options, mode != STORE_PASSING);
     if (snapshot)
         rocksdb_readoptions_set_snapshot(iterator->options, (const rocksdb_snapshot_t *)snapshot);
     buffer_append(&iterator->bounds, lower.data, lower.bytes_count);
@@ -589,6 +630,18 @@ static int rocksdb_store_flush(struct store *base)
     return status;
 }
 
+/* The lowest level too, which RocksDB rewrites because there is a filter. The C API tells no error:
+ * one that matters stops writes and flushes, and is heard of there. */
+static int rocksdb_store_compact(struct store *base, struct bytes lower, struct bytes upper)
+{
+    struct store_rocksdb *store = of_store(base);
+    rocksdb_compact_range_opt(store->db, store->compact_options,
+                              lower.bytes_count > 0 ? chars(lower) : NULL, lower.bytes_count,
+                              upper.bytes_count > 0 ? chars(upper) : NULL, upper.bytes_count);
+    cached_iterator_drop(store); /* it would keep the files that were replaced */
+    return OST_OK;
+}
+
 static uint64_t rocksdb_store_unflushed_bytes(const struct store *base)
 {
     const struct store_rocksdb *store = (const struct store_rocksdb *)base;
@@ -622,6 +675,7 @@ static const struct store_ops rocksdb_store_ops = {
     .batch_bytes = rocksdb_store_batch_bytes,
     .write = rocksdb_store_write,
     .flush = rocksdb_store_flush,
+    .compact = rocksdb_store_compact,
     .unflushed_bytes = rocksdb_store_unflushed_bytes,
 };
 
@@ -630,7 +684,8 @@ int store_open_rocksdb(const char *directory, const struct store_options *option
 {
     out_why[0] = '\0';
     rocksdb_cache_t *block_cache = rocksdb_cache_create_lru(options->block_cache_bytes);
-    rocksdb_options_t *db_options = options_new(options, block_cache, rocksdb_lz4_compression);
+    struct kv_gc *gc = kv_gc_new();
+    rocksdb_options_t *db_options = options_new(options, block_cache, rocksdb_lz4_compression, gc);
     char *error = NULL;
     rocksdb_t *db = rocksdb_open(db_options, directory, &error);
     if (error && strstr(error, "not linked with the binary")) {
@@ -638,16 +693,18 @@ int store_open_rocksdb(const char *directory, const struct store_options *option
         rocksdb_free(error);
         error = NULL;
         rocksdb_options_destroy(db_options);
-        db_options = options_new(options, block_cache, rocksdb_no_compression);
+        db_options = options_new(options, block_cache, rocksdb_no_compression, gc);
         db = rocksdb_open(db_options, directory, &error);
     }
     if (error) {
         rocksdb_options_destroy(db_options);
         rocksdb_cache_destroy(block_cache);
+        kv_gc_free(gc);
         return status_of_error(error, OST_IO, out_why);
     }
     struct store_rocksdb *store = memory_alloc_zeroed(1, sizeof(*store));
     store->store.ops = &rocksdb_store_ops;
+    store->store.gc = gc;
     store->db = db;
     store->options = db_options;
     store->block_cache = block_cache;

@@ -27,6 +27,7 @@ struct master *master_new(const struct master_options *options, const struct mas
     oracle_init(&master->oracle, options->ceiling_ahead_ms);
     TAILQ_INIT(&master->requests);
     TAILQ_INIT(&master->changes);
+    TAILQ_INIT(&master->hold_waiters);
     return master;
 }
 
@@ -45,6 +46,8 @@ void master_free(struct master *master)
     while ((request = TAILQ_FIRST(&master->requests)))
         request_free(master, request);
     master_changes_drop(master);
+    master_holds_drop(master);
+    safe_point_fini(&master->safe);
     master_leader_ended(master);
     arena_fini(&master->map_arena);
     free(master);
@@ -186,6 +189,8 @@ int master_receive(struct master *master, uint64_t connection_id, const struct f
         return master_leader_report(master, frame->message);
     if (frame->type == FRAME_CHANGE_REPLICAS)
         return master_change_receive(master, connection_id, frame);
+    if (frame->type == FRAME_HOLD)
+        return master_hold_receive(master, connection_id, frame);
     return OST_PROTOCOL;
 }
 
@@ -280,6 +285,7 @@ void master_leadership_changed(struct master *master, const struct raft_leadersh
     while ((request = TAILQ_FIRST(&master->requests)))
         request_end(master, request, OST_NOT_LEADER, 0);
     master_changes_end(master);
+    master_holds_end(master);
 }
 
 /* --- time --- */
@@ -300,8 +306,10 @@ void master_timer(struct master *master, nanoseconds_t now_ns, uint64_t wall_ms)
     while ((request = TAILQ_FIRST(&master->requests)) &&
            master->now_ns - request->arrived_ns >= REQUEST_WAIT_NS_MAX)
         request_end(master, request, OST_NOT_READY, 0);
-    if (master_is_ready(master))
-        master_leader_timer(master);
+    if (!master_is_ready(master))
+        return;
+    master_leader_timer(master);
+    master_safe_point_timer(master);
 }
 
 static nanoseconds_t earlier(nanoseconds_t a, nanoseconds_t b)
@@ -322,6 +330,7 @@ nanoseconds_t master_deadline_ns(const struct master *master)
     bool waits_at_ceiling =
         request && request->read_id != 0 && request->read_id <= master->confirmed_read_id;
     deadline_ns = earlier(deadline_ns, oracle_deadline_ns(&master->oracle, waits_at_ceiling));
+    deadline_ns = earlier(deadline_ns, master_safe_point_deadline_ns(master));
     return earlier(deadline_ns, master_leader_deadline_ns(master));
 }
 
@@ -343,6 +352,7 @@ void master_status(const struct master *master, struct arena *arena,
     group->applied_index = master->meta.index;
     group->flushed_index = master->flushed_index;
     group->ready = master->leadership.ready;
+    group->safe_point = master->safe.safe_point;
     struct raft_status status;
     if (raft_host_group_status(master->host, SHARD_MASTER_GROUP, &status) == OST_OK) {
         group->role = (uint32_t)status.role;

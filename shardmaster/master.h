@@ -1,7 +1,8 @@
 /* master.h: the shard master: group 0's state machine and its leader's work. Part of the store's
  * step function, like kv_server.h.
  *
- * State: the map (stores, groups, ranges), the ceiling of timestamps. The leader serves timestamps
+ * State: the map (stores, groups, ranges), the ceiling of timestamps, the safe point and who holds
+ * it back (safe_point.h). The leader serves timestamps
  * (oracle.h: O1-O4), makes the map true (tells stores which replicas to create, groups which ranges
  * they own, until their own logs say so), and pushes the map to every store.
  *
@@ -50,6 +51,7 @@ struct master_options {
     size_t initial_splits_count;
     uint32_t ceiling_ahead_ms; /* 1000 (O1) */
     uint32_t reconcile_ms;     /* 500: how often what is not yet true is asked for again */
+    uint64_t history_ms; /* 600000: versions that old may be dropped when newer ones hide them */
 };
 
 struct master;
@@ -78,8 +80,8 @@ OST_MUST_CHECK int master_load(struct master *master, replica_id_t replica,
                                const struct raft_configuration *founding, nanoseconds_t now_ns,
                                char *out_why);
 
-/* TIMESTAMP, STORE_REPORT, CHANGE_REPLICAS. OST_PROTOCOL: does not parse. `wall_ms` is the wall
- * clock, for O4. */
+/* TIMESTAMP, STORE_REPORT, CHANGE_REPLICAS, HOLD. OST_PROTOCOL: does not parse. `wall_ms` is the
+ * wall clock, for O4. */
 OST_MUST_CHECK int master_receive(struct master *master, uint64_t connection_id,
                                   const struct frame *frame, nanoseconds_t now_ns,
                                   uint64_t wall_ms);
@@ -105,5 +107,6 @@ void master_doom(struct master *master);
 /* The raft host has said its last word: it may be freed, and its rows be wiped. */
 bool master_is_destroyed(const struct master *master);
 
+timestamp_t master_safe_point(const struct master *master);
 /* Pure: the map of a new cluster. In the arena. */
 const Ostraka__Map *master_bootstrap_map(const struct master_options *options, struct arena *arena);

@@ -5,6 +5,7 @@
 #include "shardmaster/master.h"
 #include "shardmaster/master_map.h"
 #include "shardmaster/oracle.h"
+#include "shardmaster/safe_point.h"
 
 #include <bsd/sys/queue.h>
 
@@ -29,6 +30,8 @@ struct master_change {
 };
 TAILQ_HEAD(master_changes, master_change);
 
+struct master_hold_waiter; /* somebody who asked for a hold */
+
 struct master_report; /* the last report of a store */
 struct master_hint;   /* who leads a group, as reported */
 
@@ -44,8 +47,9 @@ struct master_leader {
     nanoseconds_t reconciled_ns;
     bool reconcile_soon;
     nanoseconds_t pushed_ns;
-    bool map_changed;   /* push, at once (but no more often than every 50 ms) */
-    bool hints_changed; /* push, once the picture is whole */
+    bool map_changed;            /* push, at once (but no more often than every 50 ms) */
+    bool hints_changed;          /* push, once the picture is whole */
+    nanoseconds_t safe_point_ns; /* when the safe point may go on again */
 };
 
 struct master {
@@ -62,10 +66,11 @@ struct master {
     struct arena map_arena;
     Ostraka__Map *map;
     timestamp_t ceiling;
+    struct safe_point safe;
     struct raft_snapshot_meta meta;
 
     /* Rows that lag behind it. */
-    bool meta_dirty, map_dirty, oracle_dirty;
+    bool meta_dirty, map_dirty, oracle_dirty, safe_dirty;
     bool restoring; /* the pool writes the rows */
     bool save_failed;
     raft_index_t flushed_index;
@@ -75,6 +80,8 @@ struct master {
     struct master_requests requests;
     uint32_t requests_count;
     struct master_changes changes;
+    TAILQ_HEAD(, master_hold_waiter) hold_waiters;
+    uint32_t hold_waiters_count;
     uint64_t confirmed_read_id; /* requests up to this round may be served */
     struct master_leader leader;
 };
@@ -100,6 +107,21 @@ void master_change_applied(struct master *master, raft_index_t index, bool is_do
 /* It does not lead any more: whoever waits asks the next leader, naming the same epoch. */
 void master_changes_end(struct master *master);
 void master_changes_drop(struct master *master);
+
+/* master_safe_point.c */
+void master_safe_point_timer(struct master *master);
+nanoseconds_t master_safe_point_deadline_ns(const struct master *master);
+/* A store has heard of no more than `known`. */
+void master_safe_point_reported(struct master *master, store_id_t store, timestamp_t known);
+void master_safe_point_apply_advance(struct master *master,
+                                     const Ostraka__MasterCommand__AdvanceSafePoint *command);
+void master_safe_point_apply_hold(struct master *master, raft_index_t index,
+                                  const Ostraka__MasterCommand__SetHold *command);
+OST_MUST_CHECK int master_hold_receive(struct master *master, uint64_t connection_id,
+                                       const struct frame *frame);
+/* It does not lead any more: whoever waits asks the next leader. */
+void master_holds_end(struct master *master);
+void master_holds_drop(struct master *master);
 
 /* master_leader.c */
 void master_leader_began(struct master *master);

@@ -110,6 +110,7 @@ void master_leader_began(struct master *master)
     leader->led_ns = master->now_ns;
     leader->pushed_ns = master->now_ns;
     leader->hints_changed = true; /* who leads group 0 is one of them */
+    leader->safe_point_ns = master->now_ns;
     leader_fit_ranges(master);
     if (master->map->epoch == 0)
         leader_propose_bootstrap(master);
@@ -249,6 +250,7 @@ static void leader_use_report(struct master *master, const Ostraka__StoreReport 
     }
     if (message->map_epoch < master->map->epoch)
         outbox_to_store(master->outbox, message->store, CHANNEL_CONTROL, map_frame(master));
+    master_safe_point_reported(master, message->store, message->safe_point);
     master->leader.reconcile_soon = true;
 }
 

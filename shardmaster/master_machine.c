@@ -23,6 +23,7 @@ static struct bytes row_name(const char *name)
 #define ROW_META   row_name("meta")
 #define ROW_MAP    row_name("map")
 #define ROW_ORACLE row_name("oracle")
+#define ROW_SAFE   row_name("safe_point")
 
 static struct bytes message_pack(const ProtobufCMessage *message, struct arena *arena)
 {
@@ -100,6 +101,7 @@ static struct bytes state_pack(const struct master *master, bool with_map, struc
     Ostraka__MasterState state = OSTRAKA__MASTER_STATE__INIT;
     state.map = with_map ? master->map : NULL;
     state.ceiling = master->ceiling;
+    state.safe_point = with_map ? safe_point_to_message(&master->safe, arena) : NULL;
     return message_pack(&state.base, arena);
 }
 
@@ -121,17 +123,21 @@ void master_rows_save(struct master *master)
         return;
     struct arena arena;
     arena_init(&arena);
-    struct master_row rows[3];
+    struct master_row rows[4];
     size_t count = 0;
     rows[count++] = (struct master_row){ROW_META, meta_pack(&master->meta, &arena)};
     if (master->map_dirty)
         rows[count++] = (struct master_row){ROW_MAP, message_pack(&master->map->base, &arena)};
     if (master->oracle_dirty)
         rows[count++] = (struct master_row){ROW_ORACLE, state_pack(master, false, &arena)};
+    if (master->safe_dirty)
+        rows[count++] = (struct master_row){
+            ROW_SAFE, message_pack(&safe_point_to_message(&master->safe, &arena)->base, &arena)};
     int status = master->rows.write(master->rows.context, rows, count);
     arena_fini(&arena);
     if (status == OST_OK) {
         master->meta_dirty = master->map_dirty = master->oracle_dirty = false;
+        master->safe_dirty = false;
     } else if (status != OST_BUSY && !master->save_failed) {
         log_write(LOG_ERROR, "cannot write the shard master's rows", "store=%lu why=\"%s\"",
                   master->options.store_id, ost_status_text(status));
@@ -171,6 +177,20 @@ static int rows_load_oracle(struct master *master, struct buffer *value)
     return state ? OST_OK : OST_CORRUPT;
 }
 
+static int rows_load_safe_point(struct master *master, struct buffer *value)
+{
+    int status = master->rows.read(master->rows.context, ROW_SAFE, false, value);
+    if (status != OST_OK)
+        return status == OST_NOT_FOUND ? OST_OK : status;
+    struct arena arena;
+    arena_init(&arena);
+    Ostraka__SafePointState *state = (Ostraka__SafePointState *)message_unpack(
+        &ostraka__safe_point_state__descriptor, buffer_bytes(value), &arena);
+    status = state ? safe_point_of_message(state, &master->safe) : OST_CORRUPT;
+    arena_fini(&arena);
+    return status;
+}
+
 int master_rows_load(struct master *master, char *out_why)
 {
     struct buffer value = BUFFER_INIT;
@@ -181,6 +201,8 @@ int master_rows_load(struct master *master, char *out_why)
         status = rows_load_map(master, &value);
     if (status == OST_OK)
         status = rows_load_oracle(master, &value);
+    if (status == OST_OK)
+        status = rows_load_safe_point(master, &value);
     if (status == OST_NOT_FOUND) /* nothing was ever written: a new cluster */
         status = OST_OK;
     if (status == OST_OK)
@@ -315,6 +337,12 @@ static void apply_command(struct master *master, const struct raft_entry *entry)
     case OSTRAKA__MASTER_COMMAND__COMMAND_STORE_INCARNATION:
         map_changed_if(master, master_store_incarnation(master->map, command->store_incarnation));
         break;
+    case OSTRAKA__MASTER_COMMAND__COMMAND_ADVANCE_SAFE_POINT:
+        master_safe_point_apply_advance(master, command->advance_safe_point);
+        break;
+    case OSTRAKA__MASTER_COMMAND__COMMAND_SET_HOLD:
+        master_safe_point_apply_hold(master, entry->index, command->set_hold);
+        break;
     case OSTRAKA__MASTER_COMMAND__COMMAND__NOT_SET:
     default:
         break; /* of a later version: nothing that this one could do */
@@ -417,6 +445,7 @@ struct restore {
     struct buffer received;
     struct arena arena;
     Ostraka__MasterState *state; /* once finished */
+    struct safe_point safe;
 };
 
 static int machine_restore_open(void *machine, const struct raft_snapshot_meta *meta,
@@ -453,12 +482,18 @@ static int machine_restore_finish(void *opaque)
         state->map = arena_alloc(&restore->arena, sizeof(*state->map));
         ostraka__map__init(state->map);
     }
+    Ostraka__SafePointState none = OSTRAKA__SAFE_POINT_STATE__INIT;
+    const Ostraka__SafePointState *safe = state->safe_point ? state->safe_point : &none;
+    if (safe_point_of_message(safe, &restore->safe) != OST_OK)
+        return OST_CORRUPT;
     Ostraka__MasterState oracle = *state;
     oracle.map = NULL;
+    oracle.safe_point = NULL;
     const struct master_row rows[] = {
         {ROW_META, meta_pack(&restore->meta, &restore->arena)},
         {ROW_MAP, message_pack(&state->map->base, &restore->arena)},
         {ROW_ORACLE, message_pack(&oracle.base, &restore->arena)},
+        {ROW_SAFE, message_pack(&safe->base, &restore->arena)},
     };
     int status = restore->rows.write(restore->rows.context, rows, sizeof(rows) / sizeof(rows[0]));
     if (status == OST_OK)
@@ -478,13 +513,17 @@ static void machine_restore_close(void *machine, void *opaque, bool adopt)
         master->ceiling = restore->state->ceiling;
         master_adopt_map(master, restore->state->map, &restore->arena);
         master->meta = restore->meta;
-        master->meta_dirty = master->map_dirty = master->oracle_dirty = false;
+        safe_point_fini(&master->safe);
+        master->safe = restore->safe;
+        restore->safe = (struct safe_point){0};
+        master->meta_dirty = master->map_dirty = master->oracle_dirty = master->safe_dirty = false;
         master_set_flushed_index(master, restore->meta.index);
     } else {
         /* It may have got as far as the rows: what memory says is written over it. */
-        master->meta_dirty = master->map_dirty = master->oracle_dirty = true;
+        master->meta_dirty = master->map_dirty = master->oracle_dirty = master->safe_dirty = true;
         arena_fini(&restore->arena);
     }
+    safe_point_fini(&restore->safe);
     buffer_fini(&restore->received);
     free(restore);
 }

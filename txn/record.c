@@ -325,6 +325,11 @@ static timestamp_t timestamp_later(timestamp_t timestamp, uint64_t ms)
     return later < timestamp ? UINT64_MAX : later;
 }
 
+bool txn_outcome_is_over(const struct txn_outcome *outcome, timestamp_t log_timestamp)
+{
+    return log_timestamp > timestamp_later(outcome->deadline, OUTCOME_KEPT_MS);
+}
+
 /* An expired row is absent (T5), so that it makes no difference whether it was dropped already. */
 static bool records_find_outcome(struct txn_records *records, struct bytes anchor,
                                  struct txn_id txn, timestamp_t log_timestamp,
@@ -332,7 +337,7 @@ static bool records_find_outcome(struct txn_records *records, struct bytes ancho
 {
     if (records->find_outcome(records->context, anchor, txn, out_outcome) != OST_OK)
         return false;
-    return log_timestamp <= timestamp_later(out_outcome->deadline, OUTCOME_KEPT_MS);
+    return !txn_outcome_is_over(out_outcome, log_timestamp);
 }
 
 static struct record_decision decision_of_outcome(const struct txn_outcome *outcome)

@@ -120,6 +120,8 @@ OST_MUST_CHECK int txn_records_load_open(struct txn_records *records, struct byt
 struct bytes txn_open_pack(const struct txn_open *open, struct arena *arena);
 struct bytes txn_outcome_pack(const struct record_effect *effect, struct arena *arena);
 OST_MUST_CHECK int txn_outcome_unpack(struct bytes message, struct txn_outcome *out_outcome);
+/* Nobody can ask for it any more: it counts as absent. */
+bool txn_outcome_is_over(const struct txn_outcome *outcome, timestamp_t log_timestamp);
 
 const struct txn_open *txn_records_find(const struct txn_records *records, struct txn_id txn);
 /* The open one, or the outcome row; a copy in out_decision as an apply would answer. For inquiries

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "cmd/node_internal.h"
 #include "raft/host_internal.h"
+#include "shardmaster/master_internal.h"
 #include "tests/check/raft_check.h"
 #include "tests/sim/address_check.h"
 #include "tests/sim/configuration_check.h"
@@ -48,6 +49,7 @@ struct observer {
     struct lock_check *locks;
     struct atomic_check *outcomes;
     struct rows_check *rows;
+    struct safe_point_check safe_points;
     struct seen seen[PLAN_STORES_MAX][GROUPS_MAX]; /* by group id */
     uint32_t replaced[PLAN_STORES_MAX]; /* groups, by bits, whose first replica there is gone */
     uint64_t writes_counts[PLAN_STORES_MAX]; /* of its disk when its process was started */
@@ -65,6 +67,7 @@ struct observer *observer_new(struct sim *sim)
     observer->locks = lock_check_new();
     observer->outcomes = atomic_check_new();
     observer->rows = rows_check_new();
+    safe_point_check_init(&observer->safe_points);
     return observer;
 }
 
@@ -272,8 +275,14 @@ static void chains_observe(struct observer *observer, struct process *process)
 {
     struct kv_applied applied[GROUPS_MAX];
     size_t count = node_applied(process->node, applied, GROUPS_MAX);
+    const struct master *master = process->node->master;
+    if (master)
+        safe_point_check_replica(&observer->safe_points, process->store_id, SHARD_MASTER_GROUP,
+                                 master->meta.index, master->safe.safe_point);
     for (size_t place = 0; place < count && place < GROUPS_MAX; place++) {
         struct seen *seen = &observer->seen[process->store_id - 1][applied[place].group];
+        safe_point_check_replica(&observer->safe_points, process->store_id, applied[place].group,
+                                 applied[place].index, applied[place].safe_point);
         if (seen->chained_index == applied[place].index)
             continue;
         seen->chained_index = applied[place].index;
@@ -343,6 +352,8 @@ void observe_turn(struct observer *observer, struct process *process)
         group_observe(observer, process, group);
     destroyed_observe(observer, process);
     chains_observe(observer, process);
+    keeper_report(&observer->sim->keeper, &observer->safe_points);
+    result_take(observer, &observer->safe_points.result);
     if (observer->sim->counts.turns % LOCKS_EVERY_TURNS == 0)
         locks_observe(observer, process);
     result_take(observer, raft_check_result(observer->raft));
@@ -410,7 +421,8 @@ void observe_end(struct observer *observer)
         size_t count = node_applied(process->node, applied, GROUPS_MAX);
         for (size_t index = 0; index < count && index < GROUPS_MAX; index++)
             rows_check_replica(observer->rows, process->rows.store, process->store_id,
-                               applied[index].group, applied[index].index);
+                               applied[index].group, applied[index].index,
+                               applied[index].safe_point);
     }
     rows_check_report(observer->rows, observer->outcomes);
     result_take(observer, raft_check_result(observer->raft));

@@ -245,6 +245,14 @@ static void draw_parting(struct plan *plan)
     plan->fault_replicas = 20;
 }
 
+/* Where history is short, old versions go while the run lasts. */
+static void draw_history(struct plan *plan)
+{
+    struct random random = schedule_random(plan->seed, "plan history");
+    plan->history_ms = ONE_OF(&random, 600000, 600000, 300, 1000, 3000, 10000);
+    plan->keeper = plan->history_ms < 600000;
+}
+
 uint32_t plan_lease_ms(const struct plan *plan)
 {
     struct raft_options options;
@@ -272,6 +280,7 @@ void plan_draw(struct plan *plan, uint64_t seed)
     draw_optimistic(plan);
     draw_updates(plan);
     draw_parting(plan);
+    draw_history(plan);
 }
 
 /* --- By hand

@@ -68,6 +68,8 @@
     X(turn_us_max, 0, "a turn of a store's loop")                                                  \
     X(job_us_max, 1, "a job of the pool")                                                          \
     X(rare_sites, 0, "1: rare things happen at the places that base/sometimes.h names")            \
+    X(history_ms, 1, "how long versions are kept")                                                 \
+    X(keeper, 0, "1: somebody puts and deletes keys, and holds timestamps (keeper.h)")             \
     X(drift_ppm_max, 0, "a store's clocks")                                                        \
     X(rocksdb, 0, "1: rows are in RocksDB (--store); never drawn")                                 \
     X(site_crash_percent, 0,                                                                       \

@@ -419,6 +419,7 @@ static void cluster_options_fill(struct process *process, struct cluster_options
     raft_options_fill(plan, &node->raft);
     node->kv.flush_bytes = plan->flush_kib << 10;
     node->kv.flush_interval_ms = (uint32_t)plan->flush_interval_ms;
+    node->kv.garbage_bytes_min = 1;
     node->kv.participant.entry_expiry_ms = (uint32_t)plan->lock_expiry_ms;
     for (uint32_t place = 0; place < plan->stores; place++) {
         ostraka__store_info__init(&cluster->stores[place]);
@@ -431,6 +432,7 @@ static void cluster_options_fill(struct process *process, struct cluster_options
     node->master.initial_stores_count = plan->stores;
     node->master.initial_replicas_count = (uint32_t)plan->replicas;
     node->master.initial_groups_count = (uint32_t)plan->groups;
+    node->master.history_ms = plan->history_ms;
     node->master.initial_splits = cluster->splits;
     node->master.initial_splits_count = splits_fill(plan, cluster);
 }

@@ -1,6 +1,7 @@
 #include "tests/sim/rows_check.h"
 
 #include "base/memory.h"
+#include "proto/write_set.h"
 #include "shardkv/kv_group.h"
 #include "shardkv/kv_keys.h"
 #include "txn/record.h"
@@ -171,8 +172,9 @@ static bool generation_of(struct store *store, group_id_t group, uint32_t *out_g
 }
 
 void rows_check_replica(struct rows_check *check, struct store *store, uint64_t store_id,
-                        group_id_t group, raft_index_t applied_index)
+                        group_id_t group, raft_index_t applied_index, timestamp_t safe_point)
 {
+    struct kv_gc_versions versions = {0};
     struct buffer lower, upper;
     uint32_t generation;
     if (!generation_of(store, group, &generation))
@@ -199,6 +201,11 @@ void rows_check_replica(struct rows_check *check, struct store *store, uint64_t 
             outcome_collect(check, &parts, value, store_id);
         if (parts.kind != KV_ROW_DATA)
             continue;
+        /* Each replica drops old versions in its own time. */
+        timestamp_t newer = kv_gc_versions_next(&versions, store_iterator_key(iterator));
+        bool is_marker = value.bytes_count > 0 && value.data[0] == WRITE_DELETE;
+        if (newer <= safe_point || (is_marker && versions.timestamp <= safe_point))
+            continue;
         rows.rows_count++;
         XXH3_64bits_update(state, parts.rest.data, parts.rest.bytes_count);
         XXH3_64bits_update(state, value.data, value.bytes_count);
@@ -206,6 +213,7 @@ void rows_check_replica(struct rows_check *check, struct store *store, uint64_t 
     rows.hash = XXH3_64bits_digest(state);
     XXH3_freeState(state);
     store_iterator_free(iterator);
+    kv_gc_versions_fini(&versions);
     buffer_fini(&lower);
     buffer_fini(&upper);
     replica_judge(check, &rows);

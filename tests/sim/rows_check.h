@@ -1,5 +1,6 @@
 /* rows_check.h: what a store's rows say, in the end: have the replicas of a group that stand at the
- * same index the same rows? What became of each transaction, wherever it is remembered?
+ * same index the same rows, as far as anybody may read at or above the safe point? What became of
+ * each transaction, wherever it is remembered?
  *
  * Anomaly: "rows-differ"; outcomes go to atomic_check.h, but for what says nothing: an abort that
  * was asked for when the outcome of a commit had been forgotten (T6) leaves a tombstone.
@@ -17,7 +18,7 @@ void rows_check_free(struct rows_check *check);
 /* All rows of a group in a store: versions are hashed without the generation, which is each
  * replica's own; outcomes are collected. */
 void rows_check_replica(struct rows_check *check, struct store *store, uint64_t store_id,
-                        group_id_t group, raft_index_t applied_index);
+                        group_id_t group, raft_index_t applied_index, timestamp_t safe_point);
 /* What a client was told. `time`: up to which an outcome was in force for sure; 0: not known. */
 void rows_check_outcome(struct rows_check *check, struct bytes txn,
                         enum atomic_check_outcome outcome, timestamp_t commit_timestamp,

@@ -111,7 +111,7 @@ void sim_init(struct sim *sim, const struct plan *plan, const struct run_options
     sim->stores = memory_alloc_zeroed(plan->stores, sizeof sim->stores[0]);
     for (uint32_t place = 0; place < plan->stores; place++)
         process_init(&sim->stores[place], sim, place + 1);
-    sim->clients_count = (uint32_t)plan->clients + 2;
+    sim->clients_count = (uint32_t)plan->clients + 3;
     sim->clients = memory_alloc_zeroed(sim->clients_count, sizeof sim->clients[0]);
     for (uint32_t number = 0; number < sim->clients_count; number++)
         client_process_init(&sim->clients[number], sim, number,
@@ -243,6 +243,8 @@ static void run_phases(struct sim *sim)
         client_process_start(&sim->clients[number]);
     if (sim->plan.fault_replicas != 0)
         client_process_start(sim_admin(sim));
+    if (sim->plan.keeper != 0)
+        keeper_start(&sim->keeper, sim);
     phase_begin(sim, 1);
     faults_start(sim->faults);
     run_until(sim, sim->schedule.now_ns + sim->plan.run_ms_max * NS_PER_MS, enough_was_done);
@@ -258,6 +260,10 @@ static void run_phases(struct sim *sim)
     if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, clients_are_idle))
         sim_fail(sim, "client-hangs", "a client's operation never ended");
 
+    if (sim->plan.keeper != 0) {
+        keeper_stop(&sim->keeper);
+        client_process_kill(sim_keeper(sim));
+    }
     phase_begin(sim, 3);
     client_process_kill(prober);
     prober->actors_count = 1;

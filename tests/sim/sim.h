@@ -5,6 +5,7 @@
 #include "cmd/history.h"
 #include "tests/sim/admin.h"
 #include "tests/sim/client_process.h"
+#include "tests/sim/keeper.h"
 #include "tests/sim/network.h"
 #include "tests/sim/plan.h"
 #include "tests/sim/process.h"
@@ -19,8 +20,8 @@
 #define SIM_TIMESTAMPS_COUNT 256u
 #define SIM_CLUSTER_ID       UINT64_C(0x57a6)
 
-/* Hosts: stores, clients, then who probes and audits, then who administers. */
-#define SIM_CLIENTS_MAX (PLAN_CLIENTS_MAX + 2)
+/* Hosts: stores, clients, then who probes and audits, then who administers, then the keeper. */
+#define SIM_CLIENTS_MAX (PLAN_CLIENTS_MAX + 3)
 
 struct sim_counts {
     uint64_t operations; /* calls of clients that came to an end */
@@ -42,7 +43,7 @@ struct sim {
     struct trace trace;
     struct network network;
     struct process *stores;         /* plan.stores */
-    struct client_process *clients; /* plan.clients, then the prober, then the admin */
+    struct client_process *clients; /* plan.clients, then the prober, the admin, the keeper */
     uint32_t clients_count;
     struct history *history;
     struct snapshot_check *snapshots;
@@ -53,6 +54,7 @@ struct sim {
     struct audit *audit;
     struct faults *faults;
     struct admin admin;
+    struct keeper keeper;
     struct sites sites;
     struct observer *observer;
     struct raft_trace *raft_trace; /* NULL: none */
@@ -71,6 +73,10 @@ __attribute__((format(printf, 3, 4))) void sim_fail(struct sim *sim, const char 
 static inline struct client_process *sim_admin(struct sim *sim)
 {
     return &sim->clients[sim->plan.clients + 1];
+}
+static inline struct client_process *sim_keeper(struct sim *sim)
+{
+    return &sim->clients[sim->plan.clients + 2];
 }
 /* "store3:7100" -> its host; addresses come from sim_address. */
 uint32_t sim_host_of_address(const char *address);

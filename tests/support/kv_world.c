@@ -160,6 +160,29 @@ void kv_world_flush(struct kv_world *world, store_id_t id)
     cr_assert(is_done);
 }
 
+void kv_world_set_store(struct kv_world *world, store_id_t id, struct store *rows_take)
+{
+    struct kv_world_store *store = world_store(world, id);
+    store_stop(world, store);
+    store_close(store->store);
+    store->store = rows_take;
+    kv_world_start(world, id);
+}
+
+void kv_world_safe_point(struct kv_world *world, timestamp_t safe_point)
+{
+    Ostraka__SafePoint message = OSTRAKA__SAFE_POINT__INIT;
+    message.safe_point = safe_point;
+    struct blob *blob = frame_encode(FRAME_SAFE_POINT, 0, &message.base, NULL, 0);
+    struct frame frame = frame_of_blob(blob);
+    for (store_id_t id = 1; id <= world->stores_count; id++)
+        if (world->stores[id].is_up)
+            cr_assert_eq(
+                kv_server_receive(world->stores[id].kv, CONNECTION_LOCAL, &frame, world->now_ns),
+                OST_OK);
+    blob_unref(blob);
+}
+
 /* --- The network -------------------------------------------------------------------------------
  */
 

@@ -78,6 +78,11 @@ void kv_world_crash(struct kv_world *world, store_id_t store);
 void kv_world_start(struct kv_world *world, store_id_t store);
 void kv_world_flush(struct kv_world *world, store_id_t store);
 
+/* Before there are groups: the store's rows are in this one from now on, which is the world's. */
+void kv_world_set_store(struct kv_world *world, store_id_t store, struct store *rows_take);
+/* Every store hears from group 0 how far the safe point may go. */
+void kv_world_safe_point(struct kv_world *world, timestamp_t safe_point);
+
 /* Sends; the answer comes under the id returned. The connection is the store's number. */
 uint64_t kv_world_send(struct kv_world *world, store_id_t store, uint16_t type,
                        const ProtobufCMessage *message, struct bytes payload);

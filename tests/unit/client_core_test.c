@@ -40,6 +40,7 @@ struct outcome {
     bool more;
     group_id_t group;
     timestamp_t version;
+    uint64_t hold;
 };
 
 static void deliver(struct client_event event);
@@ -149,6 +150,7 @@ static void operation_done(struct operation *operation)
         outcome->more = operation->result_more;
         outcome->group = operation->result_group;
         outcome->version = operation->result_version;
+        outcome->hold = operation->hold;
         snprintf(outcome->value, sizeof(outcome->value), "%.*s",
                  (int)operation->result_value.bytes_count,
                  operation->result_value.data ? (const char *)operation->result_value.data : "");
@@ -1137,4 +1139,109 @@ Test(client_core, scan_of_a_snapshot_needs_no_transaction_however_many_pages)
     cr_assert(rows.is_done);
     cr_assert_eq(rows.rows_count, 4u);
     cr_assert_eq(inbox_count, 0u);
+}
+
+/* --- Holds ------------------------------------------------------------------------------------ */
+
+static void take_hold(struct outcome *outcome)
+{
+    struct operation *operation =
+        operation_new(OPERATION_HOLD, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    operation->hold_timestamp = 77;
+    operation->hold_ttl_ms = 60000;
+    submit(operation, outcome);
+}
+
+/* The request at the head of the inbox is about the one hold, for so long; it is answered. */
+static void answer_hold(uint32_t ttl_ms, int status)
+{
+    struct received received = inbox[0];
+    memmove(inbox, inbox + 1, --inbox_count * sizeof(inbox[0]));
+    cr_assert_eq(received.frame.type, FRAME_HOLD);
+    Ostraka__HoldRequest *request = ostraka__hold_request__unpack(
+        NULL, received.frame.message.bytes_count, received.frame.message.data);
+    cr_assert_eq(request->timestamp, 77);
+    cr_assert_eq(request->ttl_ms, ttl_ms);
+    cr_assert(request->client != 0 && request->id == 1);
+    ostraka__hold_request__free_unpacked(request, NULL);
+    Ostraka__HoldAnswer answer = OSTRAKA__HOLD_ANSWER__INIT;
+    answer.status = status;
+    reply(received.connection_id, FRAME_HOLD_ANSWER, received.frame.request_id, &answer.base, NULL);
+    blob_unref(received.blob);
+}
+
+static int release_hold(uint64_t hold)
+{
+    struct outcome outcome = {0};
+    struct operation *operation =
+        operation_new(OPERATION_RELEASE, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    operation->hold = hold;
+    submit(operation, &outcome);
+    cr_assert(outcome.is_done, "at once");
+    return outcome.status;
+}
+
+Test(client_core, hold_is_renewed_until_it_is_let_go_of)
+{
+    struct outcome outcome = {0};
+    nanoseconds_t asked_ns = now_ns;
+    take_hold(&outcome);
+    now_ns += 100 * NS_PER_MS;
+    cr_assert_not(outcome.is_done, "not before group 0 says so");
+    answer_hold(60000, OST_OK);
+    cr_assert(outcome.is_done && outcome.status == OST_OK && outcome.hold != 0);
+    /* The oracle may run at twice real speed, and began to count no later than we asked. */
+    cr_assert_lt(client_core_hold_certain_ns(core, outcome.hold), asked_ns + 30000 * NS_PER_MS);
+    for (int time = 0; time < 3; time++) {
+        nanoseconds_t certain_ns = client_core_hold_certain_ns(core, outcome.hold);
+        pass_ms(10000);
+        cr_assert_eq(inbox_count, 1u);
+        answer_hold(60000, OST_OK);
+        cr_assert_gt(client_core_hold_certain_ns(core, outcome.hold), certain_ns);
+    }
+    cr_assert_eq(release_hold(outcome.hold), OST_OK);
+    cr_assert_eq(client_core_hold_certain_ns(core, outcome.hold), 0);
+    cr_assert_eq(release_hold(outcome.hold), OST_NOT_FOUND);
+    answer_hold(0, OST_OK);
+    pass_ms(120000);
+    cr_assert_eq(inbox_count, 0u, "nothing is renewed any more");
+}
+
+Test(client_core, hold_that_is_refused_is_none)
+{
+    struct outcome outcome = {0};
+    take_hold(&outcome);
+    answer_hold(60000, OST_SNAPSHOT_TOO_OLD);
+    cr_assert(outcome.is_done && outcome.status == OST_SNAPSHOT_TOO_OLD && outcome.hold == 0);
+    pass_ms(120000);
+    cr_assert_eq(inbox_count, 0u);
+}
+
+Test(client_core, hold_whose_renewal_comes_too_late_is_lost)
+{
+    struct outcome outcome = {0};
+    take_hold(&outcome);
+    answer_hold(60000, OST_OK);
+    pass_ms(10000);
+    answer_hold(60000, OST_SNAPSHOT_TOO_OLD);
+    cr_assert_eq(client_core_hold_certain_ns(core, outcome.hold), 0);
+    pass_ms(120000);
+    cr_assert_eq(inbox_count, 0u);
+    cr_assert_eq(release_hold(outcome.hold), OST_OK, "its holder lets go of it all the same");
+    answer_hold(0, OST_OK);
+}
+
+Test(client_core, stop_ends_holds_too)
+{
+    struct outcome taken = {0}, asked = {0};
+    take_hold(&taken);
+    answer_hold(60000, OST_OK);
+    struct operation *operation =
+        operation_new(OPERATION_HOLD, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    operation->hold_timestamp = 77;
+    operation->hold_ttl_ms = 60000;
+    submit(operation, &asked);
+    deliver((struct client_event){.type = CLIENT_EV_STOPPED});
+    cr_assert(asked.is_done && asked.status == OST_CANCELED);
+    inbox_clear();
 }

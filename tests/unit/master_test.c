@@ -5,6 +5,7 @@
 #include "base/random.h"
 #include "proto/frame.h"
 #include "shardmaster/master_map.h"
+#include "shardmaster/safe_point.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 /* A few stores, each a raft host with the shard master alone, on virtual time: a step is a
  * millisecond, a log write is durable in the next step, a frame arrives in the next step. What goes
  * to stores, groups and connections that are not raft's is kept for the test to look at. */
-enum { STORES_COUNT_MAX_HERE = 3, SEGMENTS_COUNT = 64, ROWS_COUNT = 3, KEPT_COUNT = 100000 };
+enum { STORES_COUNT_MAX_HERE = 3, SEGMENTS_COUNT = 64, ROWS_COUNT = 4, KEPT_COUNT = 100000 };
 #define SEGMENT_BYTES (256u << 10)
 #define START_NS      (50 * NS_PER_S)
 #define WALL_MS       UINT64_C(1700000000000)
@@ -69,6 +70,10 @@ struct world {
     Ostraka__Map *pushed[STORES_COUNT_MAX_HERE]; /* the last */
     Ostraka__CreateReplica *created;             /* the last */
     Ostraka__AssignRange *assigned;              /* the last */
+    timestamp_t told_safe_point[STORES_COUNT_MAX_HERE];
+    /* Holds. */
+    size_t hold_answers_count;
+    Ostraka__HoldAnswer hold_answer; /* the last */
     /* Timestamps. */
     uint64_t asked_count;
     struct asked *asked; /* by request id */
@@ -212,6 +217,7 @@ static void begin_with_groups(struct world *world, size_t stores_count, uint32_t
         .initial_splits_count = 2,
         .ceiling_ahead_ms = 1000,
         .reconcile_ms = 500,
+        .history_ms = 600000,
     };
     for (size_t place = 0; place < stores_count; place++) {
         world->stores[place].world = world;
@@ -247,6 +253,14 @@ static void end(struct world *world)
 
 static void keep_answer(struct world *world, const struct frame *frame)
 {
+    if (frame->type == FRAME_HOLD_ANSWER) {
+        const Ostraka__HoldAnswer *answer = (const Ostraka__HoldAnswer *)message_unpack(
+            &ostraka__hold_answer__descriptor, frame->message, &world->arena);
+        cr_assert(answer);
+        world->hold_answer = *answer;
+        world->hold_answers_count++;
+        return;
+    }
     cr_assert_eq(frame->type, FRAME_TIMESTAMP_ANSWER);
     Ostraka__TimestampAnswer *answer = (Ostraka__TimestampAnswer *)message_unpack(
         &ostraka__timestamp_answer__descriptor, frame->message, &world->arena);
@@ -292,6 +306,11 @@ static void send_packet(struct world *world, store_id_t from, const struct outgo
         world->pushes_count[to]++;
         world->pushed[to] =
             (Ostraka__Map *)message_unpack(&ostraka__map__descriptor, frame.message, &world->arena);
+    } else if (frame.type == FRAME_SAFE_POINT) {
+        const Ostraka__SafePoint *told = (const Ostraka__SafePoint *)message_unpack(
+            &ostraka__safe_point__descriptor, frame.message, &world->arena);
+        cr_assert_geq(told->safe_point, world->told_safe_point[to]);
+        world->told_safe_point[to] = told->safe_point;
     } else if (frame.type == FRAME_CREATE_REPLICA) {
         world->creates_count++;
         world->created = (Ostraka__CreateReplica *)message_unpack(
@@ -993,5 +1012,234 @@ Test(master, options_that_make_no_map_are_refused)
     options.initial_splits = disordered;
     cr_expect_eq(master_options_check(&options, why), OST_INVALID_ARGUMENT);
     cr_expect_neq(why[0], '\0');
+    end(&world);
+}
+
+/* --- the safe point --- */
+
+#define HISTORY_MS 3000u
+
+/* Asks for a timestamp every 100 ms; nothing that a store knows of the safe point ever goes back.
+ */
+static void run_busy(struct world *world, uint64_t ms)
+{
+    timestamp_t highest = 0;
+    for (uint64_t at = 0; at < ms; at++) {
+        struct store_here *leader = ready_leader(world);
+        if (leader && at % 100 == 0)
+            ask(world, leader, 1);
+        step(world);
+        leader = ready_leader(world);
+        if (!leader)
+            continue;
+        timestamp_t safe_point = master_safe_point(leader->master);
+        cr_assert_geq(safe_point, highest, "it went back");
+        highest = safe_point;
+    }
+}
+
+static int hold(struct world *world, uint64_t id, timestamp_t timestamp, uint32_t ttl_ms)
+{
+    struct store_here *leader = run_until_led(world);
+    Ostraka__HoldRequest request = OSTRAKA__HOLD_REQUEST__INIT;
+    request.client = 7;
+    request.id = id;
+    request.timestamp = timestamp;
+    request.ttl_ms = ttl_ms;
+    size_t count = world->hold_answers_count;
+    cr_assert_eq(send(world, leader, FRAME_HOLD, 1, &request.base), OST_OK);
+    store_drain(world, leader);
+    for (int ms = 0; ms < 5000 && world->hold_answers_count == count; ms++)
+        step(world);
+    cr_assert_eq(world->hold_answers_count, count + 1);
+    return world->hold_answer.status;
+}
+
+static timestamp_t safe_point_now(struct world *world)
+{
+    return master_safe_point(run_until_led(world)->master);
+}
+
+static void crash_leader(struct world *world)
+{
+    size_t place = run_until_led(world)->id - 1;
+    store_crash(world, place);
+    run_until_led(world);
+    store_start(world, place);
+}
+
+Test(master, the_safe_point_follows_the_clock_and_never_goes_back)
+{
+    struct world world;
+    begin(&world, 3);
+    world.options.history_ms = HISTORY_MS;
+    for (size_t place = 0; place < 3; place++) {
+        store_crash(&world, place);
+        store_start(&world, place);
+    }
+    run_busy(&world, 8000);
+    timestamp_t before = safe_point_now(&world);
+    cr_expect_gt(before, timestamp_from_ms(WALL_MS - HISTORY_MS));
+    cr_expect_leq(timestamp_to_ms(before) + HISTORY_MS, wall_ms(&world));
+    for (size_t place = 0; place < 3; place++)
+        cr_expect_eq(world.told_safe_point[place], before);
+
+    /* The next leaders know it, also one whose clock is an hour behind, and all after a crash. */
+    crash_leader(&world);
+    cr_expect_geq(safe_point_now(&world), before);
+    world.wall_off_ms = -3600000;
+    crash_leader(&world);
+    cr_expect_geq(safe_point_now(&world), before);
+    run_busy(&world, 5000);
+    before = safe_point_now(&world);
+    for (size_t place = 0; place < 3; place++)
+        store_crash(&world, place);
+    for (size_t place = 0; place < 3; place++)
+        store_start(&world, place);
+    cr_expect_geq(safe_point_now(&world), before);
+    run_busy(&world, 5000);
+    cr_expect_gt(safe_point_now(&world), before, "it goes on");
+    cr_expect_gt(world.highest, safe_point_now(&world), "no timestamp below it is handed out");
+    end(&world);
+}
+
+Test(master, the_safe_point_rests_when_nothing_is_left_below_it)
+{
+    struct world world;
+    begin(&world, 1);
+    world.options.history_ms = 300000; /* a step of the safe point is 30 s */
+    store_crash(&world, 0);
+    store_start(&world, 0);
+    run_busy(&world, 1000);
+    run(&world, 360000);
+    timestamp_t safe_point = safe_point_now(&world);
+    cr_expect_gt(safe_point, world.highest, "what was written last is old enough as well");
+    cr_assert_gt(safe_point, world.highest + timestamp_from_ms(12000),
+                 "the ceiling went on by itself for ten seconds: this would show nothing");
+    raft_index_t index = applied_index(&world, &world.stores[0]);
+    run(&world, 60000);
+    cr_expect_eq(applied_index(&world, &world.stores[0]), index, "nothing is written for nothing");
+    /* The ceiling rested; the next leader's timestamps lie above it all the same. */
+    store_crash(&world, 0);
+    world.wall_off_ms = -3600000;
+    store_start(&world, 0);
+    size_t ok_count = world.ok_count;
+    run_until_led(&world);
+    ask(&world, &world.stores[0], 1);
+    run(&world, 3000);
+    cr_assert_eq(world.ok_count, ok_count + 1);
+    cr_expect_gt(world.last.timestamp, safe_point);
+    end(&world);
+}
+
+Test(master, a_hold_keeps_the_safe_point_until_it_ends)
+{
+    struct world world;
+    begin(&world, 3);
+    world.options.history_ms = HISTORY_MS;
+    for (size_t place = 0; place < 3; place++) {
+        store_crash(&world, place);
+        store_start(&world, place);
+    }
+    run_busy(&world, 1000);
+    timestamp_t held = world.highest;
+    cr_assert_eq(hold(&world, 1, held, 4000), OST_OK);
+    for (int time = 0; time < 6; time++) {
+        run_busy(&world, 2000);
+        cr_assert_eq(hold(&world, 1, held, 4000), OST_OK, "renewed");
+        cr_assert_leq(safe_point_now(&world), held, "it has passed a live hold");
+        if (time == 3)
+            crash_leader(&world); /* holds are replicated */
+    }
+    cr_expect_eq(safe_point_now(&world), held, "as far as it may");
+    cr_expect_eq(hold(&world, 2, held - 1, 4000), OST_SNAPSHOT_TOO_OLD);
+    cr_expect_eq(hold(&world, 3, held, 0), OST_OK, "letting go of nothing");
+    cr_assert_eq(hold(&world, 2, held + 1, 4000), OST_OK);
+    /* The first one is let go of, the second one expires. */
+    cr_assert_eq(hold(&world, 1, held, 0), OST_OK);
+    run_busy(&world, 2000);
+    cr_expect_eq(safe_point_now(&world), held + 1);
+    run_busy(&world, 8000);
+    cr_expect_gt(safe_point_now(&world), held + 1);
+    cr_expect_eq(hold(&world, 2, held + 1, 4000), OST_SNAPSHOT_TOO_OLD, "it came too late");
+    /* What makes no sense. */
+    cr_expect_eq(hold(&world, 0, world.highest, 4000), OST_INVALID_ARGUMENT);
+    cr_expect_eq(hold(&world, 5, 0, 4000), OST_INVALID_ARGUMENT);
+    cr_expect_eq(hold(&world, 5, world.highest, HOLD_TTL_MS_MAX + 1), OST_INVALID_ARGUMENT);
+    end(&world);
+}
+
+/* A hold that a client asks for after hours in which nobody asked for anything does not expire at
+ * once: its time begins with the clock of the leader, not with the last entry's. */
+Test(master, a_hold_lives_its_time_after_a_long_rest)
+{
+    struct world world;
+    begin(&world, 1);
+    world.options.history_ms = HISTORY_MS;
+    store_crash(&world, 0);
+    store_start(&world, 0);
+    run_busy(&world, 1000);
+    run(&world, 100000);
+    timestamp_t held = world.highest + timestamp_from_ms(50000);
+    cr_assert_eq(hold(&world, 1, held, 20000), OST_OK);
+    run_busy(&world, 8000);
+    cr_expect_leq(safe_point_now(&world), held);
+    run_busy(&world, 30000);
+    cr_expect_gt(safe_point_now(&world), held);
+    end(&world);
+}
+
+Test(master, safe_point_and_holds_travel_with_rows_and_snapshots)
+{
+    struct world world;
+    begin(&world, 3);
+    world.options.history_ms = HISTORY_MS;
+    for (size_t place = 0; place < 3; place++) {
+        store_crash(&world, place);
+        store_start(&world, place);
+    }
+    run_busy(&world, 5000);
+    size_t away = run_until_led(&world)->id % 3;
+    store_crash(&world, away);
+    timestamp_t held = world.highest;
+    cr_assert_eq(hold(&world, 1, held, 600000), OST_OK);
+    for (int second = 0; second < 30; second++) {
+        run_busy(&world, 1000);
+        for (size_t place = 0; place < 3; place++) {
+            struct store_here *store = &world.stores[place];
+            if (!store->is_up)
+                continue;
+            rows_flush(store);
+            struct master_rows rows = rows_of(store);
+            raft_index_t index;
+            cr_assert_eq(master_read_flushed_index(&rows, &index), OST_OK);
+            master_set_flushed_index(store->master, index);
+            raft_host_flushed(store->host, world.now_ns);
+        }
+    }
+    cr_assert_eq(safe_point_now(&world), held);
+    struct raft_status status;
+    struct store_here *leader = run_until_led(&world);
+    cr_assert_eq(raft_host_group_status(leader->host, SHARD_MASTER_GROUP, &status), OST_OK);
+    cr_assert_gt(status.first_index, 10, "the log was cut");
+    store_start(&world, away);
+    struct store_here *back = &world.stores[away];
+    run(&world, 3000);
+    cr_assert_eq(applied_index(&world, back), applied_index(&world, leader));
+    cr_expect_eq(master_safe_point(back->master), held);
+    /* It leads, knows the hold, and its rows know both after a crash of all. */
+    cr_assert_eq(raft_host_transfer(leader->host, SHARD_MASTER_GROUP, away + 1, world.now_ns),
+                 OST_OK);
+    for (int ms = 0; ms < 5000 && ready_leader(&world) != back; ms++)
+        step(&world);
+    cr_assert_eq(ready_leader(&world), back);
+    run_busy(&world, 5000);
+    cr_expect_eq(safe_point_now(&world), held, "the hold came with the snapshot");
+    for (size_t place = 0; place < 3; place++)
+        store_crash(&world, place);
+    for (size_t place = 0; place < 3; place++)
+        store_start(&world, place);
+    run_busy(&world, 5000);
+    cr_expect_eq(safe_point_now(&world), held, "and is in the rows");
     end(&world);
 }

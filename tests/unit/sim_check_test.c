@@ -1,8 +1,10 @@
 /* The simulator's own checkers: what they must flag, and what they must let pass. */
+#include "proto/write_set.h"
 #include "shardkv/kv_group.h"
 #include "shardkv/kv_keys.h"
 #include "tests/sim/lock_check.h"
 #include "tests/sim/rows_check.h"
+#include "tests/sim/safe_point_check.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -103,8 +105,8 @@ static enum check_verdict rows_of(const char *a, const char *b, raft_index_t ind
 {
     struct rows_check *check = rows_check_new();
     struct store *first = replica_new(1, a), *second = replica_new(3, b);
-    rows_check_replica(check, first, 1, 7, 10);
-    rows_check_replica(check, second, 2, 7, index_of_b);
+    rows_check_replica(check, first, 1, 7, 10, 0);
+    rows_check_replica(check, second, 2, 7, index_of_b, 0);
     enum check_verdict verdict = rows_check_result(check)->verdict;
     cr_assert_gt(rows_check_result(check)->judged_count, 0, "or it has looked at nothing");
     rows_check_free(check);
@@ -152,4 +154,84 @@ Test(sim_rows_check, two_outcomes_of_one_transaction_are_flagged)
 Test(sim_rows_check, an_abort_after_the_outcome_was_forgotten_says_nothing)
 {
     cr_assert_eq(outcomes_of(timestamp_from_ms(1000 + 120001)), CHECK_OK);
+}
+
+/* --- Old versions ----------------------------------------------------------------------------- */
+
+/* A replica with these versions of one key, newest last; a negative one is a marker. */
+static struct store *replica_with(const int *versions, size_t count)
+{
+    struct store *store = replica_new(1, "the same");
+    struct store_batch *batch = store_batch_new(store);
+    struct buffer key = BUFFER_INIT;
+    for (size_t index = 0; index < count; index++) {
+        bool is_marker = versions[index] < 0;
+        timestamp_t timestamp = (timestamp_t)(is_marker ? -versions[index] : versions[index]);
+        uint8_t value[] = {is_marker ? WRITE_DELETE : WRITE_PUT};
+        kv_key_data(&key, 7, 1, bytes_of_string("of many versions"), timestamp);
+        store_batch_put(batch, buffer_bytes(&key), bytes_of(value, 1));
+    }
+    cr_assert_eq(store_write(store, batch), OST_OK);
+    store_batch_free(batch);
+    buffer_fini(&key);
+    return store;
+}
+
+static bool are_equal(const int *a, size_t a_count, const int *b, size_t b_count,
+                      timestamp_t safe_point)
+{
+    struct rows_check *check = rows_check_new();
+    struct store *first = replica_with(a, a_count), *second = replica_with(b, b_count);
+    rows_check_replica(check, first, 1, 7, 10, safe_point);
+    rows_check_replica(check, second, 2, 7, 10, safe_point);
+    bool is_equal = rows_check_result(check)->verdict == CHECK_OK;
+    rows_check_free(check);
+    store_close(first);
+    store_close(second);
+    return is_equal;
+}
+#define EQUAL(safe_point, first, second)                                                           \
+    are_equal((const int[])first, sizeof((const int[])first) / sizeof(int), (const int[])second,   \
+              sizeof((const int[])second) / sizeof(int), safe_point)
+#define _(...)                                                                                     \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
+
+Test(sim_rows_check, what_nobody_may_read_makes_no_difference)
+{
+    cr_expect(EQUAL(20, _(10, 15, 25), _(15, 25)));
+    cr_expect(EQUAL(20, _(10, -15, 25), _(25)), "swept");
+    cr_expect(EQUAL(20, _(10, -15, 18, 25), _(18, 25)));
+    cr_expect_not(EQUAL(20, _(10, 15, 25), _(10, 25)), "the newest at the safe point is gone");
+    cr_expect_not(EQUAL(20, _(10, -15, 25), _(10, 25)), "a marker without what it hid");
+    cr_expect_not(EQUAL(20, _(10, 15, 25), _(10, 15)));
+    cr_expect_not(EQUAL(20, _(15, 21, 25), _(15, 25)), "a reader at 21 is missing it");
+    cr_expect_not(EQUAL(20, _(15, -21), _(15)), "a marker above the safe point");
+}
+
+Test(sim_safe_point_check, what_is_flagged)
+{
+    struct safe_point_check check;
+    safe_point_check_init(&check);
+    safe_point_check_replica(&check, 1, 0, 10, 100);
+    safe_point_check_replica(&check, 2, 0, 8, 90);
+    safe_point_check_replica(&check, 1, 3, 50, 90);
+    safe_point_check_replica(&check, 2, 3, 40, 0);
+    safe_point_check_replica(&check, 2, 3, 51, 90);
+    safe_point_check_hold(&check, 100);
+    cr_assert_eq(check.result.verdict, CHECK_OK);
+    struct safe_point_check before = check;
+    safe_point_check_hold(&check, 99);
+    cr_assert_eq(check.result.verdict, CHECK_VIOLATION);
+    cr_assert_str_eq(check.result.name, "hold-passed");
+    check = before;
+    safe_point_check_replica(&check, 2, 3, 52, 89);
+    cr_assert_str_eq(check.result.name, "safe-point-back");
+    check = before;
+    safe_point_check_replica(&check, 2, 0, 11, 99);
+    cr_assert_str_eq(check.result.name, "safe-point-back");
+    check = before;
+    safe_point_check_replica(&check, 2, 3, 52, 101);
+    cr_assert_str_eq(check.result.name, "safe-point-ahead");
 }

@@ -121,16 +121,19 @@ static void note_add(struct txn *txn, const char *start, const char *end, timest
     txn->notes[txn->notes_count++] = (struct note){group_of(start), start, end, timestamp};
 }
 
-/* NULL: no such key. */
-static const char *read_key(struct txn *txn, const char *key)
+static uint64_t send_get(const char *key)
 {
     Ostraka__GetRequest request = OSTRAKA__GET_REQUEST__INIT;
     request.group = group_of(key);
     request.range = range_of(request.group);
     request.key = field(key);
+    return kv_world_send(w, kv_world_leader(w, request.group), FRAME_GET, &request.base,
+                         bytes_of(NULL, 0));
+}
+
+static const char *get_answer(struct txn *txn, const char *key, uint64_t id)
+{
     struct bytes value;
-    uint64_t id = kv_world_send(w, kv_world_leader(w, request.group), FRAME_GET, &request.base,
-                                bytes_of(NULL, 0));
     const Ostraka__GetAnswer *answer =
         (const Ostraka__GetAnswer *)kv_world_wait(w, id, &ostraka__get_answer__descriptor, &value);
     cr_assert_eq(answer->header->status, OST_OK);
@@ -139,17 +142,26 @@ static const char *read_key(struct txn *txn, const char *key)
                          : NULL;
 }
 
-/* The keys, one behind the other. */
-static const char *read_rows(struct txn *txn, const char *start, const char *end)
+/* NULL: no such key. */
+static const char *read_key(struct txn *txn, const char *key)
+{
+    return get_answer(txn, key, send_get(key));
+}
+
+static uint64_t send_scan(const char *start, const char *end)
 {
     Ostraka__ScanRequest request = OSTRAKA__SCAN_REQUEST__INIT;
     request.group = group_of(start);
     request.range = range_of(request.group);
     request.start = field(start);
     request.end = field(end);
+    return kv_world_send(w, kv_world_leader(w, request.group), FRAME_SCAN, &request.base,
+                         bytes_of(NULL, 0));
+}
+
+static const char *scan_answer(struct txn *txn, const char *start, const char *end, uint64_t id)
+{
     struct bytes rows;
-    uint64_t id = kv_world_send(w, kv_world_leader(w, request.group), FRAME_SCAN, &request.base,
-                                bytes_of(NULL, 0));
     const Ostraka__ScanAnswer *answer =
         (const Ostraka__ScanAnswer *)kv_world_wait(w, id, &ostraka__scan_answer__descriptor, &rows);
     cr_assert_eq(answer->header->status, OST_OK);
@@ -160,6 +172,12 @@ static const char *read_rows(struct txn *txn, const char *start, const char *end
     while (rows_next(&reader, &row) == OST_OK)
         text = arena_printf(&w->arena, "%s%.*s", text, (int)row.key.bytes_count, row.key.data);
     return text;
+}
+
+/* The keys, one behind the other. */
+static const char *read_rows(struct txn *txn, const char *start, const char *end)
+{
+    return scan_answer(txn, start, end, send_scan(start, end));
 }
 
 static int lock(struct txn *txn, const char *key, bool exclusive)
@@ -585,6 +603,30 @@ Test(kv_optimistic, a_cold_check_goes_to_the_pool)
     cr_assert_eq(commit_one(&bad, "x", "1"), OST_VERSION_CHANGED);
     cr_assert_eq(validate(&reader, 1), OST_VERSION_CHANGED);
     cr_assert_eq(w->stores[1].metrics.reads_blocked_count, 4);
+}
+
+/* A scan shows the state in which it was granted, and its timestamp is of then. A get may find what
+ * was written since, and its timestamp says so. */
+Test(kv_optimistic, a_read_on_the_pool_is_as_old_as_what_it_shows)
+{
+    open_world(1, false);
+    put("a", "1");
+    put("d", "1");
+    struct txn scan = begin(), get = begin(), of_marker = begin();
+    w->are_jobs_held = true;
+    store_memory_hinder(w->stores[1].store, false, true);
+    uint64_t rows = send_scan("b", "e"), value = send_get("a"), marker = send_get("d");
+    kv_world_run(w, 5);
+    put("c", "1");
+    put("a", "2");
+    put("d", NULL);
+    w->are_jobs_held = false;
+    cr_assert_str_eq(scan_answer(&scan, "b", "e", rows), "d");
+    cr_assert_str_eq(get_answer(&get, "a", value), "2");
+    cr_assert_null(get_answer(&of_marker, "d", marker));
+    cr_assert_eq(commit_one(&scan, "x", "1"), OST_VERSION_CHANGED);
+    cr_assert_eq(commit_one(&get, "x", "1"), OST_OK);
+    cr_assert_eq(commit_one(&of_marker, "x", "1"), OST_OK);
 }
 
 Test(kv_optimistic, a_long_check_goes_to_the_pool)

@@ -112,6 +112,7 @@
     X(COVER, RECOVERY_AFTER_ELECTION, 0, "a new leader found open transactions")                   \
     X(COVER, HOME_ABORTS_EXPIRED, 0, "home aborted a transaction past its deadline")               \
     X(COVER, PARTICIPANT_ASKS_HOME, 0, "a participant asked home for an outcome")                  \
+    X(COVER, COORDINATOR_SILENT, 0, "a coordinator was silent for so long that it counts as dead") \
     X(COVER, PARTICIPANT_TOLD_AGAIN, 0, "a participant was told an outcome again")                 \
     /* shardkv */                                                                                  \
     X(RARE, SLICE_ONE_ENTRY, 250, "a slice of applied entries has one entry")                      \

@@ -323,6 +323,11 @@ void network_send(struct network *network, uint32_t from, uint64_t connection_id
     trace_event(network->trace, TRACE_FRAME, type, connection_id, frame_take->bytes_count,
                 checksum);
     struct network_end *to = &connection->ends[!side];
+    if (network->tap &&
+        network->tap(network->tap_context, from, to->host, connection_id, frame_take)) {
+        blob_unref(frame_take);
+        return;
+    }
     if (to->is_vanished) {
         blob_unref(frame_take);
         send_into_silence(network, connection, side);

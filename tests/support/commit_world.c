@@ -1,0 +1,858 @@
+#include "tests/support/commit_world.h"
+
+#include "base/memory.h"
+#include "cmd/node_internal.h"
+#include "proto/kv.pb-c.h"
+#include "proto/session.pb-c.h"
+#include "tests/sim/observe.h"
+
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define STORES            5u
+#define WAIT_MS_MAX       30000u
+#define LEADER_BACK_MS    2000u
+#define PLACEMENT_TRIES   200u
+#define PAUSE_MS          20u
+#define COURIER_HOST(sim) ((uint32_t)((sim)->plan.stores) + (sim)->clients_count)
+
+static const char *const KEYS[] = {[HOME] = "a-home", [OTHER] = "b-other"};
+
+/* --- Time
+ * -------------------------------------------------------------------------------------------- */
+
+void commit_world_run(struct commit_world *world, uint32_t ms)
+{
+    nanoseconds_t until_ns = world->sim.schedule.now_ns + ms * NS_PER_MS;
+    while (schedule_step(&world->sim.schedule, until_ns))
+        continue;
+    cr_assert(!world->sim.is_failed, "%s: %s", world->sim.failure, world->sim.why);
+}
+
+/* --- Frames
+ * ------------------------------------------------------------------------------------------ */
+
+static group_id_t group_of_key(ProtobufCBinaryData key)
+{
+    return key.len > 0 && key.data[0] == 'b' ? OTHER : HOME;
+}
+
+#define GROUP_OF(frame_type, name, type, group_text)                                               \
+    case frame_type: {                                                                             \
+        const Ostraka__##type *message = (const Ostraka__##type *)message_unpack(                  \
+            &ostraka__##name##__descriptor, frame->message, &arena);                               \
+        cr_assert(message);                                                                        \
+        group = (group_text);                                                                      \
+        break;                                                                                     \
+    }
+
+/* Who handles it; of an answer, who gave it. MASTER for what is about none. */
+static group_id_t group_of_frame(const struct commit_world *world, uint32_t to,
+                                 const struct frame *frame)
+{
+    group_id_t group = MASTER;
+    struct arena arena;
+    arena_init(&arena);
+    switch (frame->type) {
+        GROUP_OF(FRAME_GET, get_request, GetRequest, message->group)
+        GROUP_OF(FRAME_LOCK, lock_request, LockRequest, message->group)
+        GROUP_OF(FRAME_SCAN, scan_request, ScanRequest, message->group)
+        GROUP_OF(FRAME_PREPARE, prepare_request, PrepareRequest, message->group)
+        GROUP_OF(FRAME_COMMIT, commit_request, CommitRequest, message->group)
+        GROUP_OF(FRAME_ABORT, abort_request, AbortRequest, message->group)
+        GROUP_OF(FRAME_VALIDATE, validate_request, ValidateRequest, message->group)
+        GROUP_OF(FRAME_TXN_HEARTBEAT, txn_heartbeat, TxnHeartbeat, message->group)
+        GROUP_OF(FRAME_RESOLVE, resolve_request, ResolveRequest, group_of_key(message->key))
+        GROUP_OF(FRAME_RESOLVE_ANSWER, resolve_answer, ResolveAnswer, group_of_key(message->key))
+    case FRAME_INQUIRE:
+    case FRAME_INQUIRE_ANSWER:
+        group = HOME;
+        break;
+    default:
+        for (uint32_t index = 0; index < COMMIT_WORLD_FRAMES_MAX; index++)
+            if (world->asked[index].request_id == frame->request_id &&
+                world->asked[index].client == to && frame->type % 2 == 1)
+                group = world->asked[index].group;
+    }
+    arena_fini(&arena);
+    return group;
+}
+
+static bool is_of_commit(uint16_t type)
+{
+    return type >= FRAME_PREPARE && type <= FRAME_VALIDATE_ANSWER;
+}
+
+static void frame_note(struct commit_world *world, uint32_t from, uint32_t to,
+                       const struct frame *frame, group_id_t group, struct blob *blob)
+{
+    world->sent[frame->type][group]++;
+    uint32_t story_host = world->sim.clients[0].host;
+    if (from >= world->sim.plan.stores)
+        world->asked[world->asked_count++ % COMMIT_WORLD_FRAMES_MAX] =
+            (struct asked_frame){.client = from, .request_id = frame->request_id, .group = group};
+    if (to == story_host && is_of_commit(frame->type))
+        world->is_answered_since = true;
+    if (from != story_host)
+        return;
+    if (is_of_commit(frame->type) && (world->rounds_count == 0 || world->is_answered_since)) {
+        world->rounds_count++;
+        world->is_answered_since = false;
+    }
+    blob_unref(world->last[frame->type][group]);
+    world->last[frame->type][group] = blob_ref(blob);
+}
+
+static bool frame_seen(void *context, uint32_t from, uint32_t to, uint64_t connection_id,
+                       struct blob *blob)
+{
+    struct commit_world *world = context;
+    struct frame frame = frame_of_blob(blob);
+    if (world->is_passing || from == COURIER_HOST(&world->sim) || to == COURIER_HOST(&world->sim) ||
+        frame.type >= COMMIT_WORLD_TYPES_MAX)
+        return false;
+    group_id_t group = group_of_frame(world, to, &frame);
+    cr_assert_leq(group, OTHER);
+    frame_note(world, from, to, &frame, group, blob);
+    for (uint32_t index = 0; index < world->rules_count; index++) {
+        const struct frame_rule *rule = &world->rules[index];
+        if (rule->type != frame.type || rule->group != group)
+            continue;
+        if (rule->fate == FRAME_HELD) {
+            cr_assert_lt(world->held_count, COMMIT_WORLD_FRAMES_MAX);
+            world->held[world->held_count++] =
+                (struct held_frame){from, to, connection_id, blob_ref(blob)};
+        }
+        return true;
+    }
+    return false;
+}
+
+static void rule_add(struct commit_world *world, uint16_t type, group_id_t group,
+                     enum frame_fate fate)
+{
+    cr_assert_lt(world->rules_count, COMMIT_WORLD_RULES_MAX);
+    world->rules[world->rules_count++] = (struct frame_rule){type, group, fate};
+}
+
+void commit_world_hold(struct commit_world *world, uint16_t type, group_id_t group)
+{
+    rule_add(world, type, group, FRAME_HELD);
+}
+
+void commit_world_lose(struct commit_world *world, uint16_t type, group_id_t group)
+{
+    rule_add(world, type, group, FRAME_LOST);
+}
+
+static void held_drop(struct commit_world *world, uint32_t times_sent)
+{
+    uint32_t count = world->held_count;
+    world->held_count = world->rules_count = 0;
+    world->is_passing = true;
+    for (uint32_t index = 0; index < count; index++) {
+        struct held_frame *held = &world->held[index];
+        for (uint32_t time = 0; time < times_sent; time++)
+            network_send(&world->sim.network, held->from, held->connection_id,
+                         blob_ref(held->frame));
+        blob_unref(held->frame);
+    }
+    world->is_passing = false;
+}
+
+void commit_world_release(struct commit_world *world)
+{
+    held_drop(world, 1);
+}
+
+void commit_world_release_twice(struct commit_world *world)
+{
+    held_drop(world, 2);
+}
+
+void commit_world_forget(struct commit_world *world)
+{
+    held_drop(world, 0);
+}
+
+void commit_world_await(struct commit_world *world, uint16_t type, group_id_t group, uint64_t count)
+{
+    for (uint32_t ms = 0; ms < WAIT_MS_MAX && world->sent[type][group] < count; ms++)
+        commit_world_run(world, 1);
+    cr_assert_geq(world->sent[type][group], count, "frame %s of group %" PRIu64 " was not sent",
+                  frame_type_name(type), group);
+}
+
+void commit_world_count_begin(struct commit_world *world)
+{
+    memset(world->sent, 0, sizeof world->sent);
+    world->rounds_count = 0;
+    world->is_answered_since = false;
+}
+
+uint64_t commit_world_sent(const struct commit_world *world, uint16_t type)
+{
+    return world->sent[type][MASTER] + world->sent[type][HOME] + world->sent[type][OTHER];
+}
+
+/* --- Stores
+ * ------------------------------------------------------------------------------------------ */
+
+static store_id_t leader_now(const struct commit_world *world, group_id_t group)
+{
+    store_id_t leader = 0;
+    raft_term_t term = 0;
+    for (uint32_t place = 0; place < STORES; place++) {
+        const struct process *process = &world->sim.stores[place];
+        struct raft_status status;
+        if (process->state != PROCESS_UP ||
+            raft_host_group_status(node_raft_host(process->node), group, &status) != OST_OK ||
+            status.role != RAFT_LEADER || status.term <= term)
+            continue;
+        term = status.term;
+        leader = status.commit_index >= status.term_opening_index ? process->store_id : 0;
+    }
+    return leader;
+}
+
+store_id_t commit_world_leader(struct commit_world *world, group_id_t group)
+{
+    for (uint32_t ms = 0; ms < WAIT_MS_MAX; ms++) {
+        store_id_t leader = leader_now(world, group);
+        if (leader)
+            return leader;
+        commit_world_run(world, 1);
+    }
+    cr_assert_fail("group %" PRIu64 " has no leader", group);
+    return 0;
+}
+
+raft_index_t commit_world_log_end(struct commit_world *world, group_id_t group)
+{
+    struct raft_status status;
+    store_id_t leader = commit_world_leader(world, group);
+    cr_assert_eq(
+        raft_host_group_status(node_raft_host(world->sim.stores[leader - 1].node), group, &status),
+        OST_OK);
+    return status.last_index;
+}
+
+void commit_world_crash(struct commit_world *world, store_id_t store)
+{
+    process_stop(&world->sim.stores[store - 1], STOP_KILLED);
+}
+
+void commit_world_start(struct commit_world *world, store_id_t store)
+{
+    process_start(&world->sim.stores[store - 1]);
+}
+
+void commit_world_crash_leaders(struct commit_world *world)
+{
+    store_id_t home = commit_world_leader(world, HOME), other = commit_world_leader(world, OTHER);
+    commit_world_crash(world, home);
+    commit_world_crash(world, other);
+}
+
+void commit_world_crash_all(struct commit_world *world)
+{
+    for (store_id_t store = 1; store <= STORES; store++)
+        commit_world_crash(world, store);
+}
+
+void commit_world_start_all(struct commit_world *world)
+{
+    for (store_id_t store = 1; store <= STORES; store++)
+        commit_world_start(world, store); /* nothing happens where one is up */
+    world->began_ns = world->sim.schedule.now_ns;
+}
+
+static void cut_off(struct commit_world *world, store_id_t store,
+                    void (*cut)(struct network *network, uint32_t from, uint32_t to))
+{
+    uint32_t host = sim_host_of_store(store);
+    for (uint32_t other = 0; other < STORES; other++) {
+        if (other == host)
+            continue;
+        cut(&world->sim.network, host, other);
+        cut(&world->sim.network, other, host);
+    }
+}
+
+static void start_fired(void *target, uint64_t store)
+{
+    commit_world_start(target, store);
+}
+
+static void heal_fired(void *target, uint64_t store)
+{
+    cut_off(target, store, network_heal);
+}
+
+void commit_world_lose_leader(struct commit_world *world, group_id_t group, enum leader_loss how)
+{
+    store_id_t old = commit_world_leader(world, group);
+    struct schedule *schedule = &world->sim.schedule;
+    nanoseconds_t back_ns = schedule->now_ns + LEADER_BACK_MS * NS_PER_MS;
+    switch (how) {
+    case LEADER_CRASHES:
+        commit_world_crash(world, old);
+        schedule_add(schedule, back_ns, start_fired, world, old);
+        break;
+    case LEADER_IS_CUT_OFF:
+        cut_off(world, old, network_cut);
+        schedule_add(schedule, back_ns, heal_fired, world, old);
+        break;
+    case LEADER_HANDS_OVER:
+        cr_assert(process_transfer(&world->sim.stores[old - 1], group, 0));
+        break;
+    case LEADER_LOSSES_COUNT:
+        cr_assert_fail("no such way");
+    }
+    for (uint32_t ms = 0; ms < WAIT_MS_MAX; ms++) {
+        store_id_t leader = leader_now(world, group);
+        if (leader && leader != old)
+            break;
+        commit_world_run(world, 1);
+    }
+    cr_assert_neq(commit_world_leader(world, group), old);
+    world->began_ns = world->sim.schedule.now_ns; /* a quorum is there */
+}
+
+/* --- Clients
+ * ----------------------------------------------------------------------------------------- */
+
+static void operation_done(struct operation *operation)
+{
+    struct commit_world *world = operation->done_context[0];
+    world->is_done = true;
+    world->status = operation->status;
+    if (operation->type == OPERATION_TXN_COMMIT) {
+        world->is_answered = true;
+        world->answer = operation->status;
+        world->commit_timestamp =
+            coordinator_commit_timestamp(core_txn_coordinator(operation->txn));
+    }
+    if (operation->type != OPERATION_GET)
+        return;
+    struct bytes value = arena_copy(&world->arena, operation->result_value);
+    world->status = operation->status == OST_NOT_FOUND ? OST_OK : operation->status;
+    char *text = arena_alloc(&world->arena, value.bytes_count + 1);
+    memcpy(text, value.data ? value.data : (const uint8_t *)"", value.bytes_count);
+    text[value.bytes_count] = '\0';
+    *(const char **)operation->done_context[1] = text;
+}
+
+static int operation_wait(struct commit_world *world)
+{
+    for (uint32_t ms = 0; ms < WAIT_MS_MAX && !world->is_done; ms++)
+        commit_world_run(world, 1);
+    cr_assert(world->is_done);
+    return world->status;
+}
+
+static void operation_begin(struct commit_world *world, uint32_t client,
+                            struct operation *operation)
+{
+    world->is_done = false;
+    client_process_submit(&world->sim.clients[client], operation, operation_done, world);
+}
+
+static struct operation *operation_of(enum operation_type type, const char *key)
+{
+    return operation_new(type, bytes_of_string(key), bytes_of(NULL, 0));
+}
+
+const char *commit_world_get(struct commit_world *world, group_id_t group)
+{
+    const char *value = NULL;
+    for (uint32_t tries = 0; tries < 20; tries++) {
+        struct operation *operation = operation_of(OPERATION_GET, KEYS[group]);
+        operation->done_context[1] = &value;
+        operation_begin(world, 1, operation);
+        if (operation_wait(world) == OST_OK)
+            return value;
+    }
+    cr_assert_fail("group %" PRIu64 " answers no read: %s", group, ost_status_name(world->status));
+    return "";
+}
+
+static struct core_txn *txn_new(struct commit_world *world, uint32_t client)
+{
+    return core_txn_new(client_core_coordinator_new(world->sim.clients[client].core));
+}
+
+static void txn_write(struct core_txn *txn, group_id_t group, const char *value)
+{
+    const char *why = NULL;
+    struct write write = {
+        .kind = WRITE_PUT, .key = bytes_of_string(KEYS[group]), .value = bytes_of_string(value)};
+    cr_assert_eq(coordinator_write(core_txn_coordinator(txn), &write, &why), OST_OK);
+}
+
+static int txn_get(struct commit_world *world, group_id_t group)
+{
+    struct operation *operation = operation_of(OPERATION_TXN_GET, KEYS[group]);
+    operation->txn = world->txn;
+    operation->lock_mode = LOCK_EXCLUSIVE;
+    operation_begin(world, 0, operation);
+    return operation_wait(world);
+}
+
+void commit_world_grow(struct commit_world *world, bool is_blind)
+{
+    cr_assert(!world->txn);
+    world->txn = txn_new(world, 0);
+    for (group_id_t group = HOME; group <= OTHER; group++) {
+        if (!is_blind)
+            cr_assert_eq(txn_get(world, group), OST_OK);
+        txn_write(world->txn, group, "new");
+    }
+}
+
+void commit_world_grow_one(struct commit_world *world)
+{
+    cr_assert(!world->txn);
+    world->txn = txn_new(world, 0);
+    txn_write(world->txn, HOME, "new");
+}
+
+void commit_world_ask_commit(struct commit_world *world)
+{
+    struct operation *operation = operation_of(OPERATION_TXN_COMMIT, "");
+    operation->txn = world->txn;
+    world->is_answered = false;
+    world->is_committed_asked = true;
+    operation_begin(world, 0, operation);
+}
+
+int commit_world_wait(struct commit_world *world)
+{
+    operation_wait(world);
+    cr_assert(world->is_answered);
+    return world->answer;
+}
+
+int commit_world_ask_again(struct commit_world *world)
+{
+    commit_world_ask_commit(world);
+    return commit_world_wait(world);
+}
+
+void commit_world_kill_client(struct commit_world *world)
+{
+    client_process_kill(&world->sim.clients[0]);
+    core_txn_free(world->txn); /* its core is gone */
+    world->txn = NULL;
+    world->is_done = world->is_answered = false;
+    world->began_ns = world->sim.schedule.now_ns;
+}
+
+int commit_world_write_others(struct commit_world *world, const char *value)
+{
+    struct core_txn *txn = txn_new(world, 1);
+    txn_write(txn, HOME, value);
+    txn_write(txn, OTHER, value);
+    struct operation *operation = operation_of(OPERATION_TXN_COMMIT, "");
+    operation->txn = txn;
+    /* Not the story's commit: its answer is kept. */
+    bool is_answered = world->is_answered;
+    int answer = world->answer;
+    timestamp_t commit_timestamp = world->commit_timestamp;
+    operation_begin(world, 1, operation);
+    int status = operation_wait(world);
+    world->is_answered = is_answered;
+    world->answer = answer;
+    world->commit_timestamp = commit_timestamp;
+    client_process_drop_txn(&world->sim.clients[1], &txn, true);
+    return status;
+}
+
+/* --- The courier
+ * ------------------------------------------------------------------------------------- */
+
+static void courier_accepted(void *context, uint64_t connection_id)
+{
+    (void)context, (void)connection_id;
+    cr_assert_fail("nobody calls the courier");
+}
+
+static void courier_connected(void *context, uint64_t connection_id, int status)
+{
+    struct commit_world *world = context;
+    if (connection_id != world->courier_connection_id)
+        return;
+    world->is_courier_connected = status == OST_OK;
+    world->is_courier_closed = status != OST_OK;
+}
+
+static void courier_frame(void *context, uint64_t connection_id, struct blob *frame_take)
+{
+    struct commit_world *world = context;
+    if (connection_id != world->courier_connection_id ||
+        frame_of_blob(frame_take).type == FRAME_HELLO_ANSWER) {
+        blob_unref(frame_take);
+        return;
+    }
+    blob_unref(world->courier_answer);
+    world->courier_answer = frame_take;
+}
+
+static void courier_closed(void *context, uint64_t connection_id)
+{
+    struct commit_world *world = context;
+    if (connection_id == world->courier_connection_id)
+        world->is_courier_closed = true;
+}
+
+/* False: there was no answer. */
+static bool courier_ask(struct commit_world *world, store_id_t store, struct blob *frame)
+{
+    struct network *network = &world->sim.network;
+    uint32_t host = COURIER_HOST(&world->sim);
+    blob_unref(world->courier_answer);
+    world->courier_answer = NULL;
+    world->is_courier_connected = world->is_courier_closed = false;
+    uint64_t id = world->courier_connection_id =
+        network_connect(network, host, sim_host_of_store(store));
+    for (uint32_t ms = 0; ms < 1000 && !world->is_courier_connected && !world->is_courier_closed;
+         ms++)
+        commit_world_run(world, 1);
+    if (!world->is_courier_connected)
+        return false;
+    Ostraka__Hello hello = OSTRAKA__HELLO__INIT;
+    hello.role = OSTRAKA__PEER_ROLE__CLIENT;
+    network_send(network, host, id, frame_encode(FRAME_HELLO, 1, &hello.base, NULL, 0));
+    network_send(network, host, id, blob_ref(frame));
+    for (uint32_t ms = 0; ms < 2000 && !world->courier_answer && !world->is_courier_closed; ms++)
+        commit_world_run(world, 1);
+    if (!world->is_courier_closed)
+        network_close(network, host, id, false);
+    world->courier_connection_id = 0;
+    return world->courier_answer != NULL;
+}
+
+#define ANSWER_OF(frame_type, name, type, timestamp_text)                                          \
+    case frame_type: {                                                                             \
+        const Ostraka__##type *message = (const Ostraka__##type *)message_unpack(                  \
+            &ostraka__##name##__descriptor, frame.message, &world->arena);                         \
+        cr_assert(message);                                                                        \
+        *out_timestamp = timestamp_text;                                                           \
+        return message->header ? message->header->status : OST_OK;                                 \
+    }
+
+static int courier_answer_status(struct commit_world *world, timestamp_t *out_timestamp)
+{
+    struct frame frame = frame_of_blob(world->courier_answer);
+    switch (frame.type) {
+        ANSWER_OF(FRAME_PREPARE_ANSWER, prepare_answer, PrepareAnswer,
+                  message->commit_timestamp_min)
+        ANSWER_OF(FRAME_COMMIT_ANSWER, commit_answer, CommitAnswer, message->commit_timestamp)
+        ANSWER_OF(FRAME_ABORT_ANSWER, abort_answer, AbortAnswer, message->commit_timestamp)
+    default:
+        cr_assert_fail("%s is no answer", frame_type_name(frame.type));
+        return OST_PROTOCOL;
+    }
+}
+
+static bool is_no_answer(int status)
+{
+    return status == OST_NOT_LEADER || status == OST_NOT_READY || status == OST_BUSY ||
+           status == OST_DISCONNECTED || status == OST_CANCELED;
+}
+
+static int courier_bring(struct commit_world *world, group_id_t group, struct blob *frame,
+                         timestamp_t *out_timestamp)
+{
+    for (uint32_t tries = 0; tries < WAIT_MS_MAX / PAUSE_MS; tries++) {
+        store_id_t leader = commit_world_leader(world, group);
+        if (courier_ask(world, leader, frame)) {
+            int status = courier_answer_status(world, out_timestamp);
+            if (!is_no_answer(status))
+                return status;
+        }
+        commit_world_run(world, PAUSE_MS);
+    }
+    cr_assert_fail("nobody answers");
+    return OST_DISCONNECTED;
+}
+
+int commit_world_again(struct commit_world *world, uint16_t type, group_id_t group,
+                       timestamp_t *out_timestamp)
+{
+    timestamp_t timestamp;
+    struct blob *frame = world->last[type][group];
+    cr_assert(frame, "%s was never sent to group %" PRIu64, frame_type_name(type), group);
+    return courier_bring(world, group, frame, out_timestamp ? out_timestamp : &timestamp);
+}
+
+int commit_world_abort(struct commit_world *world)
+{
+    timestamp_t timestamp;
+    cr_assert(world->last[FRAME_COMMIT][HOME]);
+    struct frame frame = frame_of_blob(world->last[FRAME_COMMIT][HOME]);
+    const Ostraka__CommitRequest *commit = (const Ostraka__CommitRequest *)message_unpack(
+        &ostraka__commit_request__descriptor, frame.message, &world->arena);
+    Ostraka__AbortRequest request = OSTRAKA__ABORT_REQUEST__INIT;
+    request.group = commit->group;
+    request.range = commit->range;
+    request.txn = commit->txn;
+    request.anchor = commit->anchor;
+    request.deadline = commit->deadline;
+    struct blob *asked = frame_encode(FRAME_ABORT, frame.request_id, &request.base, NULL, 0);
+    int status = courier_bring(world, HOME, asked, &timestamp);
+    blob_unref(asked);
+    return status;
+}
+
+/* --- What must hold
+ * ---------------------------------------------------------------------------------- */
+
+uint64_t commit_world_locks(struct commit_world *world)
+{
+    char text[1024] = "";
+    commit_world_leader(world, HOME);
+    commit_world_leader(world, OTHER);
+    return observe_locks_left(world->sim.observer, text, sizeof text);
+}
+
+uint32_t commit_world_settle(struct commit_world *world)
+{
+    nanoseconds_t until_ns = world->began_ns + COMMIT_SETTLE_MS_MAX * NS_PER_MS;
+    uint64_t left;
+    while ((left = commit_world_locks(world)) > 0 && world->sim.schedule.now_ns < until_ns)
+        commit_world_run(world, 1);
+    if (left > 0) {
+        char text[1024] = "";
+        observe_locks_left(world->sim.observer, text, sizeof text);
+        cr_assert_fail("after %u ms there are left: %s", COMMIT_SETTLE_MS_MAX, text);
+    }
+    return (uint32_t)((world->sim.schedule.now_ns - world->began_ns) / NS_PER_MS);
+}
+
+/* Was it committed? Both keys say the same, and the last word of others stays. */
+static bool fate_by_keys(struct commit_world *world)
+{
+    const char *home = commit_world_get(world, HOME);
+    const char *other = commit_world_get(world, OTHER);
+    cr_assert_str_eq(home, other, "half of it is there");
+    cr_assert(strcmp(home, "new") == 0 || strcmp(home, "old") == 0, "%s is nobody's value", home);
+    return strcmp(home, "new") == 0;
+}
+
+static void ask_frames_again(struct commit_world *world, bool is_committed)
+{
+    timestamp_t home_timestamp = 0, timestamp;
+    int status;
+    for (group_id_t group = HOME; group <= OTHER; group++) {
+        if (!world->last[FRAME_PREPARE][group])
+            continue;
+        status = commit_world_again(world, FRAME_PREPARE, group, &timestamp);
+        /* Where it was never prepared, and its abort never heard of, it may be promised once more:
+         * it is settled by home all the same. */
+        if (is_committed)
+            cr_assert_eq(status, OST_OK, "%s", ost_status_name(status));
+        else if (group == HOME)
+            cr_assert_neq(status, OST_OK);
+        if (group == HOME)
+            home_timestamp = timestamp;
+        else if (is_committed)
+            cr_assert_eq(timestamp, home_timestamp);
+    }
+    if (is_committed && world->is_answered && world->answer == OST_OK)
+        cr_assert_eq(home_timestamp, world->commit_timestamp);
+    if (world->last[FRAME_COMMIT][HOME]) {
+        status = commit_world_again(world, FRAME_COMMIT, HOME, &timestamp);
+        if (is_committed)
+            cr_assert(status == OST_OK && timestamp == home_timestamp, "%s",
+                      ost_status_name(status));
+        else
+            cr_assert(status == OST_ABORTED || status == OST_UNKNOWN_TXN ||
+                          status == OST_DEADLINE_EXCEEDED,
+                      "%s", ost_status_name(status));
+    }
+    if (world->last[FRAME_ABORT][HOME]) {
+        status = commit_world_again(world, FRAME_ABORT, HOME, &timestamp);
+        cr_assert_eq(status, is_committed ? OST_EXISTS : OST_OK, "%s", ost_status_name(status));
+    }
+}
+
+void commit_world_check(struct commit_world *world, enum txn_fate fate)
+{
+    commit_world_settle(world);
+    bool is_committed = fate_by_keys(world);
+    cr_assert(fate == FATE_EITHER || is_committed == (fate == FATE_COMMITTED), "it is %s",
+              is_committed ? "committed" : "not committed");
+    if (world->is_answered && world->answer != OST_MAYBE_COMMITTED)
+        cr_assert_eq(world->answer == OST_OK, is_committed, "the client was told %s",
+                     ost_status_name(world->answer));
+    if (world->is_answered) {
+        int told = world->answer;
+        int status = commit_world_ask_again(world);
+        cr_assert_eq(status == OST_OK, is_committed, "asked again, it was told %s",
+                     ost_status_name(status));
+        cr_assert(told == OST_MAYBE_COMMITTED || status == told);
+    }
+    ask_frames_again(world, is_committed);
+    world->began_ns = world->sim.schedule.now_ns;
+    commit_world_settle(world);
+    cr_assert_eq(fate_by_keys(world), is_committed);
+}
+
+/* --- Beginning and end
+ * ------------------------------------------------------------------------------- */
+
+static void plan_fill(struct plan *plan, uint64_t seed, uint32_t client_timeout_ms)
+{
+    *plan = (struct plan){
+        .seed = seed,
+        .stores = STORES,
+        .replicas = STORES,
+        .groups = 2,
+        .ranges_per_kind = 1,
+        .clients = 2,
+        .actors = 1,
+        .keys = 1,
+        .heartbeat_ms = 50,
+        .election_ms_min = 500,
+        .election_ms_max = 1000,
+        .inflight_messages_max = 64,
+        .inflight_bytes_max = 4 << 20,
+        .message_bytes_max = 512 << 10,
+        .log_segment_kib = 256,
+        .log_write_kib = 64,
+        .log_retained_kib = 65536,
+        .snapshot_chunk_bytes = 16384,
+        .flush_kib = 32768,
+        .flush_interval_ms = 30000,
+        .lock_expiry_ms = 5000,
+        .client_timeout_ms = client_timeout_ms,
+        .client_try_ms = 1000,
+        .client_try_factor = 1,
+        .latency_us_min = 1000,
+        .latency_us_max = 1000,
+        .disk_us_min = 100,
+        .disk_us_max = 100,
+        .turn_us_max = 0,
+        .job_us_max = 100,
+    };
+}
+
+static void client_begin(struct commit_world *world, uint32_t number)
+{
+    struct client_process *client = &world->sim.clients[number];
+    client->actors_count = 0; /* the story acts */
+    client_process_start(client);
+    do {
+        operation_begin(world, number, operation_of(OPERATION_OPEN, ""));
+    } while (operation_wait(world) != OST_OK);
+}
+
+static replica_id_t replica_at(struct commit_world *world, store_id_t store, group_id_t group)
+{
+    struct kv_applied applied[8];
+    size_t count = node_applied(world->sim.stores[store - 1].node, applied, 8);
+    for (size_t index = 0; index < count; index++)
+        if (applied[index].group == group)
+            return applied[index].replica;
+    cr_assert_fail("store %" PRIu64 " has no replica of group %" PRIu64, store, group);
+    return 0;
+}
+
+/* Each group's leader on a store of its own. */
+static void leaders_part(struct commit_world *world)
+{
+    for (uint32_t tries = 0; tries < PLACEMENT_TRIES; tries++) {
+        store_id_t master = commit_world_leader(world, MASTER);
+        bool is_done = true;
+        for (group_id_t group = HOME; group <= OTHER; group++) {
+            store_id_t old = commit_world_leader(world, group);
+            store_id_t wanted = (master - 1 + group) % STORES + 1;
+            if (old == wanted)
+                continue;
+            is_done = false;
+            process_transfer(&world->sim.stores[old - 1], group, replica_at(world, wanted, group));
+        }
+        if (is_done)
+            return;
+        commit_world_run(world, 200);
+    }
+    cr_assert_fail("the leaders do not part");
+}
+
+static struct commit_world *world_new(uint64_t seed, uint32_t client_timeout_ms)
+{
+    struct commit_world *world = memory_alloc_zeroed(1, sizeof *world);
+    struct plan plan;
+    plan_fill(&plan, seed, client_timeout_ms);
+    arena_init(&world->arena);
+    sim_init(&world->sim, &plan,
+             &(struct run_options){.story = getenv("COMMIT_STORY") ? stderr : NULL});
+    world->sim.network.tap = frame_seen;
+    world->sim.network.tap_context = world;
+    for (uint32_t place = 0; place < STORES; place++) {
+        world->sim.stores[place].clock.local_ns = world->sim.schedule.now_ns;
+        process_start(&world->sim.stores[place]);
+    }
+    network_host_up(&world->sim.network, COURIER_HOST(&world->sim),
+                    &(struct network_port){.accepted = courier_accepted,
+                                           .connected = courier_connected,
+                                           .frame = courier_frame,
+                                           .closed = courier_closed,
+                                           .context = world});
+    client_begin(world, 0);
+    client_begin(world, 1);
+    leaders_part(world);
+    cr_assert_eq(commit_world_write_others(world, "old"), OST_OK);
+    /* Client 0 knows who leads. */
+    commit_world_grow(world, false);
+    client_process_drop_txn(&world->sim.clients[0], &world->txn, true);
+    commit_world_run(world, 1000);
+    cr_assert_eq(commit_world_locks(world), 0);
+    memset(world->rules, 0, sizeof world->rules);
+    for (size_t type = 0; type < COMMIT_WORLD_TYPES_MAX; type++)
+        for (size_t group = 0; group < 3; group++) {
+            blob_unref(world->last[type][group]);
+            world->last[type][group] = NULL;
+        }
+    commit_world_count_begin(world);
+    world->began_ns = world->sim.schedule.now_ns;
+    return world;
+}
+
+struct commit_world *commit_world_new(uint64_t seed)
+{
+    return world_new(seed, 5000);
+}
+
+struct commit_world *commit_world_new_patient(uint64_t seed)
+{
+    return world_new(seed, 60000);
+}
+
+static void everybody_catches_up(struct commit_world *world)
+{
+    commit_world_start_all(world);
+    for (uint32_t ms = 0; ms < WAIT_MS_MAX && !observe_all_caught_up(world->sim.observer); ms += 10)
+        commit_world_run(world, 10);
+    cr_assert(observe_all_caught_up(world->sim.observer));
+}
+
+void commit_world_end(struct commit_world *world)
+{
+    commit_world_forget(world);
+    if (world->txn)
+        client_process_drop_txn(&world->sim.clients[0], &world->txn, world->is_committed_asked);
+    everybody_catches_up(world);
+    observe_end(world->sim.observer);
+    cr_assert(!world->sim.is_failed, "%s: %s", world->sim.failure, world->sim.why);
+    for (size_t type = 0; type < COMMIT_WORLD_TYPES_MAX; type++)
+        for (size_t group = 0; group < 3; group++)
+            blob_unref(world->last[type][group]);
+    blob_unref(world->courier_answer);
+    world->sim.network.tap = NULL;
+    sim_fini(&world->sim);
+    arena_fini(&world->arena);
+    free(world);
+}

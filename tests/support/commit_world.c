@@ -96,7 +96,8 @@ static void frame_note(struct commit_world *world, uint32_t from, uint32_t to,
         world->is_answered_since = true;
     if (from != story_host)
         return;
-    if (is_of_commit(frame->type) && (world->rounds_count == 0 || world->is_answered_since)) {
+    if (is_of_commit(frame->type) && frame->type != FRAME_ABORT &&
+        (world->rounds_count == 0 || world->is_answered_since)) {
         world->rounds_count++;
         world->is_answered_since = false;
     }
@@ -115,6 +116,9 @@ static bool frame_seen(void *context, uint32_t from, uint32_t to, uint64_t conne
     group_id_t group = group_of_frame(world, to, &frame);
     cr_assert_leq(group, OTHER);
     frame_note(world, from, to, &frame, group, blob);
+    uint32_t others_host = world->sim.clients[1].host;
+    if (from == others_host || to == others_host)
+        return false; /* the rules are the story's */
     for (uint32_t index = 0; index < world->rules_count; index++) {
         const struct frame_rule *rule = &world->rules[index];
         if (rule->type != frame.type || rule->group != group)
@@ -330,6 +334,7 @@ static void operation_done(struct operation *operation)
     world->status = operation->status;
     if (operation->type == OPERATION_TXN_COMMIT) {
         world->is_answered = true;
+        world->answered_ns = world->sim.schedule.now_ns;
         world->answer = operation->status;
         world->commit_timestamp =
             coordinator_commit_timestamp(core_txn_coordinator(operation->txn));
@@ -391,31 +396,43 @@ static void txn_write(struct core_txn *txn, group_id_t group, const char *value)
     cr_assert_eq(coordinator_write(core_txn_coordinator(txn), &write, &why), OST_OK);
 }
 
-static int txn_get(struct commit_world *world, group_id_t group)
+void commit_world_read(struct commit_world *world, group_id_t group, bool is_for_update)
 {
+    if (!world->txn)
+        world->txn = txn_new(world, 0);
     struct operation *operation = operation_of(OPERATION_TXN_GET, KEYS[group]);
     operation->txn = world->txn;
-    operation->lock_mode = LOCK_EXCLUSIVE;
+    operation->lock_mode = is_for_update ? LOCK_EXCLUSIVE : LOCK_SHARED;
+    world->is_handed_over = true;
     operation_begin(world, 0, operation);
-    return operation_wait(world);
+    cr_assert_eq(operation_wait(world), OST_OK);
+}
+
+void commit_world_put(struct commit_world *world, group_id_t group, const char *value)
+{
+    if (!world->txn)
+        world->txn = txn_new(world, 0);
+    txn_write(world->txn, group, value);
+}
+
+void commit_world_roll_back(struct commit_world *world)
+{
+    client_process_drop_txn(&world->sim.clients[0], &world->txn, world->is_handed_over);
+    world->is_handed_over = false;
 }
 
 void commit_world_grow(struct commit_world *world, bool is_blind)
 {
-    cr_assert(!world->txn);
-    world->txn = txn_new(world, 0);
     for (group_id_t group = HOME; group <= OTHER; group++) {
         if (!is_blind)
-            cr_assert_eq(txn_get(world, group), OST_OK);
-        txn_write(world->txn, group, "new");
+            commit_world_read(world, group, true);
+        commit_world_put(world, group, "new");
     }
 }
 
 void commit_world_grow_one(struct commit_world *world)
 {
-    cr_assert(!world->txn);
-    world->txn = txn_new(world, 0);
-    txn_write(world->txn, HOME, "new");
+    commit_world_put(world, HOME, "new");
 }
 
 void commit_world_ask_commit(struct commit_world *world)
@@ -423,7 +440,7 @@ void commit_world_ask_commit(struct commit_world *world)
     struct operation *operation = operation_of(OPERATION_TXN_COMMIT, "");
     operation->txn = world->txn;
     world->is_answered = false;
-    world->is_committed_asked = true;
+    world->is_handed_over = true;
     operation_begin(world, 0, operation);
 }
 
@@ -807,7 +824,7 @@ static struct commit_world *world_new(uint64_t seed, uint32_t client_timeout_ms)
     cr_assert_eq(commit_world_write_others(world, "old"), OST_OK);
     /* Client 0 knows who leads. */
     commit_world_grow(world, false);
-    client_process_drop_txn(&world->sim.clients[0], &world->txn, true);
+    commit_world_roll_back(world);
     commit_world_run(world, 1000);
     cr_assert_eq(commit_world_locks(world), 0);
     memset(world->rules, 0, sizeof world->rules);
@@ -842,8 +859,7 @@ static void everybody_catches_up(struct commit_world *world)
 void commit_world_end(struct commit_world *world)
 {
     commit_world_forget(world);
-    if (world->txn)
-        client_process_drop_txn(&world->sim.clients[0], &world->txn, world->is_committed_asked);
+    commit_world_roll_back(world);
     everybody_catches_up(world);
     observe_end(world->sim.observer);
     cr_assert(!world->sim.is_failed, "%s: %s", world->sim.failure, world->sim.why);

@@ -53,17 +53,19 @@ struct commit_world {
     /* Sent, by type and group, since the last commit_world_count_begin. */
     uint64_t sent[COMMIT_WORLD_TYPES_MAX][3];
     struct blob *last[COMMIT_WORLD_TYPES_MAX][3]; /* client 0's, as it was sent */
-    /* Rounds of client 0: requests sent after an answer to it count as the next one. */
+    /* Rounds of client 0: requests sent after an answer to it count as the next one. Nobody waits
+     * for an abort. */
     uint32_t rounds_count;
     bool is_answered_since;
 
     /* The transaction. */
     struct core_txn *txn;
-    bool is_done; /* the operation under way */
-    bool is_committed_asked;
-    bool is_answered; /* the commit */
-    int status;       /* of the last operation */
-    int answer;       /* of the commit */
+    bool is_done;        /* the operation under way */
+    bool is_handed_over; /* to the core, which frees it */
+    bool is_answered;    /* the commit */
+    int status;          /* of the last operation */
+    nanoseconds_t answered_ns;
+    int answer; /* of the commit */
     timestamp_t commit_timestamp;
     nanoseconds_t began_ns; /* when what has to be settled began */
 
@@ -89,6 +91,10 @@ void commit_world_await(struct commit_world *world, uint16_t type, group_id_t gr
  * HOME alone. */
 void commit_world_grow(struct commit_world *world, bool is_blind);
 void commit_world_grow_one(struct commit_world *world);
+/* Or step by step. */
+void commit_world_read(struct commit_world *world, group_id_t group, bool is_for_update);
+void commit_world_put(struct commit_world *world, group_id_t group, const char *value);
+void commit_world_roll_back(struct commit_world *world);
 void commit_world_ask_commit(struct commit_world *world);
 /* Runs until the commit is answered. */
 int commit_world_wait(struct commit_world *world);

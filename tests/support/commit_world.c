@@ -720,7 +720,8 @@ void commit_world_check(struct commit_world *world, enum txn_fate fate)
 /* --- Beginning and end
  * ------------------------------------------------------------------------------- */
 
-static void plan_fill(struct plan *plan, uint64_t seed, uint32_t client_timeout_ms)
+static void plan_fill(struct plan *plan, uint64_t seed, uint32_t clients_count,
+                      uint32_t client_timeout_ms)
 {
     *plan = (struct plan){
         .seed = seed,
@@ -728,7 +729,7 @@ static void plan_fill(struct plan *plan, uint64_t seed, uint32_t client_timeout_
         .replicas = STORES,
         .groups = 2,
         .ranges_per_kind = 1,
-        .clients = 2,
+        .clients = clients_count,
         .actors = 1,
         .keys = 1,
         .heartbeat_ms = 50,
@@ -798,11 +799,12 @@ static void leaders_part(struct commit_world *world)
     cr_assert_fail("the leaders do not part");
 }
 
-static struct commit_world *world_new(uint64_t seed, uint32_t client_timeout_ms)
+static struct commit_world *world_new(uint64_t seed, uint32_t clients_count,
+                                      uint32_t client_timeout_ms)
 {
     struct commit_world *world = memory_alloc_zeroed(1, sizeof *world);
     struct plan plan;
-    plan_fill(&plan, seed, client_timeout_ms);
+    plan_fill(&plan, seed, clients_count, client_timeout_ms);
     arena_init(&world->arena);
     sim_init(&world->sim, &plan,
              &(struct run_options){.story = getenv("COMMIT_STORY") ? stderr : NULL});
@@ -818,8 +820,8 @@ static struct commit_world *world_new(uint64_t seed, uint32_t client_timeout_ms)
                                            .frame = courier_frame,
                                            .closed = courier_closed,
                                            .context = world});
-    client_begin(world, 0);
-    client_begin(world, 1);
+    for (uint32_t number = 0; number < clients_count; number++)
+        client_begin(world, number);
     leaders_part(world);
     cr_assert_eq(commit_world_write_others(world, "old"), OST_OK);
     /* Client 0 knows who leads. */
@@ -840,12 +842,18 @@ static struct commit_world *world_new(uint64_t seed, uint32_t client_timeout_ms)
 
 struct commit_world *commit_world_new(uint64_t seed)
 {
-    return world_new(seed, 5000);
+    return world_new(seed, 2, 5000);
 }
 
 struct commit_world *commit_world_new_patient(uint64_t seed)
 {
-    return world_new(seed, 60000);
+    return world_new(seed, 2, 60000);
+}
+
+struct commit_world *commit_world_new_crowded(uint64_t seed, uint32_t others_count)
+{
+    cr_assert_leq(others_count, COMMIT_WORLD_CROWD_MAX);
+    return world_new(seed, 2 + others_count, 5000);
 }
 
 static void everybody_catches_up(struct commit_world *world)

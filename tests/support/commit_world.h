@@ -79,6 +79,9 @@ struct commit_world {
 struct commit_world *commit_world_new(uint64_t seed);
 /* Its clients wait for a minute. */
 struct commit_world *commit_world_new_patient(uint64_t seed);
+/* With so many more clients, from number 2 on, at most COMMIT_WORLD_CROWD_MAX. */
+#define COMMIT_WORLD_CROWD_MAX 10u
+struct commit_world *commit_world_new_crowded(uint64_t seed, uint32_t others_count);
 /* Judges what the checkers of the simulator saw, then frees. */
 void commit_world_end(struct commit_world *world);
 

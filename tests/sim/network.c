@@ -167,6 +167,8 @@ static void item_arrived(void *target, uint64_t id)
         network->frames_count++;
         struct blob *frame = item->frame;
         item->frame = NULL;
+        if (network->watch)
+            network->watch(network->watch_context, true, from, end->host, frame);
         network->ports[end->host].frame(network->ports[end->host].context, id, frame);
     }
     item_free(item);
@@ -328,6 +330,8 @@ void network_send(struct network *network, uint32_t from, uint64_t connection_id
         blob_unref(frame_take);
         return;
     }
+    if (network->watch)
+        network->watch(network->watch_context, false, from, to->host, frame_take);
     if (to->is_vanished) {
         blob_unref(frame_take);
         send_into_silence(network, connection, side);

@@ -39,6 +39,16 @@ struct asked_frame {
     group_id_t group;
 };
 
+/* What client 1 does. Who is older is a matter of what time it was said to be to each client when
+ * it began: see commit_world_others_hear. */
+struct others {
+    bool is_done;
+    int status;
+    const char *value; /* in the world's arena */
+    timestamp_t commit_timestamp;
+    struct core_txn *txn;
+};
+
 enum txn_fate { FATE_COMMITTED, FATE_ABORTED, FATE_EITHER };
 
 struct commit_world {
@@ -68,6 +78,8 @@ struct commit_world {
     int answer; /* of the commit */
     timestamp_t commit_timestamp;
     nanoseconds_t began_ns; /* when what has to be settled began */
+
+    struct others others;
 
     /* Who asks again. */
     struct arena arena;
@@ -133,6 +145,12 @@ int commit_world_again(struct commit_world *world, uint16_t type, group_id_t gro
 int commit_world_abort(struct commit_world *world);
 /* A value by a linearizable read of client 1; "" when there is none. In the world's arena. */
 const char *commit_world_get(struct commit_world *world, group_id_t group);
+/* The same, and a write of client 1, without waiting for the end: see world->others. */
+void commit_world_others_hear(struct commit_world *world); /* client 1 is younger from now on */
+void commit_world_others_get(struct commit_world *world, group_id_t group);
+void commit_world_others_write(struct commit_world *world, group_id_t first, group_id_t last,
+                               const char *value);
+int commit_world_others_wait(struct commit_world *world);
 /* Client 1 writes both keys in one transaction; its status. */
 int commit_world_write_others(struct commit_world *world, const char *value);
 /* Asks the answered commit again, on the same transaction. */

@@ -355,20 +355,41 @@ int commit_world_again(struct commit_world *world, uint16_t type, group_id_t gro
     return courier_bring(world, group, frame, out_timestamp ? out_timestamp : &timestamp);
 }
 
+static Ostraka__CommitRequest *commit_of_story(struct commit_world *world)
+{
+    cr_assert(world->last[FRAME_COMMIT][HOME]);
+    struct frame frame = frame_of_blob(world->last[FRAME_COMMIT][HOME]);
+    Ostraka__CommitRequest *commit = (Ostraka__CommitRequest *)message_unpack(
+        &ostraka__commit_request__descriptor, frame.message, &world->arena);
+    cr_assert(commit);
+    return commit;
+}
+
+int commit_world_commit_at(struct commit_world *world, int64_t plus_ms, timestamp_t *out_timestamp)
+{
+    Ostraka__CommitRequest *commit = commit_of_story(world);
+    uint64_t ms = (uint64_t)(plus_ms < 0 ? -plus_ms : plus_ms);
+    if (plus_ms < 0)
+        commit->commit_timestamp -= timestamp_from_ms(ms);
+    else
+        commit->commit_timestamp += timestamp_from_ms(ms);
+    struct blob *asked = frame_encode(FRAME_COMMIT, 1, &commit->base, NULL, 0);
+    int status = courier_bring(world, HOME, asked, out_timestamp);
+    blob_unref(asked);
+    return status;
+}
+
 int commit_world_abort(struct commit_world *world)
 {
     timestamp_t timestamp;
-    cr_assert(world->last[FRAME_COMMIT][HOME]);
-    struct frame frame = frame_of_blob(world->last[FRAME_COMMIT][HOME]);
-    const Ostraka__CommitRequest *commit = (const Ostraka__CommitRequest *)message_unpack(
-        &ostraka__commit_request__descriptor, frame.message, &world->arena);
+    const Ostraka__CommitRequest *commit = commit_of_story(world);
     Ostraka__AbortRequest request = OSTRAKA__ABORT_REQUEST__INIT;
     request.group = commit->group;
     request.range = commit->range;
     request.txn = commit->txn;
     request.anchor = commit->anchor;
     request.deadline = commit->deadline;
-    struct blob *asked = frame_encode(FRAME_ABORT, frame.request_id, &request.base, NULL, 0);
+    struct blob *asked = frame_encode(FRAME_ABORT, 1, &request.base, NULL, 0);
     int status = courier_bring(world, HOME, asked, &timestamp);
     blob_unref(asked);
     return status;

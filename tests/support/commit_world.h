@@ -143,6 +143,8 @@ int commit_world_again(struct commit_world *world, uint16_t type, group_id_t gro
                        timestamp_t *out_timestamp);
 /* The abort of the transaction whose Commit was sent, as home's own client would ask for it. */
 int commit_world_abort(struct commit_world *world);
+/* Its Commit, at a timestamp so far from the highest vote. */
+int commit_world_commit_at(struct commit_world *world, int64_t plus_ms, timestamp_t *out_timestamp);
 /* A value by a linearizable read of client 1; "" when there is none. In the world's arena. */
 const char *commit_world_get(struct commit_world *world, group_id_t group);
 /* The same, and a write of client 1, without waiting for the end: see world->others. */

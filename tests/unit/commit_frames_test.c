@@ -406,3 +406,46 @@ Test(commit_twice, abort_and_commit_race)
               "%s and %s", ost_status_name(status), ost_status_name(abort_status));
     story_end(world, FATE_EITHER);
 }
+
+/* --- A Commit whose timestamp is not the highest vote: its sender errs, or lies
+ * ------------------------------------------------------------------------------------------ */
+
+Test(commit_timestamp, below_a_vote_is_refused)
+{
+    struct commit_world *world = story_until(false, FRAME_COMMIT, HOME);
+    timestamp_t timestamp;
+    cr_assert_eq(commit_world_commit_at(world, -100, &timestamp), OST_INVALID_ARGUMENT);
+    commit_world_release(world);
+    is_told(world, OST_OK);
+    story_end(world, FATE_COMMITTED);
+}
+
+/* T3: who writes later is above every version, whatever the oracle says; else the write would be
+ * lost below it. At every leader, and after a restart as well. */
+Test(commit_timestamp, ahead_of_time_pushes_those_who_write_later)
+{
+    static const uint32_t TIMES = 3;
+    for (uint32_t times = 0; times < TIMES; times++) {
+        struct commit_world *world = story_until(false, FRAME_COMMIT, HOME);
+        timestamp_t ahead;
+        cr_assert_eq(commit_world_commit_at(world, 30000, &ahead), OST_OK);
+        commit_world_release(world);
+        is_told(world, OST_OK);
+        cr_assert_eq(world->commit_timestamp, ahead);
+        commit_world_settle(world);
+        if (times == 1) {
+            commit_world_lose_leader(world, HOME, LEADER_CRASHES);
+            commit_world_lose_leader(world, OTHER, LEADER_CRASHES);
+        } else if (times == 2) {
+            commit_world_crash_all(world);
+            commit_world_start_all(world);
+        }
+        cr_assert_eq(commit_world_write_others(world, "old"), OST_OK);
+        cr_assert_gt(world->others.commit_timestamp, ahead);
+        EACH_GROUP(group)
+        cr_assert_str_eq(commit_world_get(world, group), "old");
+        world->began_ns = world->sim.schedule.now_ns;
+        commit_world_settle(world);
+        commit_world_end(world);
+    }
+}

@@ -8,6 +8,9 @@
  * (Antithesis's "sometimes" assertions): a run of many seeds that never gets there tests nothing of
  * it.
  *
+ * A few sites stand in the simulator, where it does something of its own at a step that the code
+ * names (tests/sim/coordinator_death.h).
+ *
  * All sites are in the list below. The hook is set before other threads start, and never while they
  * run. Two sites may not share a name; one site may stand at several places.
  */
@@ -117,6 +120,7 @@
     X(COVER, HOME_ABORTS_EXPIRED, 0, "home aborted a transaction past its deadline")               \
     X(COVER, HOME_ABORTS_FOR_OLDER, 0, "home aborted a prepared one for which an older one waits") \
     X(COVER, PARTICIPANT_ASKS_HOME, 0, "a participant asked home for an outcome")                  \
+    X(COVER, COORDINATOR_SILENT, 0, "a coordinator was silent for so long that it counts as dead") \
     X(COVER, PARTICIPANT_TOLD_AGAIN, 0, "a participant was told an outcome again")                 \
     /* shardkv */                                                                                  \
     X(RARE, SLICE_ONE_ENTRY, 250, "a slice of applied entries has one entry")                      \
@@ -194,7 +198,13 @@
     X(RARE, CLIENT_BACKOFF_LONG, 100, "a client rests for as long as it may")                      \
     X(RARE, CLIENT_SCAN_PAGE_ONE_ROW, 100, "a client asks for a row at a time")                    \
     X(COVER, CLIENT_IN_DOUBT, 0, "a client does not know whether its request was done")            \
-    X(COVER, CLIENT_REROUTED, 0, "a client's request was encoded anew for a new map")
+    X(COVER, CLIENT_REROUTED, 0, "a client's request was encoded anew for a new map")              \
+    /* the simulator */                                                                            \
+    X(RARE, COORDINATOR_DIES_BEFORE_PREPARE, 60, "a client dies before it sends a prepare")        \
+    X(RARE, COORDINATOR_DIES_BETWEEN_PREPARES, 60, "a client dies with one of its prepares sent")  \
+    X(RARE, COORDINATOR_DIES_BEFORE_COMMIT, 60, "a client dies with all votes in")                 \
+    X(RARE, COORDINATOR_DIES_AFTER_COMMIT, 60, "a client dies when it has sent its commit")        \
+    X(RARE, COORDINATOR_DIES_BEFORE_ANSWER, 60, "a client dies before it hears of its commit")
 
 enum site {
 #define SITE_ENUM(kind, name, per_mille, text) kind##_##name,

@@ -3,6 +3,7 @@
  */
 #include "base/memory.h"
 #include "base/random.h"
+#include "bench/hot_key.h"
 #include "client/ostraka.h"
 #include "cmd/arguments.h"
 #include "cmd/bank.h"
@@ -33,9 +34,18 @@
 #define TICK_MS           2u
 #define EXIT_INTERRUPTED  130
 
-enum workload { WORKLOAD_PUT, WORKLOAD_GET, WORKLOAD_ONE_GROUP, WORKLOAD_CROSS_GROUP };
+#define HOT_PROCESSES_MAX 8u /* as many clients, each with a connection and an id of its own */
 
-static const char *const workload_names[] = {"put", "get", "transfer-one", "transfer-cross"};
+enum workload {
+    WORKLOAD_PUT,
+    WORKLOAD_GET,
+    WORKLOAD_ONE_GROUP,
+    WORKLOAD_CROSS_GROUP,
+    WORKLOAD_HOT_KEY,
+};
+
+static const char *const workload_names[] = {"put", "get", "transfer-one", "transfer-cross",
+                                             "hot-key"};
 #define WORKLOADS_COUNT (sizeof workload_names / sizeof workload_names[0])
 
 struct bench {
@@ -56,6 +66,7 @@ struct cell {
     uint64_t operations_count, aborts_count;
     struct histogram latency_ns;
     uint64_t server_cpu_ns, client_cpu_ns, log_writes_count, frames_count;
+    uint64_t least, most; /* hot-key: operations of one client */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -315,6 +326,80 @@ static int measure_transfers(struct bench *bench, struct cell *cell, char *why)
     return status != OST_OK ? status : error;
 }
 
+/* The end, and what was counted; `hot` may be NULL. */
+static int hot_key_finish(struct hot_key *hot, struct ost_client *client, int status, char *why)
+{
+    if (!hot)
+        return status;
+    int error = hot_key_stop(hot);
+    if (status == OST_OK && error != OST_OK) {
+        status = error;
+        snprintf(why, CLUSTER_WHY_BYTES, "hot-key failed: %s", ost_status_text(error));
+    } else if (status == OST_OK && !hot_key_check(hot, client)) {
+        status = OST_CORRUPT;
+        snprintf(why, CLUSTER_WHY_BYTES, "hot-key: the key does not hold the number of commits");
+    }
+    hot_key_free(hot);
+    return status;
+}
+
+static int measure_hot_key(struct bench *bench, struct cell *cell, char *why)
+{
+    static struct hot_key_shares shares;
+    struct ost_client *clients[HOT_PROCESSES_MAX];
+    struct hot_key *hot = NULL;
+    struct counters begin = {0}, end = {0};
+    uint32_t clients_count = 0;
+    int status = OST_OK;
+    while (status == OST_OK && clients_count < HOT_PROCESSES_MAX &&
+           clients_count < cell->clients_count) {
+        status = cluster_open_client(bench->cluster, TIMEOUT_MS, &clients[clients_count], why);
+        clients_count += status == OST_OK;
+    }
+    if (status == OST_OK) {
+        hot = hot_key_start(clients, clients_count, cell->clients_count, &status);
+        if (!hot)
+            snprintf(why, CLUSTER_WHY_BYTES, "hot-key failed: %s", ost_status_text(status));
+    }
+    if (status == OST_OK)
+        status = wait_ns(bench, WARM_UP_NS, why);
+    if (status == OST_OK)
+        status = read_counters(bench, &begin, why);
+    if (hot)
+        hot_key_read(hot, true, &shares);
+    if (status == OST_OK)
+        status = wait_ns(bench, bench->seconds * NS_PER_SECOND, why);
+    if (hot)
+        hot_key_read(hot, true, &shares);
+    if (status == OST_OK)
+        status = read_counters(bench, &end, why);
+    fill_cell(cell, &begin, &end);
+    cell->operations_count = shares.operations_count;
+    cell->aborts_count = shares.aborts_count;
+    cell->latency_ns = shares.latency_ns;
+    cell->least = shares.least;
+    cell->most = shares.most;
+    status = hot_key_finish(hot, bench->client, status, why);
+    while (clients_count > 0)
+        ost_close(clients[--clients_count]);
+    return status;
+}
+
+static int measure(struct bench *bench, struct cell *cell, char *why)
+{
+    switch (cell->workload) {
+    case WORKLOAD_PUT:
+    case WORKLOAD_GET:
+        return measure_points(bench, cell, why);
+    case WORKLOAD_ONE_GROUP:
+    case WORKLOAD_CROSS_GROUP:
+        return measure_transfers(bench, cell, why);
+    case WORKLOAD_HOT_KEY:
+        return measure_hot_key(bench, cell, why);
+    }
+    return OST_INVALID_ARGUMENT;
+}
+
 /* --- Set-up
  * ------------------------------------------------------------------------------------------------
  */
@@ -425,6 +510,11 @@ static void print_cell(FILE *out, const struct cell *cell)
             per_operation(cell, (double)cell->client_cpu_ns / 1e3),
             per_operation(cell, (double)cell->log_writes_count),
             per_operation(cell, (double)cell->frames_count));
+    if (cell->workload == WORKLOAD_HOT_KEY)
+        fprintf(
+            out,
+            "%-15s %7s operations of a client: least %" PRIu64 ", mean %.1f, most %" PRIu64 "\n",
+            "", "", cell->least, (double)cell->operations_count / cell->clients_count, cell->most);
 }
 
 static void print_cell_json(const struct cell *cell)
@@ -433,7 +523,7 @@ static void print_cell_json(const struct cell *cell)
         "{\"workload\":\"%s\",\"clients\":%" PRIu32 ",\"seconds\":%.3f,\"operations\":%" PRIu64
         ",\"ops_per_s\":%.1f,\"p50_ms\":%.4f,\"p99_ms\":%.4f,\"p99_9_ms\":%.4f,\"aborts\":%" PRIu64
         ",\"server_cpu_us_per_op\":%.2f,\"client_cpu_us_per_op\":%.2f,"
-        "\"log_writes_per_op\":%.4f,\"frames_per_op\":%.4f}\n",
+        "\"log_writes_per_op\":%.4f,\"frames_per_op\":%.4f",
         workload_names[cell->workload], cell->clients_count, cell->seconds, cell->operations_count,
         (double)cell->operations_count / cell->seconds, cell_ms(cell, 500), cell_ms(cell, 990),
         cell_ms(cell, 999), cell->aborts_count,
@@ -441,6 +531,10 @@ static void print_cell_json(const struct cell *cell)
         per_operation(cell, (double)cell->client_cpu_ns / 1e3),
         per_operation(cell, (double)cell->log_writes_count),
         per_operation(cell, (double)cell->frames_count));
+    if (cell->workload == WORKLOAD_HOT_KEY)
+        printf(",\"share_least\":%" PRIu64 ",\"share_mean\":%.2f,\"share_most\":%" PRIu64,
+               cell->least, (double)cell->operations_count / cell->clients_count, cell->most);
+    printf("}\n");
     fflush(stdout);
 }
 
@@ -457,9 +551,7 @@ static int bench_run(struct bench *bench, char *why)
             static struct cell cell;
             cell = (struct cell){.workload = (enum workload)w,
                                  .clients_count = bench->clients_counts[c]};
-            bool points = cell.workload == WORKLOAD_PUT || cell.workload == WORKLOAD_GET;
-            status =
-                points ? measure_points(bench, &cell, why) : measure_transfers(bench, &cell, why);
+            status = measure(bench, &cell, why);
             if (status != OST_OK)
                 return status;
             print_cell(bench->out, &cell);
@@ -488,7 +580,8 @@ enum {
 static const struct argp_option option_table[] = {
     {"seconds", KEY_SECONDS, "N", 0, "for each line (default: 5)", 0},
     {"clients", KEY_CLIENTS, "N,N,...", 0, "operations under way at a time (default: 1,64,256)", 0},
-    {"only", KEY_ONLY, "NAME", 0, "put, get, transfer-one or transfer-cross (default: all)", 0},
+    {"only", KEY_ONLY, "NAME", 0,
+     "put, get, transfer-one, transfer-cross or hot-key (default: all)", 0},
     {"accounts", KEY_ACCOUNTS, "N", 0, "accounts for the transfers (default: 10000)", 0},
     {"value-bytes", KEY_VALUE_BYTES, "N", 0, "for put and get (default: 100)", 0},
     {"json", KEY_JSON, NULL, 0, "one JSON object for each line, on standard output", 0},
@@ -530,8 +623,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
             if (strcmp(text, workload_names[i]) == 0)
                 bench->only = text;
         if (!bench->only)
-            argp_error(state, "--only: '%s' is none of put, get, transfer-one, transfer-cross",
-                       text);
+            argp_error(state, "--only: '%s' is none of the workloads", text);
         return 0;
     case KEY_JSON:
         bench->json = true;

@@ -485,6 +485,7 @@ static bool prepare_answer_known(struct kv_request *request, const Ostraka__Prep
                            group->meta.log_timestamp, &decision) != OST_OK)
         return false;
     const struct txn_open *open = txn_records_find(group->records, request->txn);
+    recovery_heard(group->recovery, request->txn, request->shared->now_ns);
     bool is_same_form =
         !open || (!message->one_group && message->is_home == open->is_home &&
                   bytes_equal(bytes_of_field(message->anchor), blob_bytes(open->anchor)));
@@ -818,10 +819,17 @@ static void heartbeat_begin(struct kv_request *request)
     request->txn = txn_id_of_message(message->txn);
     if (!check_txn(request))
         return;
-    struct participant_event event = {
-        .type = PARTICIPANT_EV_HEARTBEAT,
-        .entry = entry_of_message(message->entry),
-    };
+    struct lock_entry_number entry = entry_of_message(message->entry);
+    /* What is prepared is held by the log, whatever became of the entry that took its locks; and
+     * who has none cannot lose them. */
+    bool is_prepared = txn_records_find(request->group->records, request->txn) != NULL;
+    if (is_prepared)
+        recovery_heard(request->group->recovery, request->txn, request->shared->now_ns);
+    if (is_prepared || entry.term == 0) {
+        kv_answer_status(request, OST_OK, NULL);
+        return;
+    }
+    struct participant_event event = {.type = PARTICIPANT_EV_HEARTBEAT, .entry = entry};
     kv_request_step(request, &event);
 }
 

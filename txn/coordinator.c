@@ -392,6 +392,7 @@ static void unknown(struct coordinator *coordinator, const Ostraka__AnswerHeader
 static void settle(struct coordinator *coordinator, struct coordinator_update *update)
 {
     coordinator_move(coordinator, COORDINATOR_SETTLING);
+    coordinator->heartbeat_ns = NS_NEVER;
     slot_send(coordinator, coordinator->home, REQUEST_ABORT, update);
 }
 
@@ -425,6 +426,16 @@ static bool writes_assign(struct coordinator *coordinator)
     return true;
 }
 
+/* Whoever is silent for long counts as dead, and what it has prepared is aborted (recovery.h). */
+static void heartbeats_go_on(struct coordinator *coordinator, nanoseconds_t now_ns)
+{
+    bool is_needed = coordinator->state == COORDINATOR_GROWING ||
+                     coordinator->state == COORDINATOR_COMMITTING ||
+                     (coordinator->state == COORDINATOR_PREPARING && !coordinator->one_group);
+    coordinator->heartbeat_ns =
+        is_needed ? now_ns + COORDINATOR_HEARTBEAT_MS * NS_PER_MS : NS_NEVER;
+}
+
 static void commit_asked(struct coordinator *coordinator, const struct coordinator_event *event,
                          struct coordinator_update *update)
 {
@@ -442,6 +453,7 @@ static void commit_asked(struct coordinator *coordinator, const struct coordinat
         else if (coordinator->resume_state == COORDINATOR_SETTLING)
             request = REQUEST_ABORT;
         coordinator_move(coordinator, coordinator->resume_state);
+        heartbeats_go_on(coordinator, event->now_ns);
         slot_send(coordinator, coordinator->home, request, update);
         return;
     }
@@ -467,6 +479,7 @@ static void commit_asked(struct coordinator *coordinator, const struct coordinat
     }
     coordinator->one_group = coordinator->members_count == 1 && !RARE(TWO_PHASES_IN_ONE_GROUP);
     coordinator_move(coordinator, COORDINATOR_PREPARING);
+    heartbeats_go_on(coordinator, event->now_ns);
     for (uint32_t slot = 0; slot < coordinator->members_count; slot++)
         slot_send(coordinator, slot, REQUEST_PREPARE, update);
 }
@@ -766,7 +779,7 @@ static void read_answered(struct coordinator *coordinator, const struct coordina
         return;
     }
     if (coordinator->heartbeat_ns == NS_NEVER)
-        coordinator->heartbeat_ns = event->now_ns + COORDINATOR_HEARTBEAT_MS * NS_PER_MS;
+        heartbeats_go_on(coordinator, event->now_ns);
     member->entry = event->entry;
     struct coordinator_route route;
     struct bytes range_start = event->key;
@@ -802,11 +815,11 @@ static void rollback_asked(struct coordinator *coordinator, struct coordinator_u
 static void heartbeats_send(struct coordinator *coordinator, nanoseconds_t now_ns,
                             struct coordinator_update *update)
 {
-    if (coordinator->state != COORDINATOR_GROWING || now_ns < coordinator->heartbeat_ns)
+    if (now_ns < coordinator->heartbeat_ns)
         return;
     for (uint32_t slot = 0; slot < coordinator->members_count; slot++)
         slots_add(&update->heartbeat, &update->heartbeat_count, &update->heartbeat_capacity, slot);
-    coordinator->heartbeat_ns = now_ns + COORDINATOR_HEARTBEAT_MS * NS_PER_MS;
+    heartbeats_go_on(coordinator, now_ns);
 }
 
 void coordinator_step(struct coordinator *coordinator, const struct coordinator_event *event,

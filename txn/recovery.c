@@ -16,10 +16,12 @@
 #define BACKOFF_DOUBLINGS_MAX 3u
 
 /* What is done about one open transaction. Where it waits follows from that: WAITING in the tree of
- * deadlines, ACKNOWLEDGED in the queue, all others in the tree of retries. */
+ * deadlines and in the queue of those that wait, ACKNOWLEDGED in a queue, all others in the tree of
+ * retries. */
 enum item_state {
-    ITEM_WAITING,      /* undecided: until the log's time has passed its deadline */
-    ITEM_ABORTING,     /* home, past the deadline: propose the abort */
+    ITEM_WAITING,      /* undecided: until the log's time has passed its deadline, or nothing was
+                        * heard of the coordinator for long */
+    ITEM_ABORTING,     /* home, past the deadline or after silence: propose the abort */
     ITEM_ASKING,       /* participant: ask home */
     ITEM_RESOLVING,    /* participant: the outcome is proposed */
     ITEM_TELLING,      /* home: tell the participants */
@@ -32,6 +34,7 @@ struct recovery_item {
     enum item_state state;
     timestamp_t deadline;  /* by which `by_deadline` is ordered */
     nanoseconds_t next_ns; /* by which `by_next` is ordered */
+    bool is_abandoned;     /* the coordinator was silent for too long */
     uint32_t attempts_count;
     bool *keys_acknowledged; /* one per participant key of the record; NULL before ITEM_TELLING */
     uint32_t keys_count;
@@ -78,6 +81,7 @@ struct recovery {
     struct recovery_item *by_id;
     struct deadline_tree by_deadline;
     struct next_tree by_next;
+    struct item_queue waiting; /* by next_ns: when silence will have been too long */
     struct item_queue acknowledged;
     uint32_t acknowledged_count;
     nanoseconds_t acknowledge_next_ns; /* not before then */
@@ -90,6 +94,7 @@ void recovery_options_default(struct recovery_options *out_options)
         .retry_ms = 200,
         .acknowledge_ms = 100,
         .acknowledge_count_max = 4096,
+        .silence_ms = 4000,
     };
 }
 
@@ -163,6 +168,7 @@ struct recovery *recovery_new(const struct recovery_options *options, struct txn
     recovery->records = records;
     RB_INIT(&recovery->by_deadline);
     RB_INIT(&recovery->by_next);
+    TAILQ_INIT(&recovery->waiting);
     TAILQ_INIT(&recovery->acknowledged);
     recovery->log_time_check_ns = NS_NEVER;
     return recovery;
@@ -172,6 +178,7 @@ static void item_unlink(struct recovery *recovery, struct recovery_item *item)
 {
     if (item->state == ITEM_WAITING) {
         RB_REMOVE(deadline_tree, &recovery->by_deadline, item);
+        TAILQ_REMOVE(&recovery->waiting, item, queue);
         if (RB_EMPTY(&recovery->by_deadline))
             recovery->log_time_check_ns = NS_NEVER;
     } else if (item->state == ITEM_ACKNOWLEDGED) {
@@ -182,6 +189,13 @@ static void item_unlink(struct recovery *recovery, struct recovery_item *item)
     }
 }
 
+/* Silence is equally long for all, so the queue is in order. */
+static void item_listen(struct recovery *recovery, struct recovery_item *item, nanoseconds_t now_ns)
+{
+    item->next_ns = now_ns + recovery->options.silence_ms * NS_PER_MS;
+    TAILQ_INSERT_TAIL(&recovery->waiting, item, queue);
+}
+
 static void item_link(struct recovery *recovery, struct recovery_item *item, enum item_state state,
                       nanoseconds_t next_ns)
 {
@@ -189,6 +203,7 @@ static void item_link(struct recovery *recovery, struct recovery_item *item, enu
     item->next_ns = next_ns;
     if (state == ITEM_WAITING) {
         RB_INSERT(deadline_tree, &recovery->by_deadline, item);
+        item_listen(recovery, item, next_ns);
         if (recovery->log_time_check_ns == NS_NEVER)
             recovery->log_time_check_ns = next_ns + LOG_TIME_CHECK_MS * NS_PER_MS;
     } else if (state == ITEM_ACKNOWLEDGED) {
@@ -412,8 +427,9 @@ static void item_run(struct recovery *recovery, struct recovery_item *item, nano
     enum item_state state = item->state;
     switch (state) {
     case ITEM_ABORTING:
-        COVER(HOME_ABORTS_EXPIRED);
-        item_propose_abort(open, true, update);
+        if (!item->is_abandoned)
+            COVER(HOME_ABORTS_EXPIRED);
+        item_propose_abort(open, !item->is_abandoned, update);
         break;
     case ITEM_RESOLVING: /* what was proposed is lost: ask again */
         item_move(recovery, item, ITEM_ASKING, now_ns);
@@ -441,15 +457,43 @@ static nanoseconds_t recovery_deadline_ns(struct recovery *recovery)
     struct recovery_item *first = RB_MIN(next_tree, &recovery->by_next);
     if (first && first->next_ns < deadline_ns)
         deadline_ns = first->next_ns;
+    const struct recovery_item *silent = TAILQ_FIRST(&recovery->waiting);
+    if (silent && silent->next_ns < deadline_ns)
+        deadline_ns = silent->next_ns;
     if (!TAILQ_EMPTY(&recovery->acknowledged) && recovery->acknowledge_next_ns < deadline_ns)
         deadline_ns = recovery->acknowledge_next_ns;
     return deadline_ns;
+}
+
+/* Waiting has come to an end: home aborts by itself, a participant asks home to. */
+static void item_end_waiting(struct recovery *recovery, struct recovery_item *item,
+                             nanoseconds_t now_ns)
+{
+    const struct txn_open *open = txn_records_find(recovery->records, item->txn);
+    if (!open)
+        item_remove(recovery, item);
+    else
+        item_move(recovery, item, open->is_home ? ITEM_ABORTING : ITEM_ASKING, now_ns);
+}
+
+static void recovery_abandon(struct recovery *recovery, nanoseconds_t now_ns)
+{
+    struct recovery_item *item;
+    for (uint32_t count = 0; count < STEP_FRAMES_COUNT_MAX; count++) {
+        item = TAILQ_FIRST(&recovery->waiting);
+        if (!item || item->next_ns > now_ns)
+            return;
+        COVER(COORDINATOR_SILENT);
+        item->is_abandoned = true;
+        item_end_waiting(recovery, item, now_ns);
+    }
 }
 
 /* Does what is due, up to the step's bound. */
 static void recovery_run(struct recovery *recovery, nanoseconds_t now_ns,
                          struct recovery_update *update)
 {
+    recovery_abandon(recovery, now_ns);
     size_t frames_before_count = update->outbox->items_count;
     for (uint32_t runs_count = 0; runs_count < STEP_FRAMES_COUNT_MAX; runs_count++) {
         struct recovery_item *item = RB_MIN(next_tree, &recovery->by_next);
@@ -503,6 +547,15 @@ void recovery_changed(struct recovery *recovery, struct txn_id txn, nanoseconds_
     if (item && item->state == ITEM_WAITING && !open->is_home && RARE(TXN_INQUIRES_EARLY))
         item_move(recovery, item, ITEM_ASKING, now_ns);
     recovery_run(recovery, now_ns, update);
+}
+
+void recovery_heard(struct recovery *recovery, struct txn_id txn, nanoseconds_t now_ns)
+{
+    struct recovery_item *item = recovery_find(recovery, txn);
+    if (!item || item->state != ITEM_WAITING)
+        return;
+    TAILQ_REMOVE(&recovery->waiting, item, queue);
+    item_listen(recovery, item, now_ns);
 }
 
 void recovery_inquire(struct recovery *recovery, struct txn_id txn, nanoseconds_t now_ns,
@@ -564,14 +617,8 @@ void recovery_timer(struct recovery *recovery, timestamp_t log_timestamp, nanose
                     struct recovery_update *update)
 {
     struct recovery_item *item;
-    while ((item = RB_MIN(deadline_tree, &recovery->by_deadline)) &&
-           item->deadline < log_timestamp) {
-        const struct txn_open *open = txn_records_find(recovery->records, item->txn);
-        if (!open)
-            item_remove(recovery, item);
-        else
-            item_move(recovery, item, open->is_home ? ITEM_ABORTING : ITEM_ASKING, now_ns);
-    }
+    while ((item = RB_MIN(deadline_tree, &recovery->by_deadline)) && item->deadline < log_timestamp)
+        item_end_waiting(recovery, item, now_ns);
     if (recovery->log_time_check_ns <= now_ns) {
         update->needs_log_time = true;
         recovery->log_time_check_ns = now_ns + LOG_TIME_CHECK_MS * NS_PER_MS;

@@ -7,9 +7,12 @@
  * most every acknowledge_ms). A new leader starts with what its records say. Home, still pending
  * past the deadline: nobody may ever ask, so it proposes the abort by itself. Participant:
  * prepared, and the log's time is past the deadline, or an older transaction waits (T2):
- * InquireRequest to home, again every retry_ms. The answer is logged as ResolvedCommand (T7).
- * Retries of one transaction slow down to eight times retry_ms. A proposal may get lost with the
- * term: what it was for is looked at again.
+ * InquireRequest to home, again every retry_ms. The answer is logged as ResolvedCommand (T7). Both
+ * do the same when nothing was heard of the coordinator for silence_ms: it is dead, and its locks
+ * are in everybody's way. That is measured by the local clock, because it decides nothing: home's
+ * log does, as for any abort, and the coordinator's commit comes before it or too late. Retries of
+ * one transaction slow down to eight times retry_ms. A proposal may get lost with the term: what it
+ * was for is looked at again.
  *
  * Memory: one item per open transaction. A step sends a bounded number of frames; what is left is
  * due at once (deadline_ns).
@@ -23,6 +26,7 @@ struct recovery_options {
     uint32_t retry_ms;              /* 200 */
     uint32_t acknowledge_ms;        /* 100 */
     uint32_t acknowledge_count_max; /* 4096 in one entry */
+    uint32_t silence_ms;            /* 4000: of a coordinator, who sends a heartbeat a second */
 };
 void recovery_options_default(struct recovery_options *out_options);
 
@@ -56,6 +60,8 @@ void recovery_deposed(struct recovery *recovery);
  * finds out. */
 void recovery_changed(struct recovery *recovery, struct txn_id txn, nanoseconds_t now_ns,
                       struct recovery_update *update);
+/* Its coordinator lives. */
+void recovery_heard(struct recovery *recovery, struct txn_id txn, nanoseconds_t now_ns);
 /* An older transaction waits for this one (participant's inquiry): ask home to abort it; where this
  * is its home, propose that. */
 void recovery_inquire(struct recovery *recovery, struct txn_id txn, nanoseconds_t now_ns,

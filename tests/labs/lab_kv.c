@@ -537,6 +537,7 @@ static void plan_fill(const struct lab_kv_options *options, struct plan *plan)
         .flush_kib = options->is_small ? 2 : 32768,
         .flush_interval_ms = options->is_small ? 200 : 30000,
         .lock_expiry_ms = 5000,
+        .history_ms = 600000,
         .client_timeout_ms = 5000,
         .client_try_ms = 1000,
         .client_try_factor = 1,

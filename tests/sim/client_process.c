@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "tests/sim/audit.h"
+#include "tests/sim/coordinator_death.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/workload.h"
 
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #define PROBER_TIMEOUT_MS 40000u
+#define DEAD_MS_MAX       2000u
 
 static void client_step(struct client_process *client, struct client_event *event);
 
@@ -30,9 +32,51 @@ static void on_connected(void *context, uint64_t connection_id, int status)
                                                 .status = status});
 }
 
+/* --- Death at a step of a commit
+ * -------------------------------------------------------------------------------- */
+
+static bool may_die(const struct client_process *client)
+{
+    return client->number < client->sim->plan.clients && !client->is_dying;
+}
+
+static void start_fired(void *target, uint64_t incarnation)
+{
+    struct client_process *client = target;
+    if (!client->core && client->incarnation == incarnation)
+        client_process_start(client);
+}
+
+static void death_fired(void *target, uint64_t incarnation)
+{
+    struct client_process *client = target;
+    if (!client->core || client->incarnation != incarnation)
+        return;
+    struct schedule *schedule = &client->sim->schedule;
+    client_process_kill(client);
+    schedule_add(schedule,
+                 schedule->now_ns + random_below(&client->random, DEAD_MS_MAX) * NS_PER_MS,
+                 start_fired, client, incarnation);
+}
+
+/* From now on nothing leaves it; it is gone when this step is over. */
+static void doom(struct client_process *client)
+{
+    client->is_doomed = true;
+    schedule_add(&client->sim->schedule, client->sim->schedule.now_ns, death_fired, client,
+                 client->incarnation);
+}
+
 static void on_frame(void *context, uint64_t connection_id, struct blob *frame_take)
 {
+    struct client_process *client = context;
     struct frame frame = frame_of_blob(frame_take);
+    if (client->is_doomed || (may_die(client) && coordinator_death_receiving(&frame))) {
+        if (!client->is_doomed)
+            doom(client);
+        blob_unref(frame_take);
+        return;
+    }
     client_step(context, &(struct client_event){.type = CLIENT_EV_FRAME,
                                                 .connection_id = connection_id,
                                                 .frame = &frame});
@@ -76,6 +120,14 @@ static void update_carry_out(struct client_process *client)
 {
     struct network *network = &client->sim->network;
     struct client_update *update = client_core_update(client->core);
+    bool is_mute = client->is_dying || client->is_doomed;
+    size_t frames_count = is_mute ? 0 : update->frames.items_count;
+    size_t until_death =
+        !is_mute && may_die(client) ? coordinator_death_sending(&update->frames) : FRAMES_ALL;
+    if (until_death < FRAMES_ALL) {
+        frames_count = until_death;
+        doom(client);
+    }
     for (uint32_t index = 0; index < update->connects_count; index++) {
         const struct client_connect *connect = &update->connects[index];
         uint64_t id = client->is_dying ? 0
@@ -83,7 +135,7 @@ static void update_carry_out(struct client_process *client)
                                                          sim_host_of_address(connect->address));
         client_core_connect_begun(client->core, connect->peer, id);
     }
-    for (size_t index = 0; index < update->frames.items_count && !client->is_dying; index++) {
+    for (size_t index = 0; index < frames_count; index++) {
         struct outgoing *outgoing = &update->frames.items[index];
         network_send(network, client->host, outgoing->to.id, blob_ref(outgoing->frame));
     }
@@ -194,7 +246,7 @@ void client_process_start(struct client_process *client)
     struct sim *sim = client->sim;
     ASSERT(!client->core);
     client->incarnation++;
-    client->is_dying = false;
+    client->is_dying = client->is_doomed = false;
     trace_event(&sim->trace, TRACE_CLIENT, client->number, client->incarnation, 1, 0);
     struct client_core_options options;
     client_core_options_default(&options);

@@ -20,7 +20,8 @@ struct client_process {
     char endpoints[192];
     nanoseconds_t wake_at_ns; /* NS_NEVER: no timer is planned */
     uint64_t wake_number;
-    bool is_dying; /* completions are for nobody */
+    bool is_dying;  /* completions are for nobody */
+    bool is_doomed; /* it dies after this step, and has sent its last frame */
     struct operation_queue submitted;
     bool is_stepping;
 

@@ -21,8 +21,8 @@ struct durable_check;
 
 struct durable_check *durable_check_new(void);
 void durable_check_free(struct durable_check *check);
-/* After each turn. True: the next look would find the same, unless the replica takes a step, applies
- * an entry, or hears that more of its log is durable. */
+/* After each turn. True: the next look would find the same, unless the replica takes a step,
+ * applies an entry, or hears that more of its log is durable. */
 bool durable_check_replica(struct durable_check *check, const struct host_group *group,
                            const struct raft_status *status);
 /* Its process was started: what its log holds comes from the disk. `has_written`: a write of the

@@ -497,7 +497,7 @@ static bool transfer_begin(struct faults *faults, struct fault *fault)
     if (fault->store == NOBODY)
         return false;
     fault->argument = (int64_t)group;
-    return process_transfer(store_of(faults, fault), group);
+    return process_transfer(store_of(faults, fault), group, 0);
 }
 
 /* A person who has much to do. */

@@ -167,6 +167,8 @@ static void item_arrived(void *target, uint64_t id)
         network->frames_count++;
         struct blob *frame = item->frame;
         item->frame = NULL;
+        if (network->watch)
+            network->watch(network->watch_context, true, from, end->host, frame);
         network->ports[end->host].frame(network->ports[end->host].context, id, frame);
     }
     item_free(item);
@@ -323,6 +325,13 @@ void network_send(struct network *network, uint32_t from, uint64_t connection_id
     trace_event(network->trace, TRACE_FRAME, type, connection_id, frame_take->bytes_count,
                 checksum);
     struct network_end *to = &connection->ends[!side];
+    if (network->tap &&
+        network->tap(network->tap_context, from, to->host, connection_id, frame_take)) {
+        blob_unref(frame_take);
+        return;
+    }
+    if (network->watch)
+        network->watch(network->watch_context, false, from, to->host, frame_take);
     if (to->is_vanished) {
         blob_unref(frame_take);
         send_into_silence(network, connection, side);

@@ -42,6 +42,15 @@ struct network_link {
 
 struct network_connection;
 
+/* Sees each frame as it is sent (borrowed). True: it is not sent; whoever looks on may send it
+ * later. */
+typedef bool (*network_tap_fn)(void *context, uint32_t from, uint32_t to, uint64_t connection_id,
+                               struct blob *frame);
+
+/* Sees each frame that is sent, and that comes. It changes nothing. */
+typedef void (*network_watch_fn)(void *context, bool is_arrival, uint32_t from, uint32_t to,
+                                 const struct blob *frame);
+
 struct network {
     struct schedule *schedule;
     struct trace *trace;
@@ -52,7 +61,11 @@ struct network {
     struct network_link links[NETWORK_HOSTS_MAX][NETWORK_HOSTS_MAX];
     struct network_connection **connections; /* by number; NULL: gone */
     size_t connections_count, connections_capacity;
-    bool is_gentle; /* no faults on single frames (phase 2) */
+    bool is_gentle;     /* no faults on single frames (phase 2) */
+    network_tap_fn tap; /* NULL: nobody looks on */
+    void *tap_context;
+    network_watch_fn watch; /* NULL: nobody watches */
+    void *watch_context;
     uint64_t frames_count;
     uint64_t lost_count, doubled_count, swapped_count, reset_count;
 };

@@ -2,9 +2,11 @@
 
 #include "base/memory.h"
 #include "cmd/node_internal.h"
+#include "proto/master.pb-c.h"
 #include "raft/host_internal.h"
 #include "shardmaster/master_internal.h"
 #include "tests/check/raft_check.h"
+#include "tests/check/timestamp_check.h"
 #include "tests/sim/address_check.h"
 #include "tests/sim/configuration_check.h"
 #include "tests/sim/durable_check.h"
@@ -47,6 +49,7 @@ struct observer {
     struct election_check *elections;
     struct address_check *addresses;
     struct lock_check *locks;
+    struct timestamp_check *timestamps;
     struct atomic_check *outcomes;
     struct rows_check *rows;
     struct safe_point_check safe_points;
@@ -65,6 +68,7 @@ struct observer *observer_new(struct sim *sim)
     observer->elections = election_check_new();
     observer->addresses = address_check_new();
     observer->locks = lock_check_new();
+    observer->timestamps = timestamp_check_new();
     observer->outcomes = atomic_check_new();
     observer->rows = rows_check_new();
     safe_point_check_init(&observer->safe_points);
@@ -79,6 +83,7 @@ void observer_free(struct observer *observer)
     election_check_free(observer->elections);
     address_check_free(observer->addresses);
     lock_check_free(observer->locks);
+    timestamp_check_free(observer->timestamps);
     atomic_check_free(observer->outcomes);
     rows_check_free(observer->rows);
     free(observer);
@@ -354,6 +359,8 @@ void observe_turn(struct observer *observer, struct process *process)
     chains_observe(observer, process);
     keeper_report(&observer->sim->keeper, &observer->safe_points);
     result_take(observer, &observer->safe_points.result);
+    /* What its own oracle told it is on no wire. */
+    timestamp_check_heard(observer->timestamps, raft_host_heard_timestamp(process->node->raft));
     if (observer->sim->counts.turns % LOCKS_EVERY_TURNS == 0)
         locks_observe(observer, process);
     result_take(observer, raft_check_result(observer->raft));
@@ -362,6 +369,36 @@ void observe_turn(struct observer *observer, struct process *process)
     result_take(observer, election_check_result(observer->elections));
     result_take(observer, address_check_result(observer->addresses));
     result_take(observer, lock_check_result(observer->locks));
+    result_take(observer, timestamp_check_result(observer->timestamps));
+}
+
+/* --- Timestamps
+ * -------------------------------------------------------------------------------------- */
+
+static void timestamp_answered(struct observer *observer, bool is_arrival, uint32_t from,
+                               uint32_t to, const struct frame *frame)
+{
+    struct arena arena;
+    arena_init(&arena);
+    const Ostraka__TimestampAnswer *answer = (const Ostraka__TimestampAnswer *)message_unpack(
+        &ostraka__timestamp_answer__descriptor, frame->message, &arena);
+    /* Everybody asks for one at a time. */
+    if (answer && answer->status == OST_OK && is_arrival)
+        timestamp_check_answered(observer->timestamps, to, frame->request_id, answer->timestamp, 1);
+    else if (answer && answer->status == OST_OK)
+        timestamp_check_handed_out(observer->timestamps, answer->timestamp, 1, from + 1);
+    arena_fini(&arena);
+}
+
+void observe_frame(void *context, bool is_arrival, uint32_t from, uint32_t to,
+                   const struct blob *blob)
+{
+    struct observer *observer = context;
+    struct frame frame = frame_of_blob(blob);
+    if (frame.type == FRAME_TIMESTAMP && !is_arrival)
+        timestamp_check_asked(observer->timestamps, from, frame.request_id);
+    else if (frame.type == FRAME_TIMESTAMP_ANSWER)
+        timestamp_answered(observer, is_arrival, from, to, &frame);
 }
 
 uint64_t observe_locks_left(struct observer *observer, char *text, size_t text_bytes_max)

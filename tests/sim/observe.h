@@ -1,7 +1,8 @@
 /* observe.h: looks into the stores after each turn, and feeds the checkers with what is there: each
  * replica's term, vote, log and applied state (tests/check/raft_check.h), each leader's locks
- * (lock_check.h), what became of transactions (tests/check/atomic_check.h), and in the end the rows
- * (rows_check.h). It changes nothing.
+ * (lock_check.h), the oracle's timestamps (tests/check/timestamp_check.h), what became of
+ * transactions (tests/check/atomic_check.h), and in the end the rows (rows_check.h). It changes
+ * nothing.
  *
  * A term or a vote counts from the moment it is durable: before that nobody else knows of it (R1),
  * and a crash may take it back.
@@ -26,6 +27,9 @@ void observe_turn(struct observer *observer, struct process *process);
 void observe_stopped(struct observer *observer, struct process *process);
 /* What it held is gone for ever, and its numbers with it (R6). While it is down. */
 void observe_disk_lost(struct observer *observer, struct process *process);
+/* A frame is sent, or comes: network_watch_fn. */
+void observe_frame(void *observer, bool is_arrival, uint32_t from, uint32_t to,
+                   const struct blob *frame);
 /* What a client was told. */
 void observe_outcome(struct observer *observer, struct txn_id txn, bool is_committed,
                      uint64_t commit_timestamp, uint32_t client);

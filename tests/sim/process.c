@@ -671,12 +671,12 @@ void process_heal_disk(struct process *process)
     }
 }
 
-bool process_transfer(struct process *process, group_id_t group)
+bool process_transfer(struct process *process, group_id_t group, replica_id_t to)
 {
     if (process->state != PROCESS_UP || process->is_in_turn)
         return false;
     int status =
-        raft_host_transfer(node_raft_host(process->node), group, 0, process_now_ns(process));
+        raft_host_transfer(node_raft_host(process->node), group, to, process_now_ns(process));
     turn_plan(process, process->sim->schedule.now_ns);
     return status == OST_OK;
 }

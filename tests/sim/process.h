@@ -79,8 +79,8 @@ void process_hinder(struct process *process, bool is_stalled, bool is_cold);
  */
 void process_heal_disk(struct process *process);
 void process_clock_rate(struct process *process, int64_t rate_ppm);
-/* Hands the group it leads to another replica. False: it cannot now. */
-bool process_transfer(struct process *process, group_id_t group);
+/* Hands the group it leads to this replica; 0: to any other. False: it cannot now. */
+bool process_transfer(struct process *process, group_id_t group, replica_id_t to);
 nanoseconds_t process_now_ns(const struct process *process);
 static inline bool process_is_up(const struct process *process)
 {

@@ -106,6 +106,8 @@ void sim_init(struct sim *sim, const struct plan *plan, const struct run_options
     sim->history = history_new();
     sim->snapshots = snapshot_check_new();
     sim->observer = observer_new(sim);
+    sim->network.watch = observe_frame;
+    sim->network.watch_context = sim->observer;
     sim->faults = faults_new(sim);
     sim->audit = memory_alloc_zeroed(1, sizeof *sim->audit);
     sim->stores = memory_alloc_zeroed(plan->stores, sizeof sim->stores[0]);

@@ -415,7 +415,34 @@ Test(coordinator, heartbeats_go_to_every_group_with_locks_while_it_grows)
     step((struct coordinator_event){.type = COORDINATOR_EV_TIMER, .now_ns = 2 * NS_PER_S});
     cr_assert_eq(update.heartbeat_count, 2);
     cr_assert_eq(update.deadline_ns, 3 * NS_PER_S);
+    commit(); /* nothing was written: it is over in a moment */
+    cr_assert_eq(update.deadline_ns, NS_NEVER);
+}
+
+/* Until home has decided, whoever has voted waits for it, and must know that it lives. */
+Test(coordinator, heartbeats_go_on_until_the_outcome_is_known)
+{
+    locked(1, "a", 1);
+    put("a", "1");
+    put("z", "2");
     commit();
+    step((struct coordinator_event){.type = COORDINATOR_EV_TIMER, .now_ns = update.deadline_ns});
+    cr_assert_eq(update.heartbeat_count, 2);
+    answer(0, OST_OK, 1000, false);
+    answer(1, OST_OK, 1001, false);
+    cr_assert(state() == COORDINATOR_COMMITTING);
+    cr_assert_neq(update.deadline_ns, NS_NEVER);
+    answer(0, OST_OK, 1001, false);
+    cr_assert(state() == COORDINATOR_COMMITTED);
+    cr_assert_eq(update.deadline_ns, NS_NEVER);
+}
+
+Test(coordinator, a_commit_in_one_group_needs_no_heartbeats)
+{
+    locked(1, "a", 1);
+    put("a", "1");
+    commit();
+    cr_assert(state() == COORDINATOR_PREPARING);
     cr_assert_eq(update.deadline_ns, NS_NEVER);
 }
 

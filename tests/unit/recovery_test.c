@@ -512,3 +512,98 @@ Test(recovery, participants_are_told_some_at_a_time_until_all_are)
         cr_assert(told[index], "%d", index);
     end(&f);
 }
+
+/* --- silence --- */
+
+static void at_silence(struct fixture *f, int64_t plus_ms)
+{
+    f->now_ns = (nanoseconds_t)((int64_t)(5 * NS_PER_S + f->options.silence_ms * NS_PER_MS) +
+                                plus_ms * (int64_t)NS_PER_MS);
+    clear(f);
+    timer(f, MS(1000));
+}
+
+Test(recovery, home_aborts_when_nothing_is_heard_of_the_coordinator)
+{
+    struct fixture f;
+    begin(&f);
+    lead(&f);
+    prepare(&f, 1, true, 1);
+    cr_assert_leq(f.update.deadline_ns, f.now_ns + f.options.silence_ms * NS_PER_MS);
+    at_silence(&f, -1);
+    cr_assert_eq(f.update.proposals_count, 0);
+    at_silence(&f, 0);
+    cr_assert_eq(f.update.proposals_count, 1);
+    cr_assert_eq(f.update.proposals[0].command.command_case, OSTRAKA__KV_COMMAND__COMMAND_ABORT);
+    apply_proposals(&f, MS(1000)); /* long before the deadline */
+    clear(&f);
+    recovery_changed(f.recovery, ID(1), f.now_ns, &f.update);
+    cr_assert(sent_resolve(&f, "p0", ABORTED));
+    end(&f);
+}
+
+Test(recovery, a_participant_asks_home_when_nothing_is_heard_of_the_coordinator)
+{
+    struct fixture f;
+    begin(&f);
+    lead(&f);
+    prepare(&f, 1, false, 0);
+    at_silence(&f, -1);
+    cr_assert_eq(f.outbox.items_count, 0);
+    at_silence(&f, 0);
+    cr_assert_eq(sent_inquire(&f, 0)->kind, OSTRAKA__INQUIRE_KIND__ABORT);
+    end(&f);
+}
+
+Test(recovery, who_is_heard_of_is_waited_for)
+{
+    struct fixture f;
+    begin(&f);
+    lead(&f);
+    prepare(&f, 1, true, 1);
+    prepare(&f, 3, true, 1);
+    at_silence(&f, -1);
+    recovery_heard(f.recovery, ID(1), f.now_ns);
+    recovery_heard(f.recovery, ID(9), f.now_ns); /* nobody's */
+    at_silence(&f, 0);
+    cr_assert_eq(f.update.proposals_count, 1);
+    cr_assert_eq(f.update.proposals[0].command.abort->txn->sequence, 3);
+    at_silence(&f, (int64_t)f.options.silence_ms - 1);
+    bool is_aborted = false;
+    for (uint32_t index = 0; index < f.update.proposals_count; index++)
+        is_aborted |= f.update.proposals[index].command.abort->txn->sequence == 1;
+    cr_assert(is_aborted, "but not for ever");
+    end(&f);
+}
+
+Test(recovery, a_new_leader_listens_for_as_long_again)
+{
+    struct fixture f;
+    begin(&f);
+    prepare(&f, 1, true, 1);
+    f.now_ns += 60 * NS_PER_S;
+    lead(&f);
+    cr_assert_eq(f.update.proposals_count, 0);
+    cr_assert_eq(f.outbox.items_count, 0);
+    end(&f);
+}
+
+/* The commit comes first, or the abort does: the log says which. */
+Test(recovery, a_commit_before_the_abort_that_silence_led_to_stands)
+{
+    struct fixture f;
+    begin(&f);
+    lead(&f);
+    prepare(&f, 1, true, 1);
+    at_silence(&f, 0);
+    cr_assert_eq(f.update.proposals_count, 1);
+    commit(&f, 1);
+    apply_proposals(&f, MS(1000));
+    cr_assert_eq(f.record_update.decision.status, OST_EXISTS);
+    clear(&f);
+    recovery_changed(f.recovery, ID(1), f.now_ns, &f.update);
+    f.now_ns += NS_PER_S;
+    timer(&f, MS(1000));
+    cr_assert(sent_resolve(&f, "p0", COMMITTED));
+    end(&f);
+}

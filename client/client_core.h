@@ -100,6 +100,7 @@ struct operation {
     Ostraka__LockEntry after_entry;
     timestamp_t hold_timestamp;
     uint32_t hold_ttl_ms;
+    uint32_t hold_age_ms_min; /* HOLD: a younger timestamp needs none, and gets none (0) */
     uint64_t hold;
     /* Brought; borrowed until the next step. */
     int status;

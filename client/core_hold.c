@@ -48,8 +48,19 @@ static void hold_renew(void *context, struct timer *timer)
     hold_ask(core, hold, hold->held_ns + hold->ttl_ms * NS_PER_MS);
 }
 
+static bool is_too_young(const struct client_core *core, const struct operation *operation)
+{
+    uint64_t then_ms = timestamp_to_ms(operation->hold_timestamp) + operation->hold_age_ms_min;
+    return operation->hold_age_ms_min > 0 && timestamp_to_ms(core_estimate(core)) < then_ms;
+}
+
 void hold_take(struct client_core *core, struct operation *operation)
 {
+    if (is_too_young(core, operation)) {
+        operation->hold = 0;
+        core_complete(core, operation, OST_OK);
+        return;
+    }
     struct core_hold *hold = memory_alloc_zeroed(1, sizeof(*hold));
     hold->id = ++core->hold_id;
     hold->timestamp = operation->hold_timestamp;

@@ -195,8 +195,8 @@ struct ost_snapshot;
 
 struct ost_snapshot_options {
     /* 0: fresh. Else as of this commit timestamp (of a value's version, a commit or a snapshot).
-     * Reads are refused above the present (OST_INVALID_ARGUMENT) and below the safe point, where
-     * versions may be gone (OST_SNAPSHOT_TOO_OLD). */
+     * Refused above the present (OST_INVALID_ARGUMENT, by the reads) and below the safe point,
+     * where versions may be gone (OST_SNAPSHOT_TOO_OLD). */
     uint64_t timestamp;
     /* 0: strict, whatever was committed before the snapshot was opened is in it, whoever did it.
      * Else it may miss what was committed in the last so many milliseconds, and often costs no
@@ -208,7 +208,8 @@ struct ost_snapshot_options {
 };
 
 /* NULL options: fresh, strict, from the leaders. Waits for the oracle, unless a timestamp is named
- * or one is young enough. */
+ * or one is young enough. History is kept for a snapshot that is older than a minute, as long as it
+ * is open and read from once a minute at least; one that is named and older, from its opening. */
 int ost_snapshot_open(struct ost_client *client, const struct ost_snapshot_options *options,
                       struct ost_snapshot **out_snapshot);
 int ost_snapshot_get(struct ost_snapshot *snapshot, struct ost_bytes key,

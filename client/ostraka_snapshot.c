@@ -1,16 +1,39 @@
-/* ostraka_snapshot.c: snapshots for the caller: a timestamp that reads name. */
+/* ostraka_snapshot.c: snapshots for the caller: a timestamp that reads name.
+ *
+ * A snapshot that gets old holds its timestamp against the safe point (core_hold.c), so that what
+ * it shows stays there; a young one needs no hold, and costs nothing. The hold of a snapshot: NONE
+ * -> ASKED -> held -> CLOSED;  ASKED -> NONE (try again);  each -> CLOSED.
+ */
 #include "client/ostraka_internal.h"
 
 #include "base/memory.h"
 
 #include <stdlib.h>
+#include <time.h>
+
+/* The history that is kept should be longer than a few times this. */
+#define HOLD_AGE_MS 60000u
+#define HOLD_TTL_MS 60000u
+
+#define HOLD_NONE   UINT64_C(0)
+#define HOLD_ASKED  (UINT64_MAX - 1)
+#define HOLD_CLOSED UINT64_MAX
 
 struct ost_snapshot {
     struct ost_client *client; /* counted */
     timestamp_t timestamp;
     bool any_replica;
+    nanoseconds_t opened_ns;
     atomic_uint references; /* the holder's, and those of reads under way */
+    _Atomic uint64_t hold;  /* one of the above, or its number */
 };
+
+static nanoseconds_t monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (nanoseconds_t)now.tv_sec * NS_PER_S + (nanoseconds_t)now.tv_nsec;
+}
 
 static struct ost_snapshot *snapshot_new(struct ost_client *client, timestamp_t timestamp,
                                          bool any_replica)
@@ -21,6 +44,8 @@ static struct ost_snapshot *snapshot_new(struct ost_client *client, timestamp_t 
     runtime_ref(client);
     snapshot->timestamp = timestamp;
     snapshot->any_replica = any_replica;
+    snapshot->opened_ns = monotonic_ns();
+    atomic_init(&snapshot->hold, HOLD_NONE);
     return snapshot;
 }
 
@@ -30,6 +55,61 @@ static void snapshot_unref(struct ost_snapshot *snapshot)
         return;
     runtime_unref(snapshot->client);
     free(snapshot);
+}
+
+/* --- Holding its timestamp
+ * ---------------------------------------------------------------------------------------------- */
+
+static struct operation *hold_operation_new(timestamp_t timestamp)
+{
+    struct operation *operation =
+        operation_new(OPERATION_HOLD, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    operation->hold_timestamp = timestamp;
+    operation->hold_ttl_ms = HOLD_TTL_MS;
+    operation->hold_age_ms_min = HOLD_AGE_MS;
+    return operation;
+}
+
+/* Nobody waits for the end; a client that closes lets go of everything. */
+static void hold_let_go(struct ost_client *client, uint64_t hold)
+{
+    struct operation *operation =
+        operation_new(OPERATION_RELEASE, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    operation->hold = hold;
+    operation->done = operation_free;
+    (void)!runtime_submit(client, operation);
+}
+
+static void held(struct operation *operation)
+{
+    struct ost_snapshot *snapshot = operation->done_context[0];
+    /* One that is refused for good would be again: reads tell why. */
+    uint64_t next = operation->status == OST_OK                  ? operation->hold
+                    : ost_status_is_retryable(operation->status) ? HOLD_NONE
+                                                                 : HOLD_ASKED;
+    uint64_t expected = HOLD_ASKED;
+    bool is_open = atomic_compare_exchange_strong(&snapshot->hold, &expected, next);
+    if (!is_open && operation->status == OST_OK && operation->hold != 0)
+        hold_let_go(snapshot->client, operation->hold);
+    snapshot_unref(snapshot);
+    operation_free(operation);
+}
+
+/* Before each read: is it time to hold the timestamp? The read does not wait for that. */
+static void snapshot_keep(struct ost_snapshot *snapshot)
+{
+    uint64_t expected = HOLD_NONE;
+    if (monotonic_ns() < snapshot->opened_ns + HOLD_AGE_MS * NS_PER_MS ||
+        !atomic_compare_exchange_strong(&snapshot->hold, &expected, HOLD_ASKED))
+        return;
+    struct operation *operation = hold_operation_new(snapshot->timestamp);
+    operation->done = held;
+    operation->done_context[0] = snapshot;
+    atomic_fetch_add_explicit(&snapshot->references, 1, memory_order_relaxed);
+    if (runtime_submit(snapshot->client, operation) == OST_OK)
+        return;
+    atomic_store(&snapshot->hold, HOLD_NONE);
+    snapshot_unref(snapshot);
 }
 
 /* --- Life
@@ -43,9 +123,19 @@ static struct operation *timestamp_operation_new(const struct ost_snapshot_optio
     return operation;
 }
 
-static void copy_timestamp(struct operation *operation, void *context)
+/* What it stands on. */
+struct opened {
+    timestamp_t timestamp;
+    uint64_t hold;
+};
+
+static void copy_opened(struct operation *operation, void *context)
 {
-    *(timestamp_t *)context = operation->result_version;
+    struct opened *opened = context;
+    if (operation->type == OPERATION_TIMESTAMP)
+        opened->timestamp = operation->result_version;
+    else
+        opened->hold = operation->hold;
 }
 
 OST_API int ost_snapshot_open(struct ost_client *client, const struct ost_snapshot_options *options,
@@ -54,13 +144,15 @@ OST_API int ost_snapshot_open(struct ost_client *client, const struct ost_snapsh
     const struct ost_snapshot_options fresh = {0};
     options = options ? options : &fresh;
     *out_snapshot = NULL;
-    timestamp_t timestamp = options->timestamp;
-    int status = OST_OK;
-    if (timestamp == 0)
-        status = api_call(client, timestamp_operation_new(options), copy_timestamp, &timestamp);
-    if (status == OST_OK)
-        *out_snapshot = snapshot_new(client, timestamp, options->any_replica);
-    return status;
+    struct opened opened = {.timestamp = options->timestamp};
+    struct operation *operation = opened.timestamp == 0 ? timestamp_operation_new(options)
+                                                        : hold_operation_new(opened.timestamp);
+    int status = api_call(client, operation, copy_opened, &opened);
+    if (status != OST_OK)
+        return status;
+    *out_snapshot = snapshot_new(client, opened.timestamp, options->any_replica);
+    atomic_store(&(*out_snapshot)->hold, opened.hold);
+    return OST_OK;
 }
 
 struct opening {
@@ -71,14 +163,16 @@ struct opening {
     void *context;
 };
 
-static void opened(struct operation *operation)
+static void open_async_done(struct operation *operation)
 {
     struct opening *opening = operation->done_context[0];
-    timestamp_t timestamp =
-        opening->timestamp != 0 ? opening->timestamp : operation->result_version;
+    struct opened opened = {.timestamp = opening->timestamp};
+    copy_opened(operation, &opened);
     struct ost_snapshot *snapshot = NULL;
-    if (operation->status == OST_OK)
-        snapshot = snapshot_new(opening->client, timestamp, opening->any_replica);
+    if (operation->status == OST_OK) {
+        snapshot = snapshot_new(opening->client, opened.timestamp, opening->any_replica);
+        atomic_store(&snapshot->hold, opened.hold);
+    }
     opening->done(opening->context, operation->status, snapshot);
     runtime_unref(opening->client);
     free(opening);
@@ -98,12 +192,9 @@ OST_API int ost_snapshot_open_async(struct ost_client *client,
     opening->timestamp = options->timestamp;
     opening->done = done;
     opening->context = context;
-    /* A timestamp that is named is there at once, and still the callback comes from the thread. */
-    struct operation *operation =
-        options->timestamp == 0
-            ? timestamp_operation_new(options)
-            : operation_new(OPERATION_AFTER, bytes_of(NULL, 0), bytes_of(NULL, 0));
-    operation->done = opened;
+    struct operation *operation = options->timestamp == 0 ? timestamp_operation_new(options)
+                                                          : hold_operation_new(options->timestamp);
+    operation->done = open_async_done;
     operation->done_context[0] = opening;
     int status = runtime_submit(client, operation);
     if (status != OST_OK) {
@@ -115,8 +206,12 @@ OST_API int ost_snapshot_open_async(struct ost_client *client,
 
 OST_API void ost_snapshot_close(struct ost_snapshot *snapshot)
 {
-    if (snapshot)
-        snapshot_unref(snapshot);
+    if (!snapshot)
+        return;
+    uint64_t hold = atomic_exchange(&snapshot->hold, HOLD_CLOSED);
+    if (hold != HOLD_NONE && hold != HOLD_ASKED)
+        hold_let_go(snapshot->client, hold);
+    snapshot_unref(snapshot);
 }
 
 OST_API uint64_t ost_snapshot_timestamp(const struct ost_snapshot *snapshot)
@@ -139,6 +234,7 @@ static struct operation *get_new(struct ost_snapshot *snapshot, struct ost_bytes
         operation_new(OPERATION_GET, bytes_of_ost(key), bytes_of(NULL, 0));
     operation->timestamp = snapshot->timestamp;
     operation->any_replica = snapshot->any_replica;
+    snapshot_keep(snapshot);
     return operation;
 }
 
@@ -155,6 +251,7 @@ static struct operation *scan_new(struct ost_snapshot *snapshot, struct ost_byte
     operation->reverse = reverse;
     operation->timestamp = snapshot->timestamp;
     operation->any_replica = snapshot->any_replica;
+    snapshot_keep(snapshot);
     return operation;
 }
 

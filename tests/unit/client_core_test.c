@@ -1207,6 +1207,28 @@ Test(client_core, hold_is_renewed_until_it_is_let_go_of)
     cr_assert_eq(inbox_count, 0u, "nothing is renewed any more");
 }
 
+static void take_hold_if_older_than(uint32_t age_ms, struct outcome *outcome)
+{
+    struct operation *operation =
+        operation_new(OPERATION_HOLD, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    operation->hold_timestamp = 77;
+    operation->hold_ttl_ms = 60000;
+    operation->hold_age_ms_min = age_ms;
+    submit(operation, outcome);
+}
+
+Test(client_core, hold_of_a_young_timestamp_is_not_needed)
+{
+    struct outcome young = {0}, old = {0};
+    take_hold_if_older_than(UINT32_MAX, &young);
+    cr_assert(young.is_done && young.status == OST_OK && young.hold == 0);
+    cr_assert_eq(inbox_count, 0u);
+    take_hold_if_older_than(1, &old);
+    cr_assert_not(old.is_done);
+    answer_hold(60000, OST_OK);
+    cr_assert(old.is_done && old.hold != 0);
+}
+
 Test(client_core, hold_that_is_refused_is_none)
 {
     struct outcome outcome = {0};

@@ -80,9 +80,13 @@ static struct store_batch *identity_batch(const struct node *node)
     identity.n_founders = node->founders_count;
     bool is_first_lost =
         node->founding == FOUNDING_REPLACED && node->master_replica == founder_replica(node);
-    identity.founding =
-        node->founding == FOUNDING_WRITING ? (uint32_t)FOUNDING_FOUNDED : (uint32_t)node->founding;
+    identity.founding = (uint32_t)node->founding;
     identity.master_replica = is_first_lost ? 0 : node->master_replica;
+    if (node->founding == FOUNDING_WRITING) { /* this row is what makes it true */
+        identity.founding = FOUNDING_FOUNDED;
+        if (founder_replica(node) != 0)
+            identity.master_replica = founder_replica(node);
+    }
     struct blob *packed = blob_new(ostraka__store_identity__get_packed_size(&identity));
     ostraka__store_identity__pack(&identity, packed->data);
     struct buffer key = BUFFER_INIT;
@@ -201,8 +205,10 @@ static void founding_written(void *context, int status)
         node->founding = FOUNDING_FOUNDED;
     if (status == OST_OK && founder_replica(node) == 0)
         return;
-    if (status == OST_OK)
+    if (status == OST_OK) {
+        node->master_replica = founder_replica(node);
         status = node_master_start(node, why);
+    }
     if (status == OST_OK) {
         node->report_ns = node->now_ns;
         log_write(LOG_INFO, "takes part in founding the cluster", "store=%lu replica=%lu",
@@ -213,13 +219,13 @@ static void founding_written(void *context, int status)
         log_write(LOG_ERROR, "cannot found the cluster yet", "store=%lu why=\"%s\"",
                   (unsigned long)node->options.raft.store, why[0] ? why : ost_status_text(status));
     node->founding = FOUNDING_ASKING;
+    if (founder_replica(node) != 0)
+        node->master_replica = 0;
 }
 
 static void founding_write(struct node *node)
 {
     node->founding = FOUNDING_WRITING;
-    if (founder_replica(node) != 0)
-        node->master_replica = founder_replica(node);
     if (node_identity_write(node, founding_written, node) != OST_OK)
         node->founding = FOUNDING_ASKING;
 }

@@ -132,6 +132,30 @@ void core_heard_fresh(struct client_core *core, timestamp_t timestamp, nanosecon
     }
 }
 
+/* An answer a second is enough, and nobody needs one that is so old. */
+#define ORACLE_ASKED_EVERY_NS NS_PER_S
+#define ORACLE_GIVE_UP_NS     (60 * NS_PER_S)
+
+void core_ask_time(struct client_core *core)
+{
+    bool was_asked = core->oracle_asked_ns != 0 &&
+                     core->now_ns < core->oracle_asked_ns + ORACLE_ASKED_EVERY_NS;
+    if (core->oracle_request || was_asked)
+        return;
+    core->oracle_asked_ns = core->now_ns;
+    core->oracle_request =
+        request_new(core, FRAME_TIMESTAMP, OWNER_ORACLE, core->now_ns + ORACLE_GIVE_UP_NS);
+    request_start(core, core->oracle_request);
+}
+
+void core_time_answered(struct client_core *core, int status, timestamp_t timestamp)
+{
+    if (status != OST_OK)
+        return;
+    core->is_time_known = true;
+    core_heard_fresh(core, timestamp, core->oracle_asked_ns);
+}
+
 static void frame_received(struct client_core *core, const struct client_event *event)
 {
     struct peer *peer = peer_of_connection(core, event->connection_id);

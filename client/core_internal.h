@@ -159,6 +159,7 @@ struct client_core {
     timestamp_t estimate_base;
     nanoseconds_t estimate_base_ns;
     struct request *oracle_request;
+    nanoseconds_t oracle_asked_ns; /* when its question, or the last one, was sent for */
 
     /* snapshot.c */
     struct request *question; /* for a timestamp; NULL: none is under way */
@@ -179,6 +180,9 @@ void core_heard(struct client_core *core, timestamp_t timestamp);
  * (O4): so the estimate can be told to be ahead, and goes back. Else it would run ever further
  * ahead of an oracle whose clock is the slower one, and deadlines with it. */
 void core_heard_fresh(struct client_core *core, timestamp_t timestamp, nanoseconds_t asked_ns);
+/* Asks the oracle for the time, unless it is being asked or was a moment ago. */
+void core_ask_time(struct client_core *core);
+void core_time_answered(struct client_core *core, int status, timestamp_t timestamp);
 void core_complete(struct client_core *core, struct operation *operation, int status);
 /* How long a group shall let a request wait that is given up at `give_up_ns`: its answer is to come
  * before that. */

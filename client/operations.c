@@ -124,13 +124,10 @@ bool operations_wait_for_map(const struct client_core *core)
 
 void operations_map_received(struct client_core *core, bool was_asked)
 {
-    if (!core->is_time_known && !core->oracle_request) {
-        /* Deadlines and ages are in oracle time: learn it before the first commit. What comes with
-         * the map may be old, where nobody has committed for a while. */
-        core->oracle_request =
-            request_new(core, FRAME_TIMESTAMP, OWNER_ORACLE, core->now_ns + 60 * NS_PER_S);
-        request_start(core, core->oracle_request);
-    }
+    /* Deadlines and ages are in oracle time: learn it before the first commit. What comes with the
+     * map may be old, where nobody has committed for a while. */
+    if (!core->is_time_known)
+        core_ask_time(core);
     struct operation *operation = TAILQ_FIRST(&core->waiting);
     while (operation) {
         struct operation *next = TAILQ_NEXT(operation, link);

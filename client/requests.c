@@ -482,7 +482,7 @@ void request_answered(struct client_core *core, struct peer *peer, const struct 
         hold_answered(core, request, &answer);
         break;
     case OWNER_ORACLE:
-        core->is_time_known = core->is_time_known || answer.status == OST_OK;
+        core_time_answered(core, answer.status, answer.timestamp);
         core->oracle_request = NULL;
         request_free(core, request);
         if (core->map.map)

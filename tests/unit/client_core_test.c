@@ -1011,6 +1011,34 @@ static void answer_timestamp(size_t at, timestamp_t timestamp)
     blob_unref(received.blob);
 }
 
+/* The oracle's time may go at twice real speed, after a long rest. */
+Test(client_core, open_transaction_keeps_up_with_the_oracle)
+{
+    struct core_txn *txn = core_txn_new(client_core_coordinator_new(core));
+    static struct outcome got = {0}, done = {0};
+    struct operation *operation = on_key(OPERATION_TXN_GET, "a", "");
+    operation->txn = txn;
+    submit(operation, &got);
+    answer_lock(0, "1");
+    timestamps_wait = true;
+    uint64_t oracle_ms = 1000000 + 20000;
+    pass_ms(1000);
+    size_t at = 0;
+    while (at < inbox_count && inbox[at].frame.type != FRAME_TIMESTAMP)
+        at++;
+    cr_assert_lt(at, inbox_count, "it asks what time it is");
+    answer_timestamp(at, timestamp_from_ms(oracle_ms));
+    only(FRAME_TXN_HEARTBEAT, 1);
+    inbox_clear();
+    txn_put(txn, "a", "2");
+    submit_txn(OPERATION_TXN_COMMIT, txn, &done);
+    timestamp_t deadline = prepare_deadline(only(FRAME_PREPARE, 1));
+    cr_assert_geq(deadline, timestamp_from_ms(oracle_ms + 4000));
+    answer_vote(0, timestamp_from_ms(oracle_ms) + 1);
+    cr_assert_eq(done.status, OST_OK);
+    submit_txn(OPERATION_TXN_DROP, txn, NULL);
+}
+
 /* O3: the answer may be older than who comes after the question. */
 Test(client_core, fresh_timestamp_is_for_those_who_waited_before_it_was_asked_for)
 {

@@ -138,8 +138,8 @@ void core_heard_fresh(struct client_core *core, timestamp_t timestamp, nanosecon
 
 void core_ask_time(struct client_core *core)
 {
-    bool was_asked = core->oracle_asked_ns != 0 &&
-                     core->now_ns < core->oracle_asked_ns + ORACLE_ASKED_EVERY_NS;
+    bool was_asked =
+        core->oracle_asked_ns != 0 && core->now_ns < core->oracle_asked_ns + ORACLE_ASKED_EVERY_NS;
     if (core->oracle_request || was_asked)
         return;
     core->oracle_asked_ns = core->now_ns;

@@ -55,6 +55,7 @@
     X(COVER, LEADER_REMOVED, 0, "a leader committed a configuration without itself")               \
     X(COVER, CHANGE_BEFORE_COMMIT, 0, "a change was refused before a commit in the own term")      \
     X(COVER, CHANGE_UPON_CHANGE, 0, "a change was refused as another was not at its end")          \
+    X(COVER, CHANGE_WITHOUT_QUORUM, 0, "a change would have left its new voters without a quorum") \
     X(COVER, READ_FAILED, 0, "reads failed because leadership was lost")                           \
     X(COVER, SNAPSHOT_OVER_LONGER_LOG, 0, "a snapshot replaced a log that was longer")             \
     X(COVER, SNAPSHOT_KEPT_ENTRIES, 0, "a snapshot was installed below entries that stayed")       \

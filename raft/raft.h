@@ -130,12 +130,13 @@ enum raft_event_type {
      * alone is one entry; else both configurations rule together until that is committed, and then
      * the leader of the day appends the target by itself (dissertation, 4.3).
      *   OST_NOT_LEADER
-     *   OST_NOT_READY         nothing of the own term is committed yet, or leadership is handed
-     * over OST_CONFLICT          a change is under way, or the
-     * target's epoch is below the one in force OST_EXISTS            the target is in force
-     *   OST_INVALID_ARGUMENT  no voter, a limit broken, a member with another store than it has, a
-     *                         voter made a learner, a vote to one that is no learner yet
-     *   OST_LEARNER_BEHIND    a learner that would get a vote lags, or was not heard lately */
+     *   OST_NOT_READY         nothing of the own term is committed yet, leadership is handed over,
+     *                         or the new voters have no majority that was heard lately
+     *   OST_CONFLICT          a change is under way, or the target's epoch is below the one in
+     * force OST_EXISTS            the target is in force OST_INVALID_ARGUMENT  no voter, a limit
+     * broken, a member with another store than it has, a voter made a learner, a vote to one that
+     * is no learner yet OST_LEARNER_BEHIND    a learner that would get a vote lags, or was not
+     * heard lately */
     RAFT_EV_CONFIGURATION_PROPOSED,
     RAFT_EV_READ_REQUESTED, /* R3: confirm that this is still the leader; else OST_NOT_LEADER */
     RAFT_EV_TIMER_FIRED,    /* now_ns has reached the update's deadline_ns (early is harmless) */

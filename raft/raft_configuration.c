@@ -211,6 +211,23 @@ static bool raft_configuration_has_caught_up(struct raft *raft,
     return true;
 }
 
+/* A joint configuration whose new voters have no majority that lives is one that nobody can leave
+ * again. That this leader has heard them lately is all that it can know. */
+static bool raft_configuration_has_live_quorum(struct raft *raft,
+                                               const struct raft_configuration *joint)
+{
+    uint32_t live = 0;
+    for (uint32_t i = 0; i < joint->members_count; i++) {
+        replica_id_t replica = joint->members[i].replica;
+        const struct raft_progress *progress = raft_replicate_progress(raft, replica);
+        bool is_heard =
+            progress && progress->match_index > 0 && raft_progress_is_live(raft, progress);
+        if (replica == raft->options.replica || is_heard)
+            live |= 1u << i;
+    }
+    return raft_configuration_has_quorum(joint, live);
+}
+
 static void raft_configuration_append(struct raft *raft,
                                       const struct raft_configuration *configuration,
                                       timestamp_t heard_timestamp)
@@ -258,6 +275,10 @@ int raft_configuration_propose(struct raft *raft, const struct raft_event *event
         return OST_INVALID_ARGUMENT;
     if (!raft_configuration_has_caught_up(raft, &joint))
         return OST_LEARNER_BEHIND;
+    if (!raft_configuration_has_live_quorum(raft, &joint)) {
+        COVER(CHANGE_WITHOUT_QUORUM);
+        return OST_NOT_READY;
+    }
     raft_configuration_append(raft, &joint, event->configure.heard_timestamp);
     raft->update->proposed_index = raft_log_last_index(&raft->log);
     raft->update->proposed_term = raft->term;

@@ -348,6 +348,16 @@ bool master_store_incarnation(Ostraka__Map *map,
 
 /* --- What is to be done next --- */
 
+static bool is_somebody_joining(const Ostraka__GroupInfo *group)
+{
+    for (size_t place = 0; place < group->n_replicas; place++)
+        if (group->replicas[place]->role == MASTER_REPLICA_JOINING)
+            return true;
+    return false;
+}
+
+/* One comes at a time. But who only leaves is not waited for: without a majority of those who stay
+ * the group's leader does not let it go (raft_configuration.c). */
 bool master_replicas_replace(const Ostraka__GroupInfo *group,
                              Ostraka__MasterCommand__ReplicasWanted *out_command)
 {
@@ -355,7 +365,7 @@ bool master_replicas_replace(const Ostraka__GroupInfo *group,
          place++) {
         const Ostraka__ReplicaInfo *replica = group->replicas[place];
         bool is_due = replica->role == MASTER_REPLICA_JOINING ||
-                      (replica->role == MASTER_REPLICA_VOTER && !master_group_is_changing(group));
+                      (replica->role == MASTER_REPLICA_VOTER && !is_somebody_joining(group));
         if (!replica->lost || !is_due)
             continue;
         COVER(MASTER_REPLICA_REPLACED);

@@ -270,6 +270,20 @@ Test(master_replicas, who_is_left_is_not_taken_away_from_who_is_lost)
     cr_expect_eq(ask(0, 3), OST_OK);
 }
 
+/* 4 is on its way out when it is heard that 5 is lost: of 5 and 6 that would be left no majority is
+ * there, and so 4 does not go before 5 is replaced. */
+Test(master_replicas, who_leaves_is_not_waited_for_when_one_is_lost)
+{
+    change(0, 1);
+    cr_assert(master_replica_lost(map, 1, 5));
+    cr_assert(replace_next());
+    cr_expect_eq(role_of(4), MASTER_REPLICA_LEAVING);
+    cr_expect_eq(role_of(5), MASTER_REPLICA_LEAVING);
+    cr_expect_eq(role_of(7), MASTER_REPLICA_JOINING);
+    settle();
+    cr_expect_eq(group()->n_replicas, 2);
+}
+
 Test(master_replicas, two_that_are_lost_are_replaced_one_after_the_other)
 {
     master_replica_lost(map, 1, 4);

@@ -267,11 +267,28 @@ Test(raft_membership, a_learner_far_behind_or_out_of_reach_gets_no_vote)
     solo_fini(&solo);
 }
 
+/* Nobody could leave a joint configuration again whose new voters have no majority. */
+Test(raft_membership, who_is_left_must_be_heard_before_another_goes)
+{
+    struct solo solo;
+    lead(&solo, 3); /* 3 has said nothing yet */
+    struct raft_configuration target = target_of(IDS(1, 3), NULL);
+    cr_assert_eq(propose(&solo, &target), OST_NOT_READY);
+    cr_assert_eq(solo_answer(&solo, 3, 1), OST_OK);
+    solo_wait_ms(&solo, 1001);
+    cr_assert_eq(solo_answer(&solo, 2, 1), OST_OK);
+    cr_assert_eq(propose(&solo, &target), OST_NOT_READY, "3 has been silent for too long");
+    cr_assert_eq(solo_answer(&solo, 3, 1), OST_OK);
+    cr_assert_eq(propose(&solo, &target), OST_OK);
+    solo_fini(&solo);
+}
+
 /* The leader leaves: once that is committed it tells the best of those who stay to stand. */
 Test(raft_membership, a_leader_that_goes_hands_over_first)
 {
     struct solo solo;
     lead(&solo, 3);
+    cr_assert_eq(solo_answer(&solo, 3, 1), OST_OK);
     struct raft_configuration target = target_of(IDS(2, 3), NULL);
     change(&solo, &target);
     cr_assert_eq(solo_answer(&solo, 2, 2), OST_OK);
@@ -300,6 +317,7 @@ Test(raft_membership, a_leader_that_goes_does_not_wait_for_ever)
 {
     struct solo solo;
     lead(&solo, 3);
+    cr_assert_eq(solo_answer(&solo, 3, 1), OST_OK);
     struct raft_configuration target = target_of(IDS(2, 3), NULL);
     change(&solo, &target);
     cr_assert_eq(solo_answer(&solo, 2, 2), OST_OK);
@@ -625,6 +643,7 @@ Test(raft_membership, a_leader_that_goes_leaves_no_gap)
         if (replica != leader)
             add(&target, replica, true);
     }
+    cluster_run_ms(cluster, 100); /* it has to hear from both */
     cr_assert_eq(cluster_propose_configuration(cluster, leader, &target), OST_OK);
     cr_assert(cluster_run_until_members(cluster, &target, 200));
     cluster_run_ms(cluster, 100);

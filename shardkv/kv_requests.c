@@ -1,17 +1,5 @@
-/* kv_requests.c: what clients ask of a leader, from the first check to the answer.
- *
- * Why a linearizable read (GET, SCAN without a transaction) is one. It is confirmed first (R3):
- * every entry that was committed when it came is applied. What was acknowledged before it came is
- * therefore in the state, or, when home is another group, is prepared here under an exclusive lock,
- * because the vote came before the commit. Then the participant holds the read back until no BOUND
- * or PREPARED writer stands on what it reads, and in that same step, with no entry applied in
- * between, the newest versions are read. So it sees all that was acknowledged before it came, and,
- * since the state only goes forward and later reads are confirmed later, nothing older than an
- * earlier read has shown. If the leader falls on the way, the request has been refused and its read
- * never comes back.
- *
- * Why a locking read needs no confirmation: its lock is void at every other leader (T1), so a
- * deposed leader's answers cannot become part of a commit.
+/* kv_requests.c: what clients ask of a leader: a request's life, the checks that several kinds
+ * share, and the commit protocol's requests. Reads are in kv_reads.c.
  */
 #include "shardkv/kv_group.h"
 
@@ -150,7 +138,7 @@ static bool check_leadership(struct kv_request *request)
     return false;
 }
 
-static bool check_load(struct kv_request *request)
+bool kv_request_check_load(struct kv_request *request)
 {
     const struct kv_shared *shared = request->shared;
     bool is_over_count = shared->requests_count > shared->options.requests_count_max;
@@ -168,7 +156,7 @@ static bool check_load(struct kv_request *request)
     return false;
 }
 
-static bool check_key(struct kv_request *request, struct bytes key)
+bool kv_request_check_key(struct kv_request *request, struct bytes key)
 {
     char why[LIMIT_WHY_BYTES];
     int status = limit_check_key(key.bytes_count, why);
@@ -177,7 +165,7 @@ static bool check_key(struct kv_request *request, struct bytes key)
     return status == OST_OK;
 }
 
-static bool check_txn(struct kv_request *request)
+bool kv_request_check_txn(struct kv_request *request)
 {
     if (request->txn.client != 0 || request->txn.sequence != 0)
         return true;
@@ -185,8 +173,8 @@ static bool check_txn(struct kv_request *request)
     return false;
 }
 
-static bool check_range_of_key(struct kv_request *request, const Ostraka__RangeRef *ref,
-                               struct bytes key)
+bool kv_request_check_range_of_key(struct kv_request *request, const Ostraka__RangeRef *ref,
+                                   struct bytes key)
 {
     const struct kv_range *range = kv_ranges_named(&request->group->ranges, ref);
     if (range && kv_range_holds(range, key))
@@ -195,35 +183,8 @@ static bool check_range_of_key(struct kv_request *request, const Ostraka__RangeR
     return false;
 }
 
-static bool check_interval(struct kv_request *request, const Ostraka__ScanRequest *message)
-{
-    struct bytes start = bytes_of_field(message->start);
-    struct bytes end = bytes_of_field(message->end);
-    /* A scan goes on after its last row: at that key with a zero byte behind it. */
-    size_t longest = start.bytes_count > end.bytes_count ? start.bytes_count : end.bytes_count;
-    char why[LIMIT_WHY_BYTES];
-    if (longest > KEY_BYTES_MAX + 1 && limit_check_key(longest, why) != OST_OK) {
-        kv_answer_status(request, OST_TOO_LARGE, why);
-        return false;
-    }
-    if (end.bytes_count > 0 && bytes_compare(start, end) >= 0) {
-        kv_answer_status(request, OST_INVALID_ARGUMENT, "interval is empty");
-        return false;
-    }
-    const struct kv_range *range = kv_ranges_named(&request->group->ranges, message->range);
-    bool holds_end =
-        range && (range->end->bytes_count == 0 ||
-                  (end.bytes_count > 0 && bytes_compare(end, blob_bytes(range->end)) <= 0));
-    if (holds_end && bytes_compare(start, blob_bytes(range->start)) >= 0)
-        return true;
-    kv_answer_status(request, OST_RANGE_MOVED, NULL);
-    return false;
-}
-
-/* Never more than so far ahead. This store may merely not have heard for a while what time it is,
- * so the oracle has the last word; false also when that must be awaited. */
-static bool check_ahead(struct kv_request *request, timestamp_t timestamp, uint64_t ahead_ms_max,
-                        const char *text)
+bool kv_request_check_ahead(struct kv_request *request, timestamp_t timestamp,
+                            uint64_t ahead_ms_max, const char *text)
 {
     struct kv_shared *shared = request->shared;
     uint64_t heard_ms = timestamp_to_ms(raft_host_heard_timestamp(shared->environment.host));
@@ -239,11 +200,11 @@ static bool check_ahead(struct kv_request *request, timestamp_t timestamp, uint6
     return false;
 }
 
-/* T5 */
-static bool check_deadline(struct kv_request *request, timestamp_t deadline)
+bool kv_request_check_deadline(struct kv_request *request, timestamp_t deadline)
 {
-    return check_ahead(request, deadline, request->shared->options.request_deadline_ms_max,
-                       "deadline is over the limit request_deadline_ms_max");
+    return kv_request_check_ahead(request, deadline,
+                                  request->shared->options.request_deadline_ms_max,
+                                  "deadline is over the limit request_deadline_ms_max");
 }
 
 /* The range that holds the key, if the request names it. */
@@ -308,12 +269,6 @@ static bool check_write_set(struct kv_request *request, const Ostraka__PrepareRe
 /* --- Steps -------------------------------------------------------------------------------------
  */
 
-static struct lock_entry_number entry_of_message(const Ostraka__LockEntry *message)
-{
-    return message ? (struct lock_entry_number){message->term, message->counter}
-                   : (struct lock_entry_number){0, 0};
-}
-
 void kv_request_step(struct kv_request *request, struct participant_event *event)
 {
     struct kv_shared *shared = request->shared;
@@ -370,110 +325,6 @@ void kv_request_propose(struct kv_request *request, const Ostraka__KvCommand *co
     request->index = index;
     request->index_term = term;
     HASH_ADD(by_index, group->requests_by_index, index, sizeof(request->index), request);
-}
-
-bool kv_request_check_target(struct kv_request *request)
-{
-    if (request->type == FRAME_SCAN)
-        return check_interval(request, (const Ostraka__ScanRequest *)request->message);
-    ASSERT(request->type == FRAME_GET);
-    const Ostraka__GetRequest *message = (const Ostraka__GetRequest *)request->message;
-    struct bytes key = bytes_of_field(message->key);
-    return check_key(request, key) && check_range_of_key(request, message->range, key);
-}
-
-/* A replica that lags may not own yet what its leader does: it looks when it has caught up. */
-static void read_begin(struct kv_request *request)
-{
-    if (!check_load(request) || (!request->is_at_replica && !kv_request_check_target(request)))
-        return;
-    if (request->timestamp != 0)
-        kv_closed_read_begin(request);
-    else
-        kv_request_confirm(request);
-}
-
-/* T4: as of a timestamp, what is bound above it is none of its business. */
-static void read_confirmed(struct kv_request *request, const struct lock_target *target,
-                           uint32_t wait_ms_max)
-{
-    if (!kv_request_check_target(request))
-        return;
-    struct participant_event event = {
-        .type = request->timestamp != 0 ? PARTICIPANT_EV_READ_AT : PARTICIPANT_EV_READ,
-        .target = *target,
-        .timestamp = request->timestamp,
-        .wait_ms_max = wait_ms_max,
-    };
-    kv_request_step(request, &event);
-}
-
-static void get_confirmed(struct kv_request *request)
-{
-    const Ostraka__GetRequest *message = (const Ostraka__GetRequest *)request->message;
-    struct lock_target target = {.start = bytes_of_field(message->key)};
-    read_confirmed(request, &target, 0);
-}
-
-static void lock_begin(struct kv_request *request)
-{
-    const Ostraka__LockRequest *message = (const Ostraka__LockRequest *)request->message;
-    struct bytes key = bytes_of_field(message->key);
-    request->txn = txn_id_of_message(message->txn);
-    if (!check_load(request) || !check_txn(request) || !check_key(request, key) ||
-        !check_range_of_key(request, message->range, key))
-        return;
-    struct participant_event event = {
-        .type = PARTICIPANT_EV_LOCK,
-        .age = txn_age_of_message(message->age),
-        .entry = entry_of_message(message->entry),
-        .target = {.start = key},
-        .mode = message->mode == OSTRAKA__LOCK_MODE__EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED,
-        .wait_ms_max = message->wait_ms_max,
-    };
-    kv_request_step(request, &event);
-}
-
-static struct lock_target target_of_scan(const Ostraka__ScanRequest *message)
-{
-    return (struct lock_target){
-        .start = bytes_of_field(message->start),
-        .end = bytes_of_field(message->end),
-        .is_interval = true,
-    };
-}
-
-static void scan_begin(struct kv_request *request)
-{
-    const Ostraka__ScanRequest *message = (const Ostraka__ScanRequest *)request->message;
-    request->txn = txn_id_of_message(message->txn);
-    if (!message->txn) {
-        read_begin(request);
-        return;
-    }
-    if (request->timestamp != 0) {
-        kv_answer_status(request, OST_INVALID_ARGUMENT,
-                         "a transaction has no timestamp to read at");
-        return;
-    }
-    if (!check_load(request) || !check_interval(request, message) || !check_txn(request))
-        return;
-    struct participant_event event = {
-        .type = PARTICIPANT_EV_LOCK,
-        .age = txn_age_of_message(message->age),
-        .entry = entry_of_message(message->entry),
-        .target = target_of_scan(message),
-        .mode = message->mode == OSTRAKA__LOCK_MODE__EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED,
-        .wait_ms_max = message->wait_ms_max,
-    };
-    kv_request_step(request, &event);
-}
-
-static void scan_confirmed(struct kv_request *request)
-{
-    const Ostraka__ScanRequest *message = (const Ostraka__ScanRequest *)request->message;
-    struct lock_target target = target_of_scan(message);
-    read_confirmed(request, &target, message->wait_ms_max);
 }
 
 /* T5, T6: what the state knows already answers a duplicate. True: it did. */
@@ -533,20 +384,21 @@ static void prepare_begin(struct kv_request *request)
     const Ostraka__PrepareRequest *message = (const Ostraka__PrepareRequest *)request->message;
     struct bytes anchor = bytes_of_field(message->anchor);
     request->txn = txn_id_of_message(message->txn);
-    if (!check_txn(request) || !check_key(request, anchor) || !check_write_set(request, message))
+    if (!kv_request_check_txn(request) || !kv_request_check_key(request, anchor) ||
+        !check_write_set(request, message))
         return;
     /* Before the ranges and the deadline: an outcome is an outcome. */
     if (prepare_answer_known(request, message) || prepare_join(request))
         return;
-    if (!check_load(request) || !check_prepare_ranges(request, message) ||
-        !kv_check_passes(request) || !check_deadline(request, message->deadline))
+    if (!kv_request_check_load(request) || !check_prepare_ranges(request, message) ||
+        !kv_check_passes(request) || !kv_request_check_deadline(request, message->deadline))
         return;
     HASH_ADD(by_txn, group->prepares_by_txn, txn, sizeof(request->txn), request);
     request->is_prepare_known = true;
     struct participant_event event = {
         .type = PARTICIPANT_EV_PREPARE,
         .age = txn_age_of_message(message->age),
-        .entry = entry_of_message(message->entry),
+        .entry = kv_entry_of_message(message->entry),
         .wait_ms_max = message->wait_ms_max,
         .write_set = blob_bytes(request->write_set),
         .anchor = anchor,
@@ -680,7 +532,7 @@ void kv_request_checked(struct kv_request *request)
         .type = PARTICIPANT_EV_VALIDATE,
         .token = request->token,
         .txn = request->txn,
-        .entry = entry_of_message(message->entry),
+        .entry = kv_entry_of_message(message->entry),
     };
     request->is_checked = true;
     /* Without an entry it has no locks to ask about. */
@@ -712,8 +564,8 @@ static void commit_begin(struct kv_request *request)
     const Ostraka__CommitRequest *message = (const Ostraka__CommitRequest *)request->message;
     struct bytes anchor = bytes_of_field(message->anchor);
     request->txn = txn_id_of_message(message->txn);
-    if (!check_txn(request) || !check_key(request, anchor) ||
-        !check_range_of_key(request, message->range, anchor))
+    if (!kv_request_check_txn(request) || !kv_request_check_key(request, anchor) ||
+        !kv_request_check_range_of_key(request, message->range, anchor))
         return;
     /* Only what is decided may be answered from here: what is not known may be in the log. */
     struct record_decision decision;
@@ -725,8 +577,8 @@ static void commit_begin(struct kv_request *request)
     }
     /* A vote may be ahead of what this store has heard: the log's time must be near the oracle's
      * before it judges that (record.c). */
-    if (!check_ahead(request, message->commit_timestamp, COMMIT_AHEAD_MS,
-                     "commit timestamp is too far ahead"))
+    if (!kv_request_check_ahead(request, message->commit_timestamp, COMMIT_AHEAD_MS,
+                                "commit timestamp is too far ahead"))
         return;
     Ostraka__CommitCommand commit = OSTRAKA__COMMIT_COMMAND__INIT;
     commit.txn = message->txn;
@@ -751,13 +603,14 @@ static void abort_begin(struct kv_request *request)
     const Ostraka__AbortRequest *message = (const Ostraka__AbortRequest *)request->message;
     struct bytes anchor = bytes_of_field(message->anchor);
     request->txn = txn_id_of_message(message->txn);
-    if (!check_txn(request))
+    if (!kv_request_check_txn(request))
         return;
     if (anchor.bytes_count == 0) {
-        release_begin(request, entry_of_message(message->entry));
+        release_begin(request, kv_entry_of_message(message->entry));
         return;
     }
-    if (!check_key(request, anchor) || !check_range_of_key(request, message->range, anchor))
+    if (!kv_request_check_key(request, anchor) ||
+        !kv_request_check_range_of_key(request, message->range, anchor))
         return;
     if (message->n_participants > TXN_OPERATIONS_COUNT_MAX) {
         kv_answer_status(request, OST_TOO_LARGE,
@@ -772,7 +625,7 @@ static void abort_begin(struct kv_request *request)
         kv_answer_timestamp(request, committed ? OST_EXISTS : OST_OK, decision.commit_timestamp);
         return;
     }
-    if (!check_deadline(request, message->deadline))
+    if (!kv_request_check_deadline(request, message->deadline))
         return;
     Ostraka__AbortCommand abort = OSTRAKA__ABORT_COMMAND__INIT;
     abort.txn = message->txn;
@@ -787,7 +640,7 @@ static void abort_begin(struct kv_request *request)
     struct participant_event event = {
         .type = PARTICIPANT_EV_RELEASE,
         .txn = request->txn,
-        .entry = entry_of_message(message->entry),
+        .entry = kv_entry_of_message(message->entry),
     };
     kv_request_propose(request, &command, bytes_of(NULL, 0));
     kv_group_step(group, &event);
@@ -797,7 +650,7 @@ static void validate_begin(struct kv_request *request)
 {
     const Ostraka__ValidateRequest *message = (const Ostraka__ValidateRequest *)request->message;
     request->txn = txn_id_of_message(message->txn);
-    if (check_txn(request))
+    if (kv_request_check_txn(request))
         kv_request_confirm(request);
 }
 
@@ -817,9 +670,9 @@ static void heartbeat_begin(struct kv_request *request)
 {
     const Ostraka__TxnHeartbeat *message = (const Ostraka__TxnHeartbeat *)request->message;
     request->txn = txn_id_of_message(message->txn);
-    if (!check_txn(request))
+    if (!kv_request_check_txn(request))
         return;
-    struct lock_entry_number entry = entry_of_message(message->entry);
+    struct lock_entry_number entry = kv_entry_of_message(message->entry);
     /* What is prepared is held by the log, whatever became of the entry that took its locks; and
      * who has none cannot lose them. */
     bool is_prepared = txn_records_find(request->group->records, request->txn) != NULL;
@@ -833,35 +686,20 @@ static void heartbeat_begin(struct kv_request *request)
     kv_request_step(request, &event);
 }
 
-static void timestamp_of_message(struct kv_request *request)
-{
-    bool is_any_replica = false;
-    if (request->type == FRAME_GET) {
-        const Ostraka__GetRequest *get = (const Ostraka__GetRequest *)request->message;
-        request->timestamp = get->timestamp;
-        is_any_replica = get->any_replica;
-    } else if (request->type == FRAME_SCAN) {
-        const Ostraka__ScanRequest *scan = (const Ostraka__ScanRequest *)request->message;
-        request->timestamp = scan->timestamp;
-        is_any_replica = scan->any_replica && !scan->txn;
-    }
-    request->is_any_replica = is_any_replica && request->timestamp != 0;
-}
-
 void kv_request_begin(struct kv_request *request)
 {
-    timestamp_of_message(request);
+    kv_read_options(request);
     if (!check_leadership(request))
         return;
     switch (request->type) {
     case FRAME_GET:
-        read_begin(request);
+        kv_read_begin(request);
         break;
     case FRAME_LOCK:
-        lock_begin(request);
+        kv_lock_begin(request);
         break;
     case FRAME_SCAN:
-        scan_begin(request);
+        kv_scan_begin(request);
         break;
     case FRAME_PREPARE:
         prepare_begin(request);
@@ -891,10 +729,10 @@ void kv_request_read_ready(struct kv_request *request, int status, nanoseconds_t
     }
     switch (request->type) {
     case FRAME_GET:
-        get_confirmed(request);
+        kv_get_confirmed(request);
         break;
     case FRAME_SCAN:
-        scan_confirmed(request);
+        kv_scan_confirmed(request);
         break;
     case FRAME_VALIDATE:
         validate_confirmed(request);

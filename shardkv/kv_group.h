@@ -3,10 +3,10 @@
  *
  * Files: kv_group.c life, leadership, the parts' updates; kv_apply.c entries into one batch;
  * kv_chain.c a hash of what they did; kv_checkpoint.c the rows from which it starts;
- * kv_requests.c what clients ask; kv_reads.c reads and locks; kv_check.c what was read without
- * locks; kv_closed.c reads as of a timestamp, at the leader and at others; kv_peers.c what other
- * groups ask; kv_scan.c reading rows; kv_answers.c the frames that go back; kv_snapshot.c to and
- * from other replicas.
+ * kv_requests.c what clients ask; kv_reads.c reads and locks; kv_commit.c what commits; kv_check.c
+ * what was read without locks; kv_closed.c reads as of a timestamp, at the leader and at others;
+ * kv_peers.c what other groups ask; kv_scan.c reading rows; kv_answers.c the frames that go back;
+ * kv_snapshot.c to and from other replicas.
  *
  * A request is in one state at a time and is answered once; an answer frees it. Allowed moves:
  *   NEW -> CLOCK, READ, LOCKS, APPLY      CLOCK -> NEW           READ -> LOCKS, APPLY
@@ -361,10 +361,7 @@ void kv_request_propose(struct kv_request *request, const Ostraka__KvCommand *co
                         struct bytes write_set);
 void kv_request_read_ready(struct kv_request *request, int status, nanoseconds_t valid_until_ns);
 void kv_request_granted(struct kv_request *request, const struct participant_granted *granted);
-void kv_request_ready(struct kv_request *request, const struct participant_ready *ready);
 void kv_request_timestamp(struct kv_request *request, timestamp_t timestamp);
-/* What it has read is as it was. */
-void kv_request_checked(struct kv_request *request);
 /* Its entry was applied and this is what the state says. */
 void kv_request_applied(struct kv_request *request, const struct record_decision *decision);
 void kv_request_connection_closed(struct kv_request *request);
@@ -381,6 +378,21 @@ void kv_get_confirmed(struct kv_request *request);
 void kv_scan_confirmed(struct kv_request *request);
 /* Does the range that a read names hold what it reads? False: it has been answered. */
 bool kv_request_check_target(struct kv_request *request);
+
+/* --- kv_commit.c --- */
+void kv_prepare_begin(struct kv_request *request);
+/* The participant has its locks, or, later, its bound. */
+void kv_request_ready(struct kv_request *request, const struct participant_ready *ready);
+/* The oracle's answer. */
+void kv_prepare_timestamp(struct kv_request *request, timestamp_t timestamp);
+void kv_validate_begin(struct kv_request *request);
+void kv_validate_confirmed(struct kv_request *request);
+void kv_validate_granted(struct kv_request *request);
+/* A Prepare or a Validate: what it has read is as it was. */
+void kv_request_checked(struct kv_request *request);
+void kv_commit_begin(struct kv_request *request);
+void kv_abort_begin(struct kv_request *request);
+void kv_heartbeat_begin(struct kv_request *request);
 
 /* --- kv_peers.c --- */
 /* A request of another replica or group; nobody is told no. */

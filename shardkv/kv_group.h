@@ -6,7 +6,7 @@
  * kv_requests.c what clients ask; kv_reads.c reads and locks; kv_commit.c what commits; kv_check.c
  * what was read without locks; kv_closed.c reads as of a timestamp, at the leader and at others;
  * kv_peers.c what other groups ask; kv_scan.c reading rows; kv_answers.c the frames that go back;
- * kv_snapshot.c to and from other replicas.
+ * kv_snapshot.c to and from other replicas; kv_flush.c what of it is durable.
  *
  * A request is in one state at a time and is answered once; an answer frees it. Allowed moves:
  *   NEW -> CLOCK, READ, LOCKS, APPLY      CLOCK -> NEW           READ -> LOCKS, APPLY
@@ -294,6 +294,18 @@ void kv_group_point_flushed(struct kv_group *group, const struct kv_gc_point *po
 void kv_group_snapshot_opened(struct kv_group *group);
 void kv_group_snapshot_closed(struct kv_group *group);
 void kv_group_gc_withdraw(struct kv_group *group);
+
+/* --- kv_flush.c --- */
+struct kv_flusher;
+struct kv_flusher *kv_flusher_new(struct kv_shared *shared);
+/* Whoever waits is told OST_CANCELED. */
+void kv_flusher_free(struct kv_flusher *flusher);
+/* `done` is told when all that is written by now has been flushed, or why it cannot be. */
+void kv_flusher_ask(struct kv_flusher *flusher, void (*done)(void *context, int status),
+                    void *context);
+/* `groups`: the hash of all. */
+void kv_flusher_step(struct kv_flusher *flusher, struct kv_group *groups);
+nanoseconds_t kv_flusher_deadline_ns(const struct kv_flusher *flusher);
 
 /* --- kv_sweep.c --- */
 struct kv_sweeper;

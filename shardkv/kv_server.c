@@ -8,32 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FLUSH_RETRY_NS NS_PER_S
-
-struct flush_waiter {
-    TAILQ_ENTRY(flush_waiter) link;
-    void (*done)(void *context, int status);
-    void *context;
-};
-TAILQ_HEAD(flush_waiters, flush_waiter);
-
-/* What a flush found flushed of a group. */
-struct flushed_group {
-    group_id_t group;
-    replica_id_t replica;
-    raft_index_t index;
-    struct kv_gc_point point; /* generation 0: nothing */
-};
-
-struct flush_job {
-    struct job job;
-    struct kv_server *server;
-    struct store *store;
-    int status;
-    struct flushed_group *groups;
-    size_t groups_count;
-};
-
 /* A replica that has forgotten what it promised: not run, only reported. */
 struct lost_replica {
     group_id_t group;
@@ -58,10 +32,7 @@ struct kv_server {
     struct kv_group *groups;           /* by id */
     struct oracle_waiters timestamped; /* scratch */
     struct arena arena;                /* of the frame that is being received */
-    bool is_flushing;
-    nanoseconds_t flush_not_before_ns;
-    struct flush_waiters flushing; /* the flush under way is for these */
-    struct flush_waiters flush_next;
+    struct kv_flusher *flusher;
     struct kv_sweeper *sweeper;
 };
 
@@ -86,33 +57,21 @@ struct kv_server *kv_server_new(const struct kv_options *options,
     server->shared.environment = *environment;
     server->shared.options = *options;
     server->shared.oracle = oracle_client_new(environment->outbox, environment->metrics);
+    server->flusher = kv_flusher_new(&server->shared);
     server->sweeper = kv_sweeper_new(&server->shared);
     kv_gc_withdraw_all(store_gc(environment->store));
     arena_init(&server->arena);
     TAILQ_INIT(&server->timestamped);
-    TAILQ_INIT(&server->flushing);
-    TAILQ_INIT(&server->flush_next);
     return server;
-}
-
-static void flush_waiters_answer(struct flush_waiters *waiters, int status)
-{
-    struct flush_waiter *waiter;
-    while ((waiter = TAILQ_FIRST(waiters)) != NULL) {
-        TAILQ_REMOVE(waiters, waiter, link);
-        waiter->done(waiter->context, status);
-        free(waiter);
-    }
 }
 
 void kv_server_free(struct kv_server *server)
 {
     if (!server)
         return;
-    ASSERT(!server->is_flushing); /* the host runs every job to its end first */
     struct kv_shared *shared = &server->shared;
     kv_sweeper_free(server->sweeper);
-    flush_waiters_answer(&server->flush_next, OST_CANCELED);
+    kv_flusher_free(server->flusher);
     struct kv_group *group, *next;
     HASH_ITER (hh, server->groups, group, next) {
         HASH_DEL(server->groups, group);
@@ -426,7 +385,7 @@ int kv_server_create_replica(struct kv_server *server, const Ostraka__CreateRepl
     creation->group = command->group;
     creation->replica = command->replica;
     HASH_ADD(hh, server->creations, group, sizeof(creation->group), creation);
-    kv_server_flush(server, creation_flushed, creation);
+    kv_flusher_ask(server->flusher, creation_flushed, creation);
     return OST_OK;
 }
 
@@ -681,129 +640,8 @@ void kv_server_connection_closed(struct kv_server *server, uint64_t connection_i
     }
 }
 
-/* --- Flushing ----------------------------------------------------------------------------------
- */
-
-static void flush_job_run(struct job *job)
-{
-    struct flush_job *flush = (struct flush_job *)job;
-    flush->status = store_flush(flush->store);
-    struct buffer key = BUFFER_INIT;
-    struct buffer row = BUFFER_INIT;
-    for (size_t index = 0; flush->status == OST_OK && index < flush->groups_count; index++) {
-        struct flushed_group *found = &flush->groups[index];
-        kv_key_group_meta(&key, found->group);
-        int status = store_get(flush->store, buffer_bytes(&key), STORE_FLUSHED, &row);
-        if (status == OST_NOT_FOUND)
-            continue;
-        struct kv_meta meta = {0};
-        if (status == OST_OK)
-            status = kv_meta_unpack(buffer_bytes(&row), &meta, &found->replica);
-        flush->status = status;
-        found->point = (struct kv_gc_point){meta.generation, meta.safe_point, meta.log_timestamp};
-        found->index = meta.applied_index;
-        kv_meta_fini(&meta);
-    }
-    buffer_fini(&key);
-    buffer_fini(&row);
-}
-
-static void flush_job_done(struct job *job)
-{
-    struct flush_job *flush = (struct flush_job *)job;
-    struct kv_server *server = flush->server;
-    struct kv_shared *shared = &server->shared;
-    int status = flush->status;
-    server->is_flushing = false;
-    for (size_t index = 0; status == OST_OK && index < flush->groups_count; index++) {
-        const struct flushed_group *found = &flush->groups[index];
-        struct kv_group *group = server_find(server, found->group);
-        /* Another generation's row is a restore's, which says itself what it has flushed; another
-         * replica's is that of one that was destroyed meanwhile. */
-        if (group && group->replica == found->replica &&
-            group->meta.generation == found->point.generation &&
-            group->flushed_index < found->index) {
-            group->flushed_index = found->index;
-            kv_group_point_flushed(group, &found->point);
-        }
-    }
-    free(flush->groups);
-    free(flush);
-    if (status == OST_OK) {
-        shared->environment.metrics->store_flushes_count++;
-        shared->environment.metrics->rows_dropped_count =
-            kv_gc_dropped_count(store_gc(shared->environment.store));
-        raft_host_flushed(shared->environment.host, shared->now_ns);
-    } else if (status == OST_NO_SPACE || status == OST_BUSY) {
-        /* S6: the log holds what is not flushed; space may come back. */
-        log_write(LOG_ERROR, "the store cannot be flushed", "store=%lu status=%s",
-                  shared->environment.store_id, ost_status_name(status));
-        server->flush_not_before_ns = shared->now_ns + FLUSH_RETRY_NS;
-        if (shared->unflushed_since_ns == 0)
-            shared->unflushed_since_ns = shared->now_ns > 0 ? shared->now_ns : 1;
-    } else {
-        kv_fatal(shared, "cannot flush the store: %s", ost_status_text(status));
-    }
-    flush_waiters_answer(&server->flushing, status);
-}
-
-/* A group that cannot have one now stays with its last: its log is kept for that much longer. */
-static void checkpoint_groups(struct kv_server *server)
-{
-    struct kv_group *group;
-    for (group = server->groups; group; group = group->hh.next) {
-        int status = RARE(CHECKPOINT_SKIPPED) ? OST_BUSY : kv_checkpoint_write(group);
-        if (status != OST_OK && status != OST_BUSY)
-            log_write(LOG_WARN, "cannot write a checkpoint", "store=%lu group=%lu status=%s",
-                      server->shared.environment.store_id, group->id, ost_status_name(status));
-    }
-}
-
-static void flush_start(struct kv_server *server)
-{
-    struct kv_shared *shared = &server->shared;
-    checkpoint_groups(server);
-    struct flush_job *flush = memory_alloc_zeroed(1, sizeof(*flush));
-    flush->job = (struct job){
-        .run = flush_job_run, .done = flush_job_done, .next = *shared->environment.jobs};
-    flush->server = server;
-    flush->store = shared->environment.store;
-    flush->groups = memory_alloc_zeroed(HASH_COUNT(server->groups) + 1, sizeof(flush->groups[0]));
-    struct kv_group *group;
-    for (group = server->groups; group; group = group->hh.next)
-        flush->groups[flush->groups_count++].group = group->id;
-    server->is_flushing = true;
-    shared->unflushed_since_ns = 0;
-    TAILQ_CONCAT(&server->flushing, &server->flush_next, link);
-    *shared->environment.jobs = &flush->job;
-}
-
-static nanoseconds_t flush_deadline_ns(const struct kv_server *server)
-{
-    const struct kv_shared *shared = &server->shared;
-    if (server->is_flushing)
-        return NS_NEVER;
-    if (!TAILQ_EMPTY(&server->flush_next))
-        return 0;
-    if (shared->unflushed_since_ns == 0)
-        return NS_NEVER;
-    nanoseconds_t due_ns =
-        shared->unflushed_since_ns + shared->options.flush_interval_ms * NS_PER_MS;
-    if (store_unflushed_bytes(shared->environment.store) >= shared->options.flush_bytes)
-        due_ns = 0;
-    return due_ns > server->flush_not_before_ns ? due_ns : server->flush_not_before_ns;
-}
-
-void kv_server_flush(struct kv_server *server, void (*done)(void *context, int status),
-                     void *context)
-{
-    struct flush_waiter *waiter = memory_alloc_zeroed(1, sizeof(*waiter));
-    waiter->done = done;
-    waiter->context = context;
-    TAILQ_INSERT_TAIL(&server->flush_next, waiter, link);
-}
-
-/* --- Time --------------------------------------------------------------------------------------
+/* --- Time and flushing
+ * --------------------------------------------------------------------------------------
  */
 
 void kv_server_timer(struct kv_server *server, nanoseconds_t now_ns)
@@ -818,19 +656,13 @@ void kv_server_turn_ended(struct kv_server *server, nanoseconds_t now_ns)
 {
     server_now(server, now_ns);
     oracle_client_turn_ended(server->shared.oracle, now_ns);
-    /* The store's rows are not all ours: the shard master's must become durable as well (S1). */
-    struct kv_shared *shared = &server->shared;
-    if (shared->unflushed_since_ns == 0 && !server->is_flushing &&
-        store_unflushed_bytes(shared->environment.store) > 0)
-        shared->unflushed_since_ns = now_ns > 0 ? now_ns : 1;
     kv_sweeper_step(server->sweeper, server->groups);
-    if (flush_deadline_ns(server) <= now_ns || (!server->is_flushing && RARE(FLUSH_EARLY)))
-        flush_start(server);
+    kv_flusher_step(server->flusher, server->groups);
 }
 
 nanoseconds_t kv_server_deadline_ns(const struct kv_server *server)
 {
-    nanoseconds_t deadline_ns = flush_deadline_ns(server);
+    nanoseconds_t deadline_ns = kv_flusher_deadline_ns(server->flusher);
     nanoseconds_t oracle_ns = oracle_client_deadline_ns(server->shared.oracle);
     if (oracle_ns < deadline_ns)
         deadline_ns = oracle_ns;
@@ -844,6 +676,12 @@ nanoseconds_t kv_server_deadline_ns(const struct kv_server *server)
             deadline_ns = group_ns;
     }
     return deadline_ns;
+}
+
+void kv_server_flush(struct kv_server *server, void (*done)(void *context, int status),
+                     void *context)
+{
+    kv_flusher_ask(server->flusher, done, context);
 }
 
 const char *kv_server_fatal(const struct kv_server *server)

@@ -6,7 +6,8 @@
  * kv_requests.c what clients ask; kv_reads.c reads and locks; kv_commit.c what commits; kv_check.c
  * what was read without locks; kv_closed.c reads as of a timestamp, at the leader and at others;
  * kv_peers.c what other groups ask; kv_scan.c reading rows; kv_answers.c the frames that go back;
- * kv_snapshot.c to and from other replicas; kv_flush.c what of it is durable.
+ * kv_snapshot.c to and from other replicas; kv_flush.c what of it is durable; kv_server.c all
+ * replicas of a store, kv_report.c what it says of them.
  *
  * A request is in one state at a time and is answered once; an answer frees it. Allowed moves:
  *   NEW -> CLOCK, READ, LOCKS, APPLY      CLOCK -> NEW           READ -> LOCKS, APPLY

@@ -42,7 +42,6 @@ struct kv_server *kv_server_new(const struct kv_options *options,
     server->sweeper = kv_sweeper_new(&server->shared);
     kv_gc_withdraw_all(store_gc(environment->store));
     arena_init(&server->arena);
-    TAILQ_INIT(&server->timestamped);
     return server;
 }
 

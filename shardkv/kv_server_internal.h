@@ -19,9 +19,8 @@ struct kv_server {
     struct log_limit creation_warnings; /* the master repeats its command many times a second */
     struct creation *creations;         /* by group */
     uint64_t replicas_changed;
-    struct kv_group *groups;           /* by id */
-    struct oracle_waiters timestamped; /* scratch */
-    struct arena arena;                /* of the frame that is being received */
+    struct kv_group *groups; /* by id */
+    struct arena arena;      /* of the frame that is being received */
     struct kv_flusher *flusher;
     struct kv_sweeper *sweeper;
 };

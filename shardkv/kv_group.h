@@ -3,9 +3,11 @@
  *
  * Files: kv_group.c life, leadership, the parts' updates; kv_apply.c entries into one batch;
  * kv_chain.c a hash of what they did; kv_checkpoint.c the rows from which it starts;
- * kv_requests.c what clients ask; kv_check.c what they read without locks; kv_closed.c reads as of
- * a timestamp, at the leader and at others; kv_peers.c what other groups ask; kv_scan.c reading
- * rows; kv_answers.c the frames that go back; kv_snapshot.c to and from other replicas.
+ * kv_requests.c what clients ask; kv_reads.c reads and locks; kv_commit.c what commits; kv_check.c
+ * what was read without locks; kv_closed.c reads as of a timestamp, at the leader and at others;
+ * kv_peers.c what other groups ask; kv_scan.c reading rows; kv_answers.c the frames that go back;
+ * kv_snapshot.c to and from other replicas; kv_flush.c what of it is durable; kv_server.c all
+ * replicas of a store, kv_report.c what it says of them.
  *
  * A request is in one state at a time and is answered once; an answer frees it. Allowed moves:
  *   NEW -> CLOCK, READ, LOCKS, APPLY      CLOCK -> NEW           READ -> LOCKS, APPLY
@@ -234,6 +236,11 @@ static inline ProtobufCBinaryData field_of_bytes(struct bytes bytes)
 {
     return (ProtobufCBinaryData){bytes.bytes_count, (uint8_t *)(uintptr_t)bytes.data};
 }
+static inline struct lock_entry_number kv_entry_of_message(const Ostraka__LockEntry *message)
+{
+    return message ? (struct lock_entry_number){message->term, message->counter}
+                   : (struct lock_entry_number){0, 0};
+}
 
 /* --- kv_group.c --- */
 extern const struct raft_state_machine_ops kv_group_ops;
@@ -289,6 +296,18 @@ void kv_group_snapshot_opened(struct kv_group *group);
 void kv_group_snapshot_closed(struct kv_group *group);
 void kv_group_gc_withdraw(struct kv_group *group);
 
+/* --- kv_flush.c --- */
+struct kv_flusher;
+struct kv_flusher *kv_flusher_new(struct kv_shared *shared);
+/* Whoever waits is told OST_CANCELED. */
+void kv_flusher_free(struct kv_flusher *flusher);
+/* `done` is told when all that is written by now has been flushed, or why it cannot be. */
+void kv_flusher_ask(struct kv_flusher *flusher, void (*done)(void *context, int status),
+                    void *context);
+/* `groups`: the hash of all. */
+void kv_flusher_step(struct kv_flusher *flusher, struct kv_group *groups);
+nanoseconds_t kv_flusher_deadline_ns(const struct kv_flusher *flusher);
+
 /* --- kv_sweep.c --- */
 struct kv_sweeper;
 struct kv_sweeper *kv_sweeper_new(struct kv_shared *shared);
@@ -337,22 +356,56 @@ void kv_request_move(struct kv_request *request, enum kv_request_state state);
 void kv_request_begin(struct kv_request *request);
 /* Asks to be told when this is known to be the leader. */
 void kv_request_confirm(struct kv_request *request);
-/* Does the range that a read names hold what it reads? False: it has been answered. */
-bool kv_request_check_target(struct kv_request *request);
+/* Each of these answers, and returns false, when the request does not pass. */
+bool kv_request_check_load(struct kv_request *request);
+bool kv_request_check_key(struct kv_request *request, struct bytes key);
+bool kv_request_check_txn(struct kv_request *request);
+bool kv_request_check_range_of_key(struct kv_request *request, const Ostraka__RangeRef *ref,
+                                   struct bytes key);
+/* T5 */
+bool kv_request_check_deadline(struct kv_request *request, timestamp_t deadline);
+/* Never more than so far ahead. This store may merely not have heard for a while what time it is,
+ * so the oracle has the last word; false also when that must be awaited. */
+bool kv_request_check_ahead(struct kv_request *request, timestamp_t timestamp,
+                            uint64_t ahead_ms_max, const char *text);
 /* One step of the participant for it. */
 void kv_request_step(struct kv_request *request, struct participant_event *event);
 void kv_request_propose(struct kv_request *request, const Ostraka__KvCommand *command,
                         struct bytes write_set);
 void kv_request_read_ready(struct kv_request *request, int status, nanoseconds_t valid_until_ns);
 void kv_request_granted(struct kv_request *request, const struct participant_granted *granted);
-void kv_request_ready(struct kv_request *request, const struct participant_ready *ready);
 void kv_request_timestamp(struct kv_request *request, timestamp_t timestamp);
-/* What it has read is as it was. */
-void kv_request_checked(struct kv_request *request);
 /* Its entry was applied and this is what the state says. */
 void kv_request_applied(struct kv_request *request, const struct record_decision *decision);
 void kv_request_connection_closed(struct kv_request *request);
 void kv_group_requests_drop(struct kv_group *group);
+
+/* --- kv_reads.c --- */
+/* As of when it reads, and whether any replica will do: before anything else is asked of it. */
+void kv_read_options(struct kv_request *request);
+/* A GET, or a SCAN without a transaction. */
+void kv_read_begin(struct kv_request *request);
+void kv_lock_begin(struct kv_request *request);
+void kv_scan_begin(struct kv_request *request);
+void kv_get_confirmed(struct kv_request *request);
+void kv_scan_confirmed(struct kv_request *request);
+/* Does the range that a read names hold what it reads? False: it has been answered. */
+bool kv_request_check_target(struct kv_request *request);
+
+/* --- kv_commit.c --- */
+void kv_prepare_begin(struct kv_request *request);
+/* The participant has its locks, or, later, its bound. */
+void kv_request_ready(struct kv_request *request, const struct participant_ready *ready);
+/* The oracle's answer. */
+void kv_prepare_timestamp(struct kv_request *request, timestamp_t timestamp);
+void kv_validate_begin(struct kv_request *request);
+void kv_validate_confirmed(struct kv_request *request);
+void kv_validate_granted(struct kv_request *request);
+/* A Prepare or a Validate: what it has read is as it was. */
+void kv_request_checked(struct kv_request *request);
+void kv_commit_begin(struct kv_request *request);
+void kv_abort_begin(struct kv_request *request);
+void kv_heartbeat_begin(struct kv_request *request);
 
 /* --- kv_peers.c --- */
 /* A request of another replica or group; nobody is told no. */

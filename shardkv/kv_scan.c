@@ -7,7 +7,7 @@
  *
  * That snapshot does not protect it from compaction, which may drop what a newer version shadows
  * (kv_gc.h). Every version that is written to what is read after the grant lies above all that were
- * there, and above the safe point of that moment (prepare_bound); so unless the safe point has come
+ * there, and above the safe point of that moment (kv_commit.c); so unless the safe point has come
  * above both, none of them has shadowed anything. If it has, the client reads again.
  */
 #include "shardkv/kv_group.h"

@@ -1,45 +1,13 @@
-#include "shardkv/kv_server.h"
-
+/* kv_server.c: which replicas are here, from start-up to their end, and which of them a frame, an
+ * answer of the oracle or the time is for.
+ */
 #include "base/log.h"
 #include "base/sometimes.h"
-#include "shardkv/kv_group.h"
 #include "shardkv/kv_keys.h"
+#include "shardkv/kv_server_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-#define FLUSH_RETRY_NS NS_PER_S
-
-struct flush_waiter {
-    TAILQ_ENTRY(flush_waiter) link;
-    void (*done)(void *context, int status);
-    void *context;
-};
-TAILQ_HEAD(flush_waiters, flush_waiter);
-
-/* What a flush found flushed of a group. */
-struct flushed_group {
-    group_id_t group;
-    replica_id_t replica;
-    raft_index_t index;
-    struct kv_gc_point point; /* generation 0: nothing */
-};
-
-struct flush_job {
-    struct job job;
-    struct kv_server *server;
-    struct store *store;
-    int status;
-    struct flushed_group *groups;
-    size_t groups_count;
-};
-
-/* A replica that has forgotten what it promised: not run, only reported. */
-struct lost_replica {
-    group_id_t group;
-    replica_id_t replica;
-    UT_hash_handle hh;
-};
 
 /* A new replica, whose row is on its way to the disk. */
 struct creation {
@@ -47,22 +15,6 @@ struct creation {
     group_id_t group;
     replica_id_t replica;
     UT_hash_handle hh;
-};
-
-struct kv_server {
-    struct kv_shared shared; /* first: a group finds the server by it */
-    struct lost_replica *lost;
-    struct log_limit creation_warnings; /* the master repeats its command many times a second */
-    struct creation *creations;         /* by group */
-    uint64_t replicas_changed;
-    struct kv_group *groups;           /* by id */
-    struct oracle_waiters timestamped; /* scratch */
-    struct arena arena;                /* of the frame that is being received */
-    bool is_flushing;
-    nanoseconds_t flush_not_before_ns;
-    struct flush_waiters flushing; /* the flush under way is for these */
-    struct flush_waiters flush_next;
-    struct kv_sweeper *sweeper;
 };
 
 void kv_options_default(struct kv_options *out_options)
@@ -86,33 +38,20 @@ struct kv_server *kv_server_new(const struct kv_options *options,
     server->shared.environment = *environment;
     server->shared.options = *options;
     server->shared.oracle = oracle_client_new(environment->outbox, environment->metrics);
+    server->flusher = kv_flusher_new(&server->shared);
     server->sweeper = kv_sweeper_new(&server->shared);
     kv_gc_withdraw_all(store_gc(environment->store));
     arena_init(&server->arena);
-    TAILQ_INIT(&server->timestamped);
-    TAILQ_INIT(&server->flushing);
-    TAILQ_INIT(&server->flush_next);
     return server;
-}
-
-static void flush_waiters_answer(struct flush_waiters *waiters, int status)
-{
-    struct flush_waiter *waiter;
-    while ((waiter = TAILQ_FIRST(waiters)) != NULL) {
-        TAILQ_REMOVE(waiters, waiter, link);
-        waiter->done(waiter->context, status);
-        free(waiter);
-    }
 }
 
 void kv_server_free(struct kv_server *server)
 {
     if (!server)
         return;
-    ASSERT(!server->is_flushing); /* the host runs every job to its end first */
     struct kv_shared *shared = &server->shared;
     kv_sweeper_free(server->sweeper);
-    flush_waiters_answer(&server->flush_next, OST_CANCELED);
+    kv_flusher_free(server->flusher);
     struct kv_group *group, *next;
     HASH_ITER (hh, server->groups, group, next) {
         HASH_DEL(server->groups, group);
@@ -426,7 +365,7 @@ int kv_server_create_replica(struct kv_server *server, const Ostraka__CreateRepl
     creation->group = command->group;
     creation->replica = command->replica;
     HASH_ADD(hh, server->creations, group, sizeof(creation->group), creation);
-    kv_server_flush(server, creation_flushed, creation);
+    kv_flusher_ask(server->flusher, creation_flushed, creation);
     return OST_OK;
 }
 
@@ -681,129 +620,7 @@ void kv_server_connection_closed(struct kv_server *server, uint64_t connection_i
     }
 }
 
-/* --- Flushing ----------------------------------------------------------------------------------
- */
-
-static void flush_job_run(struct job *job)
-{
-    struct flush_job *flush = (struct flush_job *)job;
-    flush->status = store_flush(flush->store);
-    struct buffer key = BUFFER_INIT;
-    struct buffer row = BUFFER_INIT;
-    for (size_t index = 0; flush->status == OST_OK && index < flush->groups_count; index++) {
-        struct flushed_group *found = &flush->groups[index];
-        kv_key_group_meta(&key, found->group);
-        int status = store_get(flush->store, buffer_bytes(&key), STORE_FLUSHED, &row);
-        if (status == OST_NOT_FOUND)
-            continue;
-        struct kv_meta meta = {0};
-        if (status == OST_OK)
-            status = kv_meta_unpack(buffer_bytes(&row), &meta, &found->replica);
-        flush->status = status;
-        found->point = (struct kv_gc_point){meta.generation, meta.safe_point, meta.log_timestamp};
-        found->index = meta.applied_index;
-        kv_meta_fini(&meta);
-    }
-    buffer_fini(&key);
-    buffer_fini(&row);
-}
-
-static void flush_job_done(struct job *job)
-{
-    struct flush_job *flush = (struct flush_job *)job;
-    struct kv_server *server = flush->server;
-    struct kv_shared *shared = &server->shared;
-    int status = flush->status;
-    server->is_flushing = false;
-    for (size_t index = 0; status == OST_OK && index < flush->groups_count; index++) {
-        const struct flushed_group *found = &flush->groups[index];
-        struct kv_group *group = server_find(server, found->group);
-        /* Another generation's row is a restore's, which says itself what it has flushed; another
-         * replica's is that of one that was destroyed meanwhile. */
-        if (group && group->replica == found->replica &&
-            group->meta.generation == found->point.generation &&
-            group->flushed_index < found->index) {
-            group->flushed_index = found->index;
-            kv_group_point_flushed(group, &found->point);
-        }
-    }
-    free(flush->groups);
-    free(flush);
-    if (status == OST_OK) {
-        shared->environment.metrics->store_flushes_count++;
-        shared->environment.metrics->rows_dropped_count =
-            kv_gc_dropped_count(store_gc(shared->environment.store));
-        raft_host_flushed(shared->environment.host, shared->now_ns);
-    } else if (status == OST_NO_SPACE || status == OST_BUSY) {
-        /* S6: the log holds what is not flushed; space may come back. */
-        log_write(LOG_ERROR, "the store cannot be flushed", "store=%lu status=%s",
-                  shared->environment.store_id, ost_status_name(status));
-        server->flush_not_before_ns = shared->now_ns + FLUSH_RETRY_NS;
-        if (shared->unflushed_since_ns == 0)
-            shared->unflushed_since_ns = shared->now_ns > 0 ? shared->now_ns : 1;
-    } else {
-        kv_fatal(shared, "cannot flush the store: %s", ost_status_text(status));
-    }
-    flush_waiters_answer(&server->flushing, status);
-}
-
-/* A group that cannot have one now stays with its last: its log is kept for that much longer. */
-static void checkpoint_groups(struct kv_server *server)
-{
-    struct kv_group *group;
-    for (group = server->groups; group; group = group->hh.next) {
-        int status = RARE(CHECKPOINT_SKIPPED) ? OST_BUSY : kv_checkpoint_write(group);
-        if (status != OST_OK && status != OST_BUSY)
-            log_write(LOG_WARN, "cannot write a checkpoint", "store=%lu group=%lu status=%s",
-                      server->shared.environment.store_id, group->id, ost_status_name(status));
-    }
-}
-
-static void flush_start(struct kv_server *server)
-{
-    struct kv_shared *shared = &server->shared;
-    checkpoint_groups(server);
-    struct flush_job *flush = memory_alloc_zeroed(1, sizeof(*flush));
-    flush->job = (struct job){
-        .run = flush_job_run, .done = flush_job_done, .next = *shared->environment.jobs};
-    flush->server = server;
-    flush->store = shared->environment.store;
-    flush->groups = memory_alloc_zeroed(HASH_COUNT(server->groups) + 1, sizeof(flush->groups[0]));
-    struct kv_group *group;
-    for (group = server->groups; group; group = group->hh.next)
-        flush->groups[flush->groups_count++].group = group->id;
-    server->is_flushing = true;
-    shared->unflushed_since_ns = 0;
-    TAILQ_CONCAT(&server->flushing, &server->flush_next, link);
-    *shared->environment.jobs = &flush->job;
-}
-
-static nanoseconds_t flush_deadline_ns(const struct kv_server *server)
-{
-    const struct kv_shared *shared = &server->shared;
-    if (server->is_flushing)
-        return NS_NEVER;
-    if (!TAILQ_EMPTY(&server->flush_next))
-        return 0;
-    if (shared->unflushed_since_ns == 0)
-        return NS_NEVER;
-    nanoseconds_t due_ns =
-        shared->unflushed_since_ns + shared->options.flush_interval_ms * NS_PER_MS;
-    if (store_unflushed_bytes(shared->environment.store) >= shared->options.flush_bytes)
-        due_ns = 0;
-    return due_ns > server->flush_not_before_ns ? due_ns : server->flush_not_before_ns;
-}
-
-void kv_server_flush(struct kv_server *server, void (*done)(void *context, int status),
-                     void *context)
-{
-    struct flush_waiter *waiter = memory_alloc_zeroed(1, sizeof(*waiter));
-    waiter->done = done;
-    waiter->context = context;
-    TAILQ_INSERT_TAIL(&server->flush_next, waiter, link);
-}
-
-/* --- Time --------------------------------------------------------------------------------------
+/* --- Time and flushing -------------------------------------------------------------------------
  */
 
 void kv_server_timer(struct kv_server *server, nanoseconds_t now_ns)
@@ -818,19 +635,13 @@ void kv_server_turn_ended(struct kv_server *server, nanoseconds_t now_ns)
 {
     server_now(server, now_ns);
     oracle_client_turn_ended(server->shared.oracle, now_ns);
-    /* The store's rows are not all ours: the shard master's must become durable as well (S1). */
-    struct kv_shared *shared = &server->shared;
-    if (shared->unflushed_since_ns == 0 && !server->is_flushing &&
-        store_unflushed_bytes(shared->environment.store) > 0)
-        shared->unflushed_since_ns = now_ns > 0 ? now_ns : 1;
     kv_sweeper_step(server->sweeper, server->groups);
-    if (flush_deadline_ns(server) <= now_ns || (!server->is_flushing && RARE(FLUSH_EARLY)))
-        flush_start(server);
+    kv_flusher_step(server->flusher, server->groups);
 }
 
 nanoseconds_t kv_server_deadline_ns(const struct kv_server *server)
 {
-    nanoseconds_t deadline_ns = flush_deadline_ns(server);
+    nanoseconds_t deadline_ns = kv_flusher_deadline_ns(server->flusher);
     nanoseconds_t oracle_ns = oracle_client_deadline_ns(server->shared.oracle);
     if (oracle_ns < deadline_ns)
         deadline_ns = oracle_ns;
@@ -846,32 +657,19 @@ nanoseconds_t kv_server_deadline_ns(const struct kv_server *server)
     return deadline_ns;
 }
 
+void kv_server_flush(struct kv_server *server, void (*done)(void *context, int status),
+                     void *context)
+{
+    kv_flusher_ask(server->flusher, done, context);
+}
+
 const char *kv_server_fatal(const struct kv_server *server)
 {
     return server->shared.fatal_why[0] != '\0' ? server->shared.fatal_why : NULL;
 }
 
-/* --- Reports -----------------------------------------------------------------------------------
+/* --- What is here ------------------------------------------------------------------------------
  */
-
-size_t kv_server_applied(const struct kv_server *server, struct kv_applied *out_applied, size_t max)
-{
-    size_t count = 0;
-    const struct kv_group *group;
-    for (group = server->groups; group; group = group->hh.next, count++) {
-        if (count >= max)
-            continue;
-        out_applied[count] = (struct kv_applied){
-            .group = group->id,
-            .replica = group->replica,
-            .index = group->meta.applied_index,
-            .term = group->meta.applied_term,
-            .chain_hash = group->meta.chain_hash,
-            .safe_point = group->meta.safe_point,
-        };
-    }
-    return count;
-}
 
 const struct participant *kv_server_participant(const struct kv_server *server, group_id_t group)
 {
@@ -894,104 +692,4 @@ const struct kv_group *kv_server_led_from(const struct kv_server *server, group_
 bool kv_server_owns_group(const struct kv_server *server, group_id_t group)
 {
     return server_find(server, group) != NULL;
-}
-
-static void report_ranges(const struct kv_group *group, struct arena *arena,
-                          Ostraka__ReplicaReport *report)
-{
-    report->ranges = arena_alloc(arena, group->ranges.count * sizeof(report->ranges[0]));
-    const struct kv_range *range;
-    for (range = kv_ranges_first(&group->ranges); range; range = kv_ranges_next(range)) {
-        Ostraka__RangeInfo *info = arena_alloc(arena, sizeof(*info));
-        ostraka__range_info__init(info);
-        info->start = field_of_bytes(arena_copy(arena, blob_bytes(range->start)));
-        info->end = field_of_bytes(arena_copy(arena, blob_bytes(range->end)));
-        info->group = group->id;
-        info->epoch = range->epoch;
-        info->assigned = true;
-        report->ranges[report->n_ranges++] = info;
-    }
-}
-
-void kv_server_report(const struct kv_server *server, struct arena *arena,
-                      Ostraka__ReplicaReport ***out_reports, size_t *out_count)
-{
-    size_t count = 0;
-    Ostraka__ReplicaReport **reports = arena_alloc(
-        arena, (HASH_COUNT(server->groups) + HASH_COUNT(server->lost) + 1) * sizeof(reports[0]));
-    const struct lost_replica *lost;
-    for (lost = server->lost; lost; lost = lost->hh.next) {
-        Ostraka__ReplicaReport *report = arena_alloc(arena, sizeof(*report));
-        ostraka__replica_report__init(report);
-        report->group = lost->group;
-        report->replica = lost->replica;
-        report->lost = true;
-        reports[count++] = report;
-    }
-    const struct kv_group *group;
-    for (group = server->groups; group; group = group->hh.next) {
-        if (group->is_doomed)
-            continue;
-        Ostraka__ReplicaReport *report = arena_alloc(arena, sizeof(*report));
-        ostraka__replica_report__init(report);
-        report->group = group->id;
-        report->replica = group->replica;
-        report->term = group->leadership.term;
-        report->leads = group->is_leading;
-        report->applied_index = group->meta.applied_index;
-        report->leader_store = group->leadership.leader_store;
-        if (group->is_leading)
-            report_ranges(group, arena, report);
-        reports[count++] = report;
-    }
-    *out_reports = reports;
-    *out_count = count;
-}
-
-static Ostraka__LockStatus *locks_status(const struct kv_group *group, struct arena *arena)
-{
-    struct participant_counts counts;
-    participant_get_counts(group->participant, &counts);
-    Ostraka__LockStatus *locks = arena_alloc(arena, sizeof(*locks));
-    ostraka__lock_status__init(locks);
-    locks->keys_locked_count = counts.keys_locked;
-    locks->waiters_count = counts.waiters;
-    locks->txns_count = counts.entries;
-    locks->prepared_count = counts.prepared;
-    return locks;
-}
-
-void kv_server_status(const struct kv_server *server, struct arena *arena,
-                      Ostraka__GroupStatus ***out_groups, size_t *out_count)
-{
-    size_t count = 0;
-    Ostraka__GroupStatus **statuses =
-        arena_alloc(arena, (HASH_COUNT(server->groups) + 1) * sizeof(statuses[0]));
-    const struct kv_group *group;
-    for (group = server->groups; group; group = group->hh.next) {
-        if (group->is_doomed)
-            continue;
-        struct raft_status raft = {0};
-        int found = raft_host_group_status(server->shared.environment.host, group->id, &raft);
-        ASSERT(found == OST_OK);
-        Ostraka__GroupStatus *status = arena_alloc(arena, sizeof(*status));
-        ostraka__group_status__init(status);
-        status->group = group->id;
-        status->replica = group->replica;
-        status->role = (uint32_t)raft.role;
-        status->term = raft.term;
-        status->leader_store = raft.leader_store;
-        status->commit_index = raft.commit_index;
-        status->applied_index = group->meta.applied_index;
-        status->last_index = raft.last_index;
-        status->first_index = raft.first_index;
-        status->chain_hash = group->meta.chain_hash;
-        status->locks = locks_status(group, arena);
-        status->flushed_index = group->flushed_index;
-        status->ready = group->is_leading;
-        status->safe_point = group->meta.safe_point;
-        statuses[count++] = status;
-    }
-    *out_groups = statuses;
-    *out_count = count;
 }

@@ -3,8 +3,8 @@
  * jobs.
  *
  * Reading order: kv_keys.h (rows), store.h, kv_group.h (one replica: the state machine),
- * kv_apply.c, kv_requests.c (what clients ask), kv_peers.c (what other groups ask), kv_snapshot.c,
- * oracle_client.h, this.
+ * kv_apply.c, kv_requests.c, kv_reads.c and kv_commit.c (what clients ask), kv_peers.c (what other
+ * groups ask), kv_snapshot.c, oracle_client.h, this.
  */
 #pragma once
 

@@ -1,3 +1,4 @@
+/* coordinator.c: what a step decides: the states, what an answer means in each, and the ends. */
 #include "txn/coordinator_internal.h"
 
 #include "base/memory.h"
@@ -215,96 +216,6 @@ bool coordinator_slot_is_background(const struct coordinator *coordinator, uint3
     return coordinator->state == COORDINATOR_COMMITTED || coordinator->state == COORDINATOR_ABORTED;
 }
 
-/* --- Members -------------------------------------------------------------------------------------
- */
-
-static struct coordinator_member *member_add(struct coordinator *coordinator, group_id_t group)
-{
-    if (coordinator->members_count == coordinator->members_capacity) {
-        uint32_t old = coordinator->members_capacity;
-        uint32_t capacity = old ? 2 * old : 2;
-        coordinator->members =
-            memory_realloc(coordinator->members, capacity * sizeof(coordinator->members[0]));
-        memset(coordinator->members + old, 0, (capacity - old) * sizeof(coordinator->members[0]));
-        coordinator->members_capacity = capacity;
-    }
-    struct coordinator_member *member = &coordinator->members[coordinator->members_count++];
-    member->group = group;
-    member->entry = (struct lock_entry_number){0};
-    member->touched_count = 0;
-    member->reads_count = 0;
-    member->reads_bytes = 0;
-    member->request = REQUEST_NONE;
-    member->voted = false;
-    member->asked_only = false;
-    buffer_reset(&member->write_set);
-    return member;
-}
-
-static struct coordinator_member *member_find_or_add(struct coordinator *coordinator,
-                                                     group_id_t group)
-{
-    for (uint32_t slot = 0; slot < coordinator->members_count; slot++) {
-        if (coordinator->members[slot].group == group)
-            return &coordinator->members[slot];
-    }
-    return member_add(coordinator, group);
-}
-
-/* Remembers that the transaction holds something in the range of `key`. */
-void coordinator_member_touch(struct coordinator *coordinator, struct coordinator_member *member,
-                              struct bytes key, struct bytes range_start)
-{
-    for (uint32_t index = 0; index < member->touched_count; index++) {
-        if (bytes_equal(member->touched[index].range_start, range_start))
-            return;
-    }
-    if (member->touched_count == member->touched_capacity) {
-        member->touched_capacity = member->touched_capacity ? 2 * member->touched_capacity : 2;
-        member->touched =
-            memory_realloc(member->touched, member->touched_capacity * sizeof(*member->touched));
-    }
-    member->touched[member->touched_count++] = (struct touched_range){
-        .key = arena_copy(&coordinator->arena, key),
-        .range_start = arena_copy(&coordinator->arena, range_start),
-    };
-}
-
-void coordinator_note_asked(struct coordinator *coordinator, group_id_t group, struct bytes key,
-                            struct bytes range_start)
-{
-    for (uint32_t index = 0; index < coordinator->asked_count; index++) {
-        if (coordinator->asked[index].group == group)
-            return;
-    }
-    if (coordinator->asked_count == coordinator->asked_capacity) {
-        coordinator->asked_capacity =
-            coordinator->asked_capacity ? 2 * coordinator->asked_capacity : 2;
-        coordinator->asked = memory_realloc(coordinator->asked, coordinator->asked_capacity *
-                                                                    sizeof(coordinator->asked[0]));
-    }
-    coordinator->asked[coordinator->asked_count++] = (struct coordinator_asked){
-        .group = group,
-        .key = arena_copy(&coordinator->arena, key),
-        .range_start = arena_copy(&coordinator->arena, range_start),
-    };
-}
-
-/* Before an abort. Waiters that nobody waits for any more would be granted one after the other, and
- * each would keep its lock until it expires. */
-static void members_add_asked(struct coordinator *coordinator)
-{
-    uint32_t members_count = coordinator->members_count;
-    for (uint32_t index = 0; index < coordinator->asked_count; index++) {
-        const struct coordinator_asked *asked = &coordinator->asked[index];
-        struct coordinator_member *member = member_find_or_add(coordinator, asked->group);
-        if (member < coordinator->members + members_count)
-            continue;
-        member->asked_only = true;
-        coordinator_member_touch(coordinator, member, asked->key, asked->range_start);
-    }
-}
-
 /* --- Ends ----------------------------------------------------------------------------------------
  */
 
@@ -350,7 +261,7 @@ static void abort_now(struct coordinator *coordinator, struct coordinator_update
     enum coordinator_state from = coordinator->state;
     bool may_be_prepared = from == COORDINATOR_PREPARING && !coordinator->one_group;
     if (from == COORDINATOR_GROWING || from == COORDINATOR_PREPARING)
-        members_add_asked(coordinator);
+        coordinator_members_add_asked(coordinator);
     finish(coordinator, COORDINATOR_ABORTED, update);
     for (uint32_t slot = 0; slot < coordinator->members_count; slot++) {
         /* A tombstone at home: a Prepare that comes late meets it. */
@@ -399,33 +310,6 @@ static void settle(struct coordinator *coordinator, struct coordinator_update *u
 /* --- Committing ----------------------------------------------------------------------------------
  */
 
-/* Gives each write to the group of its key. Ranges come in key order as the writes do, so that the
- * map is asked once a range. */
-static bool writes_assign(struct coordinator *coordinator)
-{
-    struct coordinator_route route = {0};
-    bool routed = false;
-    group_id_t group = 0;
-    struct coordinator_member *member = NULL;
-    for (struct write_buffer_entry *entry =
-             write_buffer_first(&coordinator->writes, bytes_of(NULL, 0));
-         entry; entry = write_buffer_next(entry)) {
-        struct write write = write_buffer_entry_write(entry);
-        if (!routed || !key_in_range(write.key, route.range_start, route.range_end)) {
-            if (!coordinator->route(coordinator->route_context, write.key, &route))
-                return false;
-            routed = true;
-            group = route.group;
-            member = member_find_or_add(coordinator, group);
-            coordinator_member_touch(coordinator, member, write.key, route.range_start);
-        }
-        if (bytes_equal(write.key, coordinator->anchor))
-            coordinator->home = (uint32_t)(member - coordinator->members);
-        write_set_append(&member->write_set, &write);
-    }
-    return true;
-}
-
 /* Whoever is silent for long counts as dead, and what it has prepared is aborted (recovery.h). */
 static void heartbeats_go_on(struct coordinator *coordinator, nanoseconds_t now_ns)
 {
@@ -472,7 +356,7 @@ static void commit_asked(struct coordinator *coordinator, const struct coordinat
             slot_send(coordinator, slot, REQUEST_VALIDATE, update);
         return;
     }
-    if (!writes_assign(coordinator)) {
+    if (!coordinator_writes_assign(coordinator)) {
         reason_set(coordinator, OST_NOT_READY, NULL, "there is no map yet");
         abort_now(coordinator, update);
         return;
@@ -612,52 +496,6 @@ static void answered(struct coordinator *coordinator, const struct coordinator_e
     }
 }
 
-/* Does each group's part still lie in one group, and no other's part there? Moves members whose
- * ranges have all gone to the same new group; a member with locks cannot follow them, nor one with
- * reads, whose timestamps are the old group's. */
-static bool member_reroute(struct coordinator *coordinator, uint32_t slot)
-{
-    struct coordinator_member *member = &coordinator->members[slot];
-    group_id_t group = member->group;
-    for (uint32_t index = 0; index < member->touched_count; index++) {
-        struct coordinator_route route;
-        if (!coordinator->route(coordinator->route_context, member->touched[index].key, &route))
-            return true; /* no map: later */
-        if (index > 0 && route.group != group)
-            return false;
-        group = route.group;
-    }
-    if (group == member->group)
-        return true;
-    if (member->entry.term != 0 || member->reads_count > 0)
-        return false;
-    for (uint32_t other = 0; other < coordinator->members_count; other++) {
-        if (coordinator->members[other].group == group)
-            return false;
-    }
-    member->group = group;
-    return true;
-}
-
-/* A split may have cut a range in two: every range of a write or a read must be named. */
-static void member_retouch(struct coordinator *coordinator, uint32_t slot)
-{
-    struct coordinator_member *member = &coordinator->members[slot];
-    struct reader reader = reader_of(buffer_bytes(&member->write_set));
-    struct coordinator_route route = {0};
-    bool routed = false;
-    struct write write;
-    while (write_set_next(&reader, &write) == OST_OK) {
-        if (routed && key_in_range(write.key, route.range_start, route.range_end))
-            continue;
-        if (!coordinator->route(coordinator->route_context, write.key, &route))
-            return;
-        routed = true;
-        coordinator_member_touch(coordinator, member, write.key, route.range_start);
-    }
-    coordinator_reads_retouch(coordinator, member);
-}
-
 static void reroute(struct coordinator *coordinator, const struct coordinator_event *event,
                     struct coordinator_update *update)
 {
@@ -678,8 +516,8 @@ static void reroute(struct coordinator *coordinator, const struct coordinator_ev
         return;
     }
     if (member->request == REQUEST_PREPARE) {
-        member_retouch(coordinator, event->slot);
-        if (!member_reroute(coordinator, event->slot)) {
+        coordinator_member_retouch(coordinator, event->slot);
+        if (!coordinator_member_reroute(coordinator, event->slot)) {
             reason_set(coordinator, OST_RANGE_MOVED, event->header,
                        "ranges moved between groups while it committed");
             if (is_in_doubt(coordinator, event))
@@ -734,7 +572,7 @@ static void optimistic_read_answered(struct coordinator *coordinator,
                                      const struct coordinator_event *event,
                                      struct coordinator_update *update)
 {
-    struct coordinator_member *member = member_find_or_add(coordinator, event->group);
+    struct coordinator_member *member = coordinator_member_find_or_add(coordinator, event->group);
     const char *why = coordinator_read_note(coordinator, member, &event->read, event->timestamp);
     if (why) {
         reason_set(coordinator, OST_TOO_LARGE, NULL, why);
@@ -767,7 +605,7 @@ static void read_answered(struct coordinator *coordinator, const struct coordina
         optimistic_read_answered(coordinator, event, update);
         return;
     }
-    struct coordinator_member *member = member_find_or_add(coordinator, event->group);
+    struct coordinator_member *member = coordinator_member_find_or_add(coordinator, event->group);
     bool same =
         member->entry.term == event->entry.term && member->entry.counter == event->entry.counter;
     if (event->entry.term == 0 || (member->entry.term != 0 && !same)) {

@@ -1,4 +1,6 @@
-/* coordinator_internal.h: what coordinator.c (decisions) and coordinator_encode.c (frames) share.
+/* coordinator_internal.h: what coordinator.c (decisions), coordinator_members.c (the groups that
+ * take part), coordinator_reads.c (what was read without locks) and coordinator_encode.c (frames)
+ * share.
  */
 #pragma once
 
@@ -79,8 +81,27 @@ struct coordinator {
     uint32_t wait_ms_max;
 };
 
+/* coordinator_members.c */
+struct coordinator_member *coordinator_member_find_or_add(struct coordinator *coordinator,
+                                                          group_id_t group);
+/* Remembers that the transaction holds something in the range of `key`. */
 void coordinator_member_touch(struct coordinator *coordinator, struct coordinator_member *member,
                               struct bytes key, struct bytes range_start);
+/* A read goes to this group: should nobody hear its answer, the locks that it may have got, or
+ * waits for, must go all the same when the transaction ends. */
+void coordinator_note_asked(struct coordinator *coordinator, group_id_t group, struct bytes key,
+                            struct bytes range_start);
+/* Before an abort. Waiters that nobody waits for any more would be granted one after the other, and
+ * each would keep its lock until it expires. */
+void coordinator_members_add_asked(struct coordinator *coordinator);
+/* Gives each write to the group of its key. False: there is no map. */
+OST_MUST_CHECK bool coordinator_writes_assign(struct coordinator *coordinator);
+/* A split may have cut a range in two: every range of a write or a read must be named. */
+void coordinator_member_retouch(struct coordinator *coordinator, uint32_t slot);
+/* Does each group's part still lie in one group, and no other's part there? Moves members whose
+ * ranges have all gone to the same new group; a member with locks cannot follow them, nor one with
+ * reads, whose timestamps are the old group's. */
+OST_MUST_CHECK bool coordinator_member_reroute(struct coordinator *coordinator, uint32_t slot);
 
 /* coordinator_reads.c. NULL: noted; else which limit it is over. */
 const char *coordinator_read_note(struct coordinator *coordinator,
@@ -90,8 +111,3 @@ void coordinator_reads_order(struct coordinator *coordinator);
 void coordinator_reads_retouch(struct coordinator *coordinator, struct coordinator_member *member);
 Ostraka__ReadCheck **coordinator_reads_checks(const struct coordinator_member *member,
                                               struct arena *arena, size_t *out_count);
-
-/* A read goes to this group: should nobody hear its answer, the locks that it may have got, or
- * waits for, must go all the same when the transaction ends. */
-void coordinator_note_asked(struct coordinator *coordinator, group_id_t group, struct bytes key,
-                            struct bytes range_start);

@@ -1,26 +1,20 @@
 #include "tests/sim/configuration_check.h"
 
 #include "base/memory.h"
+#include "tests/sim/replica_notes.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <uthash.h>
 #include <xxhash.h>
 
-struct replica_key {
-    group_id_t group;
-    replica_id_t replica;
-};
-
 /* What was last seen of a replica, and what its log was found to hold. */
 struct replica_note {
-    struct replica_key key;
     raft_index_t commit_index, configuration_index;
     raft_index_t looked_index; /* the log was looked through up to here, */
     raft_term_t looked_term;   /* when it had this term there */
     raft_index_t newest_index; /* the newest configuration up to there; 0: none was found, */
     raft_index_t before_index; /* and the one before it */
-    UT_hash_handle hh;
 };
 
 struct committed_note {
@@ -38,7 +32,7 @@ struct group_note {
 };
 
 struct configuration_check {
-    struct replica_note *replicas;
+    struct replica_notes replicas; /* of struct replica_note */
     struct group_note *groups;
     struct check_result result;
 };
@@ -47,16 +41,13 @@ struct configuration_check *configuration_check_new(void)
 {
     struct configuration_check *check = memory_alloc_zeroed(1, sizeof *check);
     check_result_init(&check->result);
+    replica_notes_init(&check->replicas, sizeof(struct replica_note));
     return check;
 }
 
 void configuration_check_free(struct configuration_check *check)
 {
-    struct replica_note *replica, *next_replica;
-    HASH_ITER (hh, check->replicas, replica, next_replica) {
-        HASH_DELETE(hh, check->replicas, replica);
-        free(replica);
-    }
+    replica_notes_fini(&check->replicas);
     struct group_note *group, *next_group;
     HASH_ITER (hh, check->groups, group, next_group) {
         HASH_DELETE(hh, check->groups, group);
@@ -69,20 +60,6 @@ void configuration_check_free(struct configuration_check *check)
 const struct check_result *configuration_check_result(const struct configuration_check *check)
 {
     return &check->result;
-}
-
-static struct replica_note *replica_note_of(struct configuration_check *check,
-                                            const struct host_group *group)
-{
-    struct replica_key key = {group->group, group->replica};
-    struct replica_note *note;
-    HASH_FIND(hh, check->replicas, &key, sizeof key, note);
-    if (note)
-        return note;
-    note = memory_alloc_zeroed(1, sizeof *note);
-    note->key = key;
-    HASH_ADD(hh, check->replicas, key, sizeof note->key, note);
-    return note;
 }
 
 static struct group_note *group_note_of(struct configuration_check *check, group_id_t group)
@@ -281,7 +258,7 @@ static void judge_committed(struct configuration_check *check, const struct host
 void configuration_check_replica(struct configuration_check *check, const struct host_group *group,
                                  const struct raft_status *status)
 {
-    struct replica_note *note = replica_note_of(check, group);
+    struct replica_note *note = replica_notes_of(&check->replicas, group);
     const struct raft_entry *last = raft_log_entry(group->raft, status->last_index);
     raft_index_t configuration_index = raft_configuration_index(group->raft);
     if (note->looked_index == status->last_index && (!last || last->term == note->looked_term) &&

@@ -1,11 +1,10 @@
 #include "tests/sim/durable_check.h"
 
 #include "base/memory.h"
+#include "tests/sim/replica_notes.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
-#include <uthash.h>
 
 /* An entry is looked for at its index modulo this; what was replaced by a later one is taken for
  * durable. */
@@ -20,13 +19,7 @@ struct entry_note {
     raft_term_t lost_term;
 };
 
-struct replica_key {
-    group_id_t group;
-    replica_id_t replica;
-};
-
 struct replica_note {
-    struct replica_key key;
     raft_index_t first_index, last_index;
     uint64_t queued_id, persisted_id;
     raft_term_t term;
@@ -36,11 +29,10 @@ struct replica_note {
     struct raft_configuration configuration, configuration_before;
     bool rests_on_flush; /* what it has applied: the log alone would not do */
     struct entry_note entries[ENTRIES_REMEMBERED];
-    UT_hash_handle hh;
 };
 
 struct durable_check {
-    struct replica_note *replicas;
+    struct replica_notes replicas; /* of struct replica_note */
     struct check_result result;
 };
 
@@ -48,42 +40,19 @@ struct durable_check *durable_check_new(void)
 {
     struct durable_check *check = memory_alloc_zeroed(1, sizeof *check);
     check_result_init(&check->result);
+    replica_notes_init(&check->replicas, sizeof(struct replica_note));
     return check;
 }
 
 void durable_check_free(struct durable_check *check)
 {
-    struct replica_note *note, *next;
-    HASH_ITER (hh, check->replicas, note, next) {
-        HASH_DELETE(hh, check->replicas, note);
-        free(note);
-    }
+    replica_notes_fini(&check->replicas);
     free(check);
 }
 
 const struct check_result *durable_check_result(const struct durable_check *check)
 {
     return &check->result;
-}
-
-static struct replica_note *note_find(const struct durable_check *check, group_id_t group,
-                                      replica_id_t replica)
-{
-    struct replica_key key = {group, replica};
-    struct replica_note *note;
-    HASH_FIND(hh, check->replicas, &key, sizeof key, note);
-    return note;
-}
-
-static struct replica_note *note_make(struct durable_check *check, const struct host_group *group)
-{
-    struct replica_note *note = note_find(check, group->group, group->replica);
-    if (note)
-        return note;
-    note = memory_alloc_zeroed(1, sizeof *note);
-    note->key = (struct replica_key){group->group, group->replica};
-    HASH_ADD(hh, check->replicas, key, sizeof note->key, note);
-    return note;
 }
 
 static struct entry_note *entry_note_of(struct replica_note *note, raft_index_t index)
@@ -193,7 +162,7 @@ static void entries_forget(struct replica_note *note, const struct host_group *g
 void durable_check_started(struct durable_check *check, const struct host_group *group,
                            bool has_written)
 {
-    struct replica_note *note = note_make(check, group);
+    struct replica_note *note = replica_notes_of(&check->replicas, group);
     struct raft_status status;
     raft_get_status(group->raft, &status);
     if (has_written)
@@ -230,7 +199,7 @@ static void judge_vote(struct durable_check *check, struct replica_note *note,
 bool durable_check_replica(struct durable_check *check, const struct host_group *group,
                            const struct raft_status *status)
 {
-    struct replica_note *note = note_make(check, group);
+    struct replica_note *note = replica_notes_of(&check->replicas, group);
     if (group->queued_id < note->queued_id)
         durable_check_started(check, group, false); /* the master made it again */
     note->is_known = true;
@@ -251,7 +220,8 @@ static bool has_majority(const struct durable_check *check,
     uint32_t old_voters = 0, old_holders = 0, new_voters = 0, new_holders = 0;
     for (uint32_t i = 0; i < configuration->members_count; i++) {
         const struct raft_member *member = &configuration->members[i];
-        const struct replica_note *note = note_find(check, group, member->replica);
+        const struct replica_note *note =
+            replica_notes_find(&check->replicas, group, member->replica);
         bool holds = note && is_durable(note, index, term);
         old_voters += member->voter_old;
         old_holders += member->voter_old && holds;
@@ -264,7 +234,7 @@ static bool has_majority(const struct durable_check *check,
 void durable_check_committed(struct durable_check *check, const struct host_group *group,
                              raft_index_t commit_index)
 {
-    const struct replica_note *note = note_find(check, group->group, group->replica);
+    const struct replica_note *note = replica_notes_of(&check->replicas, group);
     const struct raft_entry *entry = raft_log_entry(group->raft, commit_index);
     if (!entry)
         return;

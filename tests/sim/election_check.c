@@ -1,6 +1,7 @@
 #include "tests/sim/election_check.h"
 
 #include "base/memory.h"
+#include "tests/sim/replica_notes.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -9,18 +10,12 @@
 /* A leader is seen in the turn in which it was elected; its voters may be some terms further. */
 #define VOTES_REMEMBERED 16u
 
-struct replica_key {
-    group_id_t group;
-    replica_id_t replica;
-};
-
 struct vote_note {
     raft_term_t term_before, term; /* before the turn and after it */
     replica_id_t vote;
 };
 
 struct replica_note {
-    struct replica_key key;
     raft_term_t term;
     replica_id_t vote;
     enum raft_role role;
@@ -28,7 +23,6 @@ struct replica_note {
     struct vote_note votes[VOTES_REMEMBERED]; /* a ring */
     uint32_t votes_next;
     struct raft_configuration configuration, configuration_before;
-    UT_hash_handle hh;
 };
 
 struct group_note {
@@ -38,7 +32,7 @@ struct group_note {
 };
 
 struct election_check {
-    struct replica_note *replicas;
+    struct replica_notes replicas; /* of struct replica_note */
     struct group_note *groups;
     struct check_result result;
 };
@@ -47,16 +41,13 @@ struct election_check *election_check_new(void)
 {
     struct election_check *check = memory_alloc_zeroed(1, sizeof *check);
     check_result_init(&check->result);
+    replica_notes_init(&check->replicas, sizeof(struct replica_note));
     return check;
 }
 
 void election_check_free(struct election_check *check)
 {
-    struct replica_note *replica, *next_replica;
-    HASH_ITER (hh, check->replicas, replica, next_replica) {
-        HASH_DELETE(hh, check->replicas, replica);
-        free(replica);
-    }
+    replica_notes_fini(&check->replicas);
     struct group_note *group, *next_group;
     HASH_ITER (hh, check->groups, group, next_group) {
         HASH_DELETE(hh, check->groups, group);
@@ -68,27 +59,6 @@ void election_check_free(struct election_check *check)
 const struct check_result *election_check_result(const struct election_check *check)
 {
     return &check->result;
-}
-
-static struct replica_note *replica_note_find(const struct election_check *check, group_id_t group,
-                                              replica_id_t replica)
-{
-    struct replica_key key = {group, replica};
-    struct replica_note *note;
-    HASH_FIND(hh, check->replicas, &key, sizeof key, note);
-    return note;
-}
-
-static struct replica_note *replica_note_of(struct election_check *check,
-                                            const struct host_group *group)
-{
-    struct replica_note *note = replica_note_find(check, group->group, group->replica);
-    if (note)
-        return note;
-    note = memory_alloc_zeroed(1, sizeof *note);
-    note->key = (struct replica_key){group->group, group->replica};
-    HASH_ADD(hh, check->replicas, key, sizeof note->key, note);
-    return note;
 }
 
 static struct group_note *group_note_of(struct election_check *check, group_id_t group)
@@ -116,7 +86,7 @@ static void vote_note(struct replica_note *note, const struct raft_status *statu
 static bool has_voted(const struct election_check *check, group_id_t group, replica_id_t voter,
                       raft_term_t term, replica_id_t leader)
 {
-    const struct replica_note *note = replica_note_find(check, group, voter);
+    const struct replica_note *note = replica_notes_find(&check->replicas, group, voter);
     for (uint32_t place = 0; note && place < VOTES_REMEMBERED; place++) {
         const struct vote_note *vote = &note->votes[place];
         if ((vote->term == term && vote->vote == leader) ||
@@ -215,7 +185,7 @@ static void judge_term(struct election_check *check, const struct host_group *gr
 void election_check_started(struct election_check *check, const struct host_group *group,
                             uint64_t frames_count)
 {
-    struct replica_note *note = replica_note_of(check, group);
+    struct replica_note *note = replica_notes_of(&check->replicas, group);
     struct raft_status status;
     raft_get_status(group->raft, &status);
     /* Who is a majority alone stands as soon as it is there. */
@@ -230,7 +200,7 @@ void election_check_started(struct election_check *check, const struct host_grou
 void election_check_replica(struct election_check *check, const struct host_group *group,
                             const struct raft_status *status, uint64_t frames_count)
 {
-    struct replica_note *note = replica_note_of(check, group);
+    struct replica_note *note = replica_notes_of(&check->replicas, group);
     note->configuration_before = note->configuration;
     note->configuration = *raft_get_configuration(group->raft);
     if (status->term == note->term && status->vote == note->vote && status->role == note->role)

@@ -1,0 +1,203 @@
+/* Where the client sends its requests, when it sends them again, and what it says when no answer
+ * comes. */
+#include "tests/support/client_script.h"
+
+#include <criterion/criterion.h>
+
+TestSuite(client_core_routing, .init = script_setup, .fini = script_teardown);
+
+Test(client_core_routing, get_goes_to_the_leader_that_the_map_names)
+{
+    static struct script_outcome got = {0};
+    script_submit(operation_on_key(OPERATION_GET, "x", ""), &got);
+    script_only(FRAME_GET, 2);
+    script_answer_get(0, "hello");
+    cr_assert(got.is_done);
+    cr_assert_eq(got.status, OST_OK);
+    cr_assert_str_eq(got.value, "hello");
+}
+
+Test(client_core_routing, leader_hint_is_followed_with_the_same_request)
+{
+    static struct script_outcome got = {0};
+    script_submit(operation_on_key(OPERATION_GET, "a", ""), &got);
+    uint64_t id = script_only(FRAME_GET, 1)->frame.request_id;
+    script_refuse(0, OST_NOT_LEADER, 3);
+    cr_assert_eq(script_only(FRAME_GET, 3)->frame.request_id, id);
+    script_answer_get(0, NULL);
+    cr_assert_eq(got.status, OST_NOT_FOUND);
+    static struct script_outcome next = {0};
+    script_submit(operation_on_key(OPERATION_GET, "b", ""), &next);
+    script_only(FRAME_GET, 3); /* learned */
+}
+
+Test(client_core_routing, without_a_hint_the_replicas_are_asked_in_turn)
+{
+    static struct script_outcome got = {0};
+    script_submit(operation_on_key(OPERATION_GET, "a", ""), &got);
+    script_refuse(0, OST_NOT_LEADER, 0);
+    script_pass_ms(100);
+    script_only(FRAME_GET, 2);
+    script_refuse(0, OST_NOT_LEADER, 0);
+    script_pass_ms(100);
+    script_only(FRAME_GET, 3);
+}
+
+/* A replica that was lost and the one that replaces it are on the same store. */
+Test(client_core_routing, a_store_with_two_replicas_has_one_turn)
+{
+    script.joining_store = 1;
+    script.map_epoch = 2;
+    script.map_leaders[1] = 0;
+    script_map_send(script.connections[1], 0);
+    static struct script_outcome got = {0};
+    script_submit(operation_on_key(OPERATION_GET, "a", ""), &got);
+    script_refuse(0, OST_NOT_LEADER, 0);
+    script_pass_ms(100);
+    script_only(FRAME_GET, 2);
+    script_refuse(0, OST_NOT_LEADER, 0);
+    script_pass_ms(100);
+    script_only(FRAME_GET, 3);
+}
+
+Test(client_core_routing, busy_is_asked_again_at_the_same_store)
+{
+    static struct script_outcome got = {0};
+    script_submit(operation_on_key(OPERATION_GET, "a", ""), &got);
+    script_refuse(0, OST_BUSY, 0);
+    cr_assert_eq(script.inbox_count, 0u);
+    script_pass_ms(10);
+    script_only(FRAME_GET, 1);
+}
+
+Test(client_core_routing, lost_connection_is_made_again_and_the_request_repeated)
+{
+    static struct script_outcome done = {0};
+    script_submit(operation_on_key(OPERATION_WRITE, "a", "1"), &done);
+    uint64_t id = script_only(FRAME_PREPARE, 1)->frame.request_id;
+    script_inbox_clear();
+    script.map_leaders[1] = 1;
+    script_lose(1);
+    script.refuses[2] = script.refuses[3] = true;
+    for (unsigned tries = 0; tries < 40 && script.inbox_count == 0; tries++)
+        script_pass_ms(25);
+    cr_assert_eq(script_only(FRAME_PREPARE, 1)->frame.request_id, id, "Q2: the same request");
+    script_answer_vote(0, 9);
+    cr_assert_eq(done.status, OST_OK);
+    script.refuses[2] = script.refuses[3] = false;
+}
+
+Test(client_core_routing, silent_store_is_given_up_for_another)
+{
+    static struct script_outcome got = {0};
+    script_submit(operation_on_key(OPERATION_GET, "a", ""), &got);
+    script_only(FRAME_GET, 1);
+    script_inbox_clear();
+    script_pass_ms(1100);
+    script_only(FRAME_GET, 2);
+    /* Its word for the silent one is not taken. */
+    script_refuse(0, OST_NOT_LEADER, 1);
+    script_pass_ms(100);
+    script_only(FRAME_GET, 3);
+    script_answer_get(0, "v");
+    cr_assert_eq(got.status, OST_OK);
+}
+
+Test(client_core_routing, moved_range_fetches_the_map_and_goes_where_it_is)
+{
+    static struct script_outcome got = {0};
+    script_submit(operation_on_key(OPERATION_GET, "x", ""), &got);
+    script_only(FRAME_GET, 2);
+    script.map_epoch = script.range_epoch = 2;
+    script.high_group = 1;
+    uint32_t before = script.maps_asked_count;
+    script_refuse(0, OST_RANGE_MOVED, 0);
+    script_pass_ms(50);
+    cr_assert_gt(script.maps_asked_count, before);
+    const struct script_request *received = script_only(FRAME_GET, 1);
+    Ostraka__GetRequest *request = ostraka__get_request__unpack(
+        NULL, received->frame.message.bytes_count, received->frame.message.data);
+    cr_assert_eq(request->group, 1u);
+    cr_assert_eq(request->range->epoch, 2u);
+    ostraka__get_request__free_unpacked(request, NULL);
+}
+
+Test(client_core_routing, pushed_map_is_taken)
+{
+    script.map_epoch = 3;
+    script.high_group = 1;
+    script_map_send(script.connections[1], 0);
+    static struct script_outcome routed = {0};
+    script_submit(operation_on_key(OPERATION_ROUTE, "x", ""), &routed);
+    cr_assert_eq(routed.group, 1u);
+    script.map_epoch = 2; /* an older one is not */
+    script.high_group = 2;
+    script_map_send(script.connections[1], 0);
+    static struct script_outcome again = {0};
+    script_submit(operation_on_key(OPERATION_ROUTE, "x", ""), &again);
+    cr_assert_eq(again.group, 1u);
+}
+
+/* The map was asked for a moment ago, so the next question waits; a push must not make it go away.
+ */
+Test(client_core_routing, the_newest_map_is_asked_for_even_if_another_is_pushed)
+{
+    static struct script_outcome first = {0}, second = {0};
+    script_pass_ms(100);
+    script_submit(operation_new(OPERATION_MAP, bytes_of(NULL, 0), bytes_of(NULL, 0)), &first);
+    cr_expect(first.is_done);
+    uint32_t asked_count = script.maps_asked_count;
+    script_submit(operation_new(OPERATION_MAP, bytes_of(NULL, 0), bytes_of(NULL, 0)), &second);
+    cr_assert_eq(script.maps_asked_count, asked_count);
+    script.map_epoch++;
+    script_map_send(script.connections[1], 0);
+    cr_expect_not(second.is_done, "what was pushed may be from before it asked");
+    script_pass_ms(100);
+    cr_expect(second.is_done);
+    cr_expect_eq(script.maps_asked_count, asked_count + 1);
+}
+
+Test(client_core_routing, write_without_an_answer_may_have_been_done)
+{
+    static struct script_outcome done = {0};
+    script_submit(operation_on_key(OPERATION_WRITE, "a", "1"), &done);
+    for (unsigned ms = 0; ms < 6000; ms += 100) {
+        script_pass_ms(100);
+        script_inbox_clear();
+    }
+    cr_assert(done.is_done);
+    cr_assert_eq(done.status, OST_MAYBE_COMMITTED);
+}
+
+Test(client_core_routing, read_without_an_answer_is_retryable)
+{
+    static struct script_outcome got = {0};
+    script_submit(operation_on_key(OPERATION_GET, "a", ""), &got);
+    for (unsigned ms = 0; ms < 6000; ms += 100) {
+        script_pass_ms(100);
+        script_inbox_clear();
+    }
+    cr_assert(got.is_done);
+    cr_assert(ost_status_is_retryable(got.status));
+}
+
+Test(client_core_routing, frame_that_does_not_parse_closes_the_connection)
+{
+    static struct script_outcome got = {0};
+    script_submit(operation_on_key(OPERATION_GET, "a", ""), &got);
+    struct script_request received = script.inbox[0];
+    script_reply(received.connection_id, FRAME_SCAN_ANSWER, received.frame.request_id, NULL, NULL);
+    cr_assert_neq(script.connections[1], received.connection_id);
+}
+
+Test(client_core_routing, stop_ends_everything)
+{
+    static struct script_outcome got = {0}, done = {0}, late = {0};
+    script_submit(operation_on_key(OPERATION_GET, "a", ""), &got);
+    script_submit(operation_on_key(OPERATION_WRITE, "a", "1"), &done);
+    script_deliver((struct client_event){.type = CLIENT_EV_STOPPED});
+    cr_assert_eq(got.status, OST_CANCELED);
+    cr_assert_eq(done.status, OST_MAYBE_COMMITTED, "it was sent: nobody knows");
+    script_submit(operation_on_key(OPERATION_GET, "a", ""), &late);
+    cr_assert_eq(late.status, OST_CANCELED);
+}

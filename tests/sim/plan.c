@@ -261,6 +261,17 @@ uint32_t plan_lease_ms(const struct plan *plan)
     return (uint32_t)(plan->lease_ms < most ? plan->lease_ms : most);
 }
 
+/* Where something breaks every third of a second, who gives up after one gets nothing done, and the
+ * run shows nothing. */
+static void soften(struct plan *plan)
+{
+    uint64_t timeout_ms_min = 10 * plan->fault_every_ms;
+    if (timeout_ms_min > 3000)
+        timeout_ms_min = 3000;
+    if (plan->client_timeout_ms < timeout_ms_min)
+        plan->client_timeout_ms = timeout_ms_min;
+}
+
 void plan_draw(struct plan *plan, uint64_t seed)
 {
     *plan = (struct plan){.seed = seed};
@@ -281,6 +292,7 @@ void plan_draw(struct plan *plan, uint64_t seed)
     draw_updates(plan);
     draw_parting(plan);
     draw_history(plan);
+    soften(plan);
 }
 
 /* --- By hand

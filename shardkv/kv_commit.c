@@ -12,10 +12,12 @@
  *
  * Why it is not too high. A commit may be acknowledged as soon as its bounds are agreed on, and a
  * snapshot that is opened after that must show it: so no bound may be more than one above all that
- * the oracle has given out. What snapshots have served it has given out. But an answer that was
- * long on its way may be below what was committed here meanwhile; going on from there, one such
- * step after another, group by group, would leave the oracle behind. So it is asked again, and is
- * ahead of all that.
+ * the oracle has given out. What snapshots have served it has given out, and so it has whatever
+ * this store has heard of. But the answer may be below what was committed here meanwhile, at a
+ * bound that was itself one above; going on from there, one such step after another, group by
+ * group, would leave the oracle behind. So where what was committed is above all that was heard,
+ * the oracle is asked again, and is ahead of that. (That is rare: a group's replica hears the time
+ * with each batch that it gets.)
  */
 #include "shardkv/kv_group.h"
 
@@ -191,9 +193,10 @@ static timestamp_t prepare_bound(const struct kv_group *group, timestamp_t times
 
 /* Not for ever: a client may have committed far ahead of the oracle's time, which harms its own
  * readers alone. */
-static bool prepare_asks_again(struct kv_request *request, timestamp_t timestamp)
+static bool prepare_asks_again(struct kv_request *request)
 {
-    if (timestamp >= commit_timestamp_newest(request->group) ||
+    timestamp_t heard = raft_host_heard_timestamp(request->shared->environment.host);
+    if (commit_timestamp_newest(request->group) <= heard ||
         ++request->timestamps_refused_count > PREPARE_TIMESTAMPS_REFUSED_MAX)
         return false;
     COVER(PREPARE_TIMESTAMP_OLD);
@@ -203,7 +206,7 @@ static bool prepare_asks_again(struct kv_request *request, timestamp_t timestamp
 
 void kv_prepare_timestamp(struct kv_request *request, timestamp_t timestamp)
 {
-    if (prepare_asks_again(request, timestamp))
+    if (prepare_asks_again(request))
         return;
     kv_request_move(request, KV_REQUEST_LOCKS);
     struct participant_event event = {

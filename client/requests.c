@@ -299,6 +299,16 @@ static void entry_of_message(const Ostraka__LockEntry *entry, struct answer *out
         out->entry = (struct lock_entry_number){entry->term, entry->counter};
 }
 
+/* Group 0's answers have no header: what is in one stands beside the rest. */
+static Ostraka__AnswerHeader *header_new(struct arena *arena, int status, store_id_t leader_store)
+{
+    Ostraka__AnswerHeader *header = arena_alloc(arena, sizeof(*header));
+    ostraka__answer_header__init(header);
+    header->status = status;
+    header->leader_store = leader_store;
+    return header;
+}
+
 static bool answer_parse(const struct frame *frame, struct arena *arena, struct answer *out)
 {
     *out = (struct answer){.payload = frame->payload};
@@ -335,10 +345,7 @@ static bool answer_parse(const struct frame *frame, struct arena *arena, struct 
             &ostraka__timestamp_answer__descriptor, frame->message, arena);
         if (!message)
             return false;
-        Ostraka__AnswerHeader *header = arena_alloc(arena, sizeof(*header));
-        ostraka__answer_header__init(header);
-        header->status = message->status;
-        header->leader_store = message->leader_store;
+        Ostraka__AnswerHeader *header = header_new(arena, message->status, message->leader_store);
         if (message->status == OST_OK)
             out->timestamp = header->heard_timestamp = message->timestamp;
         out->message = &message->base;
@@ -351,12 +358,8 @@ static bool answer_parse(const struct frame *frame, struct arena *arena, struct 
                 &ostraka__change_replicas_answer__descriptor, frame->message, arena);
         if (!message)
             return false;
-        Ostraka__AnswerHeader *header = arena_alloc(arena, sizeof(*header));
-        ostraka__answer_header__init(header);
-        header->status = message->status;
-        header->leader_store = message->leader_store;
         out->message = &message->base;
-        out->header = header;
+        out->header = header_new(arena, message->status, message->leader_store);
         break;
     }
     case FRAME_TXNS_ANSWER: {
@@ -372,12 +375,8 @@ static bool answer_parse(const struct frame *frame, struct arena *arena, struct 
             &ostraka__hold_answer__descriptor, frame->message, arena);
         if (!message)
             return false;
-        Ostraka__AnswerHeader *header = arena_alloc(arena, sizeof(*header));
-        ostraka__answer_header__init(header);
-        header->status = message->status;
-        header->leader_store = message->leader_store;
         out->message = &message->base;
-        out->header = header;
+        out->header = header_new(arena, message->status, message->leader_store);
         break;
     }
     case FRAME_STATUS_ANSWER: {

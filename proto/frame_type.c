@@ -91,6 +91,18 @@ const char *frame_type_name(unsigned type)
         return "close_timestamp";
     case FRAME_CLOSE_TIMESTAMP_ANSWER:
         return "close_timestamp_answer";
+    case FRAME_RANGE_ORDER:
+        return "range_order";
+    case FRAME_RANGE_REPORT:
+        return "range_report";
+    case FRAME_CHANGE_RANGE:
+        return "change_range";
+    case FRAME_CHANGE_RANGE_ANSWER:
+        return "change_range_answer";
+    case FRAME_RANGE_FETCH:
+        return "range_fetch";
+    case FRAME_RANGE_FETCH_ANSWER:
+        return "range_fetch_answer";
     default:
         return "unknown";
     }

@@ -33,6 +33,14 @@ enum frame_type {
     FRAME_HOLD_ANSWER = 37,
     FRAME_SAFE_POINT = 38, /* SafePoint, group 0's leader to a store; no answer: the report tells */
 
+    /* range.proto */
+    FRAME_RANGE_ORDER = 70,  /* RangeOrder, group 0's leader to a group's leader; no answer */
+    FRAME_RANGE_REPORT = 71, /* RangeReport, a group's leader to group 0's leader; no answer */
+    FRAME_CHANGE_RANGE = 72, /* ChangeRange, client to group 0's leader */
+    FRAME_CHANGE_RANGE_ANSWER = 73,
+    FRAME_RANGE_FETCH = 74,        /* RangeFetch, group to group */
+    FRAME_RANGE_FETCH_ANSWER = 75, /* RangeFetchAnswer, to the group that asked; payload: rows */
+
     /* kv.proto: client to the leader of a group */
     FRAME_GET = 40,         /* GetRequest: one linearizable read */
     FRAME_GET_ANSWER = 41,  /* payload: the value */

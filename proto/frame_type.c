@@ -103,6 +103,14 @@ const char *frame_type_name(unsigned type)
         return "range_fetch";
     case FRAME_RANGE_FETCH_ANSWER:
         return "range_fetch_answer";
+    case FRAME_CHANGE_STORE:
+        return "change_store";
+    case FRAME_CHANGE_STORE_ANSWER:
+        return "change_store_answer";
+    case FRAME_PROGRESS:
+        return "progress";
+    case FRAME_PROGRESS_ANSWER:
+        return "progress_answer";
     default:
         return "unknown";
     }

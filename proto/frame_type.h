@@ -41,6 +41,12 @@ enum frame_type {
     FRAME_RANGE_FETCH = 74,        /* RangeFetch, group to group */
     FRAME_RANGE_FETCH_ANSWER = 75, /* RangeFetchAnswer, to the group that asked; payload: rows */
 
+    /* master.proto: to group 0's leader */
+    FRAME_CHANGE_STORE = 76, /* ChangeStore, a client or a store that joins */
+    FRAME_CHANGE_STORE_ANSWER = 77,
+    FRAME_PROGRESS = 78, /* ProgressRequest, client */
+    FRAME_PROGRESS_ANSWER = 79,
+
     /* kv.proto: client to the leader of a group */
     FRAME_GET = 40,         /* GetRequest: one linearizable read */
     FRAME_GET_ANSWER = 41,  /* payload: the value */

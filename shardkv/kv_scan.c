@@ -309,7 +309,9 @@ static void read_job_done(struct job *job)
     ASSERT(request->group->is_leading);
     kv_request_move(request, KV_REQUEST_LOCKS);
     if (request->entry.term == 0) {
-        kv_read_answer(request);
+        /* The rows of a range that has gone meanwhile may have been deleted under the read. */
+        if (kv_request_check_target(request))
+            kv_read_answer(request);
         return;
     }
     /* The lock may have gone in the meantime; then the value is worth nothing. */

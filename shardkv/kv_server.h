@@ -62,8 +62,9 @@ void kv_server_destroy_replica(struct kv_server *server, group_id_t group, repli
 /* Grows when a replica has come or gone: the shard master waits to hear of it. */
 uint64_t kv_server_replicas_changed(const struct kv_server *server);
 
-/* A frame of kv.proto, or ASSIGN_RANGE, or SAFE_POINT. `connection_id` is where the answer goes.
- * OST_PROTOCOL: it does not parse, close that connection. Every other error is answered. */
+/* A frame of kv.proto, or ASSIGN_RANGE, SAFE_POINT, RANGE_ORDER, RANGE_FETCH or its answer.
+ * `connection_id` is where the answer goes. OST_PROTOCOL: it does not parse, close that connection.
+ * Every other error is answered. */
 OST_MUST_CHECK int kv_server_receive(struct kv_server *server, uint64_t connection_id,
                                      const struct frame *frame, nanoseconds_t now_ns);
 /* The oracle's answer (FRAME_TIMESTAMP_ANSWER) to the request this server sent. */

@@ -82,6 +82,7 @@ static void put_writes(struct kv_group *group, struct bytes write_set, timestamp
         buffer_append_u8(&slice->value, (uint8_t)write.kind);
         buffer_append(&slice->value, write.value.data, write.value.bytes_count);
         slice_put(slice, buffer_bytes(&slice->value));
+        kv_load_asked(group, write.key, slice->key.bytes_count + slice->value.bytes_count);
         if (group->feeds_count > 0)
             kv_feeds_row(group, write.key, slice_key_tail(slice), buffer_bytes(&slice->value));
     }

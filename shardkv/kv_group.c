@@ -172,6 +172,7 @@ struct kv_group *kv_group_new(struct kv_shared *shared, group_id_t id, replica_i
     TAILQ_INIT(&group->closed.waiting);
     TAILQ_INIT(&group->feeds);
     TAILQ_INIT(&group->copies);
+    kv_loads_init(&group->loads);
     group->ranges_report_ns = group->seal_retry_ns = NS_NEVER;
     kv_slice_init(group);
     return group;
@@ -185,6 +186,7 @@ void kv_group_free(struct kv_group *group)
         kv_request_free(request);
     kv_copies_drop(group);
     kv_feeds_drop(group);
+    kv_loads_drop(group);
     kv_slice_fini(group);
     kv_checkpoint_fini(&group->checkpoint);
     for (size_t index = 0; index < KV_STEPS_DEPTH_MAX; index++)

@@ -7,8 +7,9 @@
  * what was read without locks; kv_closed.c reads as of a timestamp, at the leader and at others;
  * kv_peers.c what other groups ask; kv_scan.c reading rows; kv_answers.c the frames that go back;
  * kv_steps.c what becomes of ranges, kv_orders.c what the shard master asks of them, kv_feed.c and
- * kv_copy.c how they go from group to group; kv_snapshot.c to and from other replicas; kv_flush.c
- * what of it is durable; kv_server.c all replicas of a store, kv_report.c what it says of them.
+ * kv_copy.c how they go from group to group, kv_load.c how much is asked of them; kv_snapshot.c to
+ * and from other replicas; kv_flush.c what of it is durable; kv_server.c all replicas of a store,
+ * kv_report.c what it says of them.
  *
  * A request is in one state at a time and is answered once; an answer frees it. Allowed moves:
  *   NEW -> CLOCK, READ, LOCKS, APPLY      CLOCK -> NEW           READ -> LOCKS, APPLY
@@ -23,6 +24,7 @@
 #include "base/memory.h"
 #include "proto/command.pb-c.h"
 #include "shardkv/kv_gc.h"
+#include "shardkv/kv_load.h"
 #include "shardkv/kv_ranges.h"
 #include "shardkv/kv_server.h"
 #include "shardkv/oracle_client.h"
@@ -186,6 +188,7 @@ struct kv_group {
     uint32_t feeds_count;
     uint64_t feed_id_last;
     TAILQ_HEAD(, kv_copy) copies;
+    struct kv_loads loads;
 
     TAILQ_HEAD(, kv_request) checks_due; /* Prepares that hold what they have read */
     bool are_checks_running;

@@ -250,6 +250,7 @@ void kv_group_step_taken(struct kv_group *group, const struct kv_consequence *co
 void kv_group_ranges_led(struct kv_group *group)
 {
     group->ranges_report_ns = group->seal_retry_ns = NS_NEVER;
+    kv_loads_led(group);
     if (group->ranges.unsettled_count == 0)
         return;
     group->ranges_report_ns = group->shared->now_ns; /* the old leader may not have said it */
@@ -262,6 +263,7 @@ void kv_group_ranges_deposed(struct kv_group *group)
     group->ranges_report_ns = group->seal_retry_ns = NS_NEVER;
     kv_copies_drop(group);
     kv_feeds_drop(group);
+    kv_loads_drop(group);
 }
 
 void kv_group_ranges_timer(struct kv_group *group)
@@ -276,6 +278,7 @@ void kv_group_ranges_timer(struct kv_group *group)
         seal_what_is_drained(group);
     kv_copies_timer(group);
     kv_feeds_timer(group);
+    kv_loads_timer(group);
 }
 
 nanoseconds_t kv_group_ranges_deadline_ns(const struct kv_group *group)
@@ -287,5 +290,8 @@ nanoseconds_t kv_group_ranges_deadline_ns(const struct kv_group *group)
     if (copies_ns < deadline_ns)
         deadline_ns = copies_ns;
     nanoseconds_t feeds_ns = kv_feeds_deadline_ns(group);
-    return feeds_ns < deadline_ns ? feeds_ns : deadline_ns;
+    if (feeds_ns < deadline_ns)
+        deadline_ns = feeds_ns;
+    nanoseconds_t loads_ns = kv_loads_deadline_ns(group);
+    return loads_ns < deadline_ns ? loads_ns : deadline_ns;
 }

@@ -1,6 +1,7 @@
 #include "shardkv/kv_ranges.h"
 
 #include "base/memory.h"
+#include "shardkv/kv_load.h"
 
 #include <stdlib.h>
 
@@ -131,6 +132,8 @@ void kv_ranges_remove(struct kv_ranges *ranges, struct kv_range *range)
     blob_unref(range->start);
     blob_unref(range->end);
     blob_unref(range->luggage);
+    if (range->load)
+        range->load->range = NULL;
     free(range);
 }
 

@@ -32,6 +32,7 @@ struct kv_range {
     uint64_t change;       /* the number of the last one that the log has of it; 0: none */
     group_id_t from_group; /* COPYING: who gives it */
     struct blob *luggage;  /* COPIED: RangeLuggage, packed; else NULL */
+    struct kv_load *load;  /* kv_load.h: at the leader; NULL: nothing was asked of it lately */
 };
 RB_HEAD(kv_range_tree, kv_range);
 

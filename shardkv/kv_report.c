@@ -68,8 +68,10 @@ void kv_server_report(const struct kv_server *server, struct arena *arena,
         report->leads = group->is_leading;
         report->applied_index = group->meta.applied_index;
         report->leader_store = group->leadership.leader_store;
-        if (group->is_leading)
+        if (group->is_leading) {
             report_ranges(group, arena, report);
+            kv_loads_report(group, arena, report);
+        }
         reports[count++] = report;
     }
     *out_reports = reports;

@@ -28,6 +28,10 @@ void kv_options_default(struct kv_options *out_options)
         .requests_bytes_max = 512u << 20,
         .request_deadline_ms_max = 60000,
         .garbage_bytes_min = 64u << 10,
+        .range_split_bytes = 96u << 20,
+        .range_merge_bytes = 24u << 20,
+        .range_split_operations = 5000,
+        .range_merge_operations = 1000,
     };
     participant_options_default(&out_options->participant);
     recovery_options_default(&out_options->recovery);

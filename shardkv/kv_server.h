@@ -37,6 +37,10 @@ struct kv_options {
     uint64_t requests_bytes_max; /* 512 MiB of such requests: the same */
     uint64_t garbage_bytes_min;  /* 64 KiB that may be dropped: less is not worth a compaction */
     uint32_t request_deadline_ms_max; /* 60000: deadlines further ahead are refused (T5) */
+    uint64_t range_split_bytes;       /* 96 MiB: a larger range is to be split */
+    uint64_t range_merge_bytes;       /* 24 MiB: neighbours that are smaller together may merge */
+    uint64_t range_split_operations;  /* 5000 a second: the same by what is asked of it */
+    uint64_t range_merge_operations;  /* 1000 a second */
 };
 void kv_options_default(struct kv_options *out_options);
 

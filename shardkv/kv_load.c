@@ -309,41 +309,83 @@ static bool merges_with_next(const struct kv_group *group, const struct kv_load 
            load->operations_per_s + other->operations_per_s < options->range_merge_operations;
 }
 
-static void load_report(const struct kv_group *group, const struct kv_load *load,
-                        struct arena *arena, Ostraka__ReplicaReport *report)
+static struct bytes split_at(const struct kv_load *load, bool is_hot, bool is_large)
+{
+    struct bytes at = is_hot ? middle_of_load(load) : bytes_of(NULL, 0);
+    if (at.bytes_count == 0 && is_large && load->middle)
+        at = blob_bytes(load->middle);
+    bool is_inside = at.bytes_count > 0 && kv_range_holds(load->range, at) &&
+                     !bytes_equal(at, blob_bytes(load->range->start));
+    return is_inside ? at : bytes_of(NULL, 0);
+}
+
+static Ostraka__RangeLoad *load_message(const struct kv_group *group, const struct kv_load *load,
+                                        struct arena *arena)
 {
     const struct kv_options *options = &group->shared->options;
     bool is_hot = load->operations_per_s > options->range_split_operations;
     bool is_large = load->is_measured && load->bytes > options->range_split_bytes;
-    bool merges = !is_hot && !is_large && merges_with_next(group, load);
-    if (report->n_loads == LOADS_REPORTED_COUNT_MAX || (!is_hot && !is_large && !merges))
-        return;
     Ostraka__RangeLoad *message = arena_alloc(arena, sizeof(*message));
     ostraka__range_load__init(message);
     message->start = field_of_bytes(arena_copy(arena, blob_bytes(load->range->start)));
     message->epoch = load->range->epoch;
     message->bytes = load->bytes;
     message->operations_per_s = load->operations_per_s;
-    message->merges = merges;
-    struct bytes at = is_hot ? middle_of_load(load) : bytes_of(NULL, 0);
-    if (at.bytes_count == 0 && is_large && load->middle)
-        at = blob_bytes(load->middle);
-    if (at.bytes_count > 0 && kv_range_holds(load->range, at) &&
-        !bytes_equal(at, blob_bytes(load->range->start)))
-        message->split_at = field_of_bytes(arena_copy(arena, at));
-    report->loads[report->n_loads++] = message;
+    message->merges = !is_hot && !is_large && merges_with_next(group, load);
+    message->split_at = field_of_bytes(arena_copy(arena, split_at(load, is_hot, is_large)));
+    return message;
+}
+
+/* What calls for something comes first, then by what is asked. */
+static bool load_precedes(const struct kv_load *a, bool a_calls, const struct kv_load *b,
+                          bool b_calls)
+{
+    if (a_calls != b_calls)
+        return a_calls;
+    return a->operations_per_s > b->operations_per_s;
+}
+
+struct loads_chosen {
+    const struct kv_load *loads[LOADS_REPORTED_COUNT_MAX];
+    bool calls[LOADS_REPORTED_COUNT_MAX];
+    size_t count;
+};
+
+static void load_choose(struct loads_chosen *chosen, const struct kv_load *load, bool calls)
+{
+    size_t place = chosen->count;
+    while (place > 0 &&
+           load_precedes(load, calls, chosen->loads[place - 1], chosen->calls[place - 1]))
+        place--;
+    if (place == LOADS_REPORTED_COUNT_MAX)
+        return;
+    if (chosen->count < LOADS_REPORTED_COUNT_MAX)
+        chosen->count++;
+    size_t behind = chosen->count - 1 - place;
+    memmove(&chosen->loads[place + 1], &chosen->loads[place], behind * sizeof(chosen->loads[0]));
+    memmove(&chosen->calls[place + 1], &chosen->calls[place], behind * sizeof(chosen->calls[0]));
+    chosen->loads[place] = load;
+    chosen->calls[place] = calls;
 }
 
 void kv_loads_report(const struct kv_group *group, struct arena *arena,
                      Ostraka__ReplicaReport *report)
 {
-    report->loads = arena_alloc(arena, LOADS_REPORTED_COUNT_MAX * sizeof(report->loads[0]));
+    const struct kv_options *options = &group->shared->options;
+    struct loads_chosen chosen = {.count = 0};
     const struct kv_load *load;
     TAILQ_FOREACH (load, &group->loads.all, link) {
         if (!load->range || load->range->state != KV_RANGE_OWNED)
             continue;
         report->operations_per_s += load->operations_per_s;
         report->bytes += load->bytes;
-        load_report(group, load, arena, report);
+        bool calls = load->operations_per_s > options->range_split_operations ||
+                     (load->is_measured && load->bytes > options->range_split_bytes) ||
+                     merges_with_next(group, load);
+        if (calls || load->operations_per_s > 0)
+            load_choose(&chosen, load, calls);
     }
+    report->loads = arena_alloc(arena, LOADS_REPORTED_COUNT_MAX * sizeof(report->loads[0]));
+    for (size_t index = 0; index < chosen.count; index++)
+        report->loads[report->n_loads++] = load_message(group, chosen.loads[index], arena);
 }

@@ -21,6 +21,7 @@
 struct node_options {
     cluster_id_t cluster_id;
     const char *advertise_address;
+    const char *host;              /* the label of its machine; NULL: as in the address */
     struct raft_host_options raft; /* its store is the node's */
     struct kv_options kv;
     struct master_options master; /* its initial stores are also how the others are first found */

@@ -164,6 +164,8 @@ OST_MUST_CHECK int node_master_start(struct node *node, char *out_why);
 /* At start-up: the same, if there is one and it is not lost. */
 OST_MUST_CHECK int node_master_load(struct node *node, char *out_why);
 int node_replica_create(struct node *node, const Ostraka__CreateReplica *command);
+/* Group 0's leader asks this store to hand over a group. */
+void node_leader_transfer(struct node *node, const Ostraka__TransferLeader *command);
 void node_replicas_timer(struct node *node);
 /* In the arena: one report a replica, group 0's as well. */
 void node_replicas_report(struct node *node, Ostraka__StoreReport *report);

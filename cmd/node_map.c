@@ -116,6 +116,8 @@ void node_report_send(struct node *node)
     report.map_epoch = node->map ? node->map->epoch : 0;
     report.incarnation = node->incarnation;
     report.safe_point = kv_server_safe_point(node->kv);
+    if (node->options.host)
+        report.host = (char *)(uintptr_t)node->options.host;
     node_replicas_report(node, &report);
     outbox_to_group(&node->outbox, SHARD_MASTER_GROUP,
                     frame_encode(FRAME_STORE_REPORT, 0, &report.base, NULL, 0));

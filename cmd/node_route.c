@@ -197,6 +197,27 @@ static int change_refuse(struct node *node, uint64_t connection_id, const struct
     return OST_OK;
 }
 
+static int store_change_refuse(struct node *node, uint64_t connection_id, const struct frame *frame)
+{
+    Ostraka__ChangeStoreAnswer answer = OSTRAKA__CHANGE_STORE_ANSWER__INIT;
+    answer.status = OST_NOT_LEADER;
+    answer.leader_store = node->master_hint;
+    outbox_to_connection(
+        &node->outbox, connection_id,
+        frame_encode(FRAME_CHANGE_STORE_ANSWER, frame->request_id, &answer.base, NULL, 0));
+    return OST_OK;
+}
+
+static int transfer_leader(struct node *node, const struct frame *frame)
+{
+    const Ostraka__TransferLeader *command =
+        (void *)message_unpack(&ostraka__transfer_leader__descriptor, frame->message, &node->arena);
+    if (!command)
+        return OST_PROTOCOL;
+    node_leader_transfer(node, command);
+    return OST_OK;
+}
+
 static int hold_refuse(struct node *node, uint64_t connection_id, const struct frame *frame)
 {
     Ostraka__HoldAnswer answer = OSTRAKA__HOLD_ANSWER__INIT;
@@ -221,6 +242,8 @@ static int dispatch_from_store(struct node *node, store_id_t store, uint64_t con
                    : OST_OK;
     case FRAME_CREATE_REPLICA:
         return create_replica(node, frame);
+    case FRAME_TRANSFER_LEADER:
+        return transfer_leader(node, frame);
     case FRAME_MAP_ANSWER:
         node_map_received(node, frame);
         return OST_OK;
@@ -257,6 +280,10 @@ static int dispatch_from_anyone(struct node *node, struct node_connection *conne
         return node->master
                    ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
                    : change_refuse(node, connection_id, frame);
+    case FRAME_CHANGE_STORE:
+        return node->master
+                   ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
+                   : store_change_refuse(node, connection_id, frame);
     case FRAME_HOLD:
         return node->master
                    ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)

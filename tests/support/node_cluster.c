@@ -680,6 +680,7 @@ void nodes_prepare(struct node_cluster *cluster, size_t stores_count, uint32_t g
     cluster->options.kv.flush_interval_ms = 3000;
     cluster->options.master.initial_stores = cluster->infos;
     cluster->options.master.initial_stores_count = stores_count;
+    cluster->options.master.replica_changes_max = 0; /* the tests place them */
     cluster->options.master.initial_groups_count = groups_count;
     cluster->options.master.initial_replicas_count = replicas_count;
     cluster->options.master.initial_splits = &cluster->split;

@@ -17,6 +17,16 @@ static store_id_t any_replica(struct node *node, const Ostraka__GroupInfo *group
                : 0;
 }
 
+static store_id_t any_peer(struct node *node)
+{
+    size_t count = HASH_COUNT(node->peers);
+    uint64_t place = count > 0 ? random_below(&node->random, count) : 0;
+    const struct node_peer *peer = node->peers;
+    while (peer && place-- > 0)
+        peer = peer->hh.next;
+    return peer ? peer->store : 0;
+}
+
 /* Group 0's leader, as a store knows it that has no replica of it. */
 static store_id_t master_leader(struct node *node)
 {
@@ -27,6 +37,8 @@ static store_id_t master_leader(struct node *node)
     if (node->map)
         return any_replica(node, node->map->master);
     const struct master_options *master = &node->options.master;
+    if (master->initial_stores_count == 0)
+        return any_peer(node);
     return master
         ->initial_stores[random_below(&node->random, master_initial_replicas_count(master))]
         .id;
@@ -324,6 +336,8 @@ static int dispatch(struct node *node, struct node_connection *connection, uint6
     }
     if (connection && connection->state != CONNECTION_OPEN)
         return OST_PROTOCOL;
+    if (connection && connection->is_join)
+        return node_join_received(node, frame);
     bool from_store = !connection || connection->is_store;
     store_id_t store = connection ? connection->store : node->options.raft.store;
     int status =

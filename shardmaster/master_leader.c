@@ -73,6 +73,8 @@ void master_leader_ended(struct master *master)
 
 static void leader_propose_bootstrap(struct master *master)
 {
+    if (master->options.initial_stores_count == 0)
+        return; /* it has joined: what it leads was founded by others */
     struct arena arena;
     arena_init(&arena);
     const Ostraka__Map *map = master_bootstrap_map(&master->options, &arena);
@@ -300,6 +302,9 @@ int master_leader_report(struct master *master, struct bytes bytes)
 void master_leader_forget_store(struct master *master, store_id_t store)
 {
     struct master_report *report = report_find(&master->leader, store);
+    /* It hears of it, if it hears at all, and stops. */
+    if (master->leadership.ready)
+        outbox_to_store(master->outbox, store, CHANNEL_CONTROL, map_frame(master));
     if (!report)
         return;
     HASH_DEL(master->leader.reports, report);

@@ -240,22 +240,38 @@ static void place(struct master *master)
 
 /* --- For people: what is under way --- */
 
+/* Does it get a replica that another store could have kept? Else it only helps out. */
+static bool is_given_one(const struct master *master, const Ostraka__GroupInfo *group,
+                         store_id_t store)
+{
+    const Ostraka__ReplicaInfo *joins = master_group_replica_on(group, store);
+    if (!joins || joins->role != MASTER_REPLICA_JOINING)
+        return false;
+    for (size_t place = 0; place < group->n_replicas; place++) {
+        const Ostraka__ReplicaInfo *replica = group->replicas[place];
+        if (replica->role == MASTER_REPLICA_LEAVING &&
+            master_map_store(master->map, replica->store)->state != MASTER_STORE_UP)
+            return false;
+    }
+    return true;
+}
+
 static bool is_joining(const struct master *master, const Ostraka__StoreInfo *store,
                        const struct placement_action *actions, size_t actions_count)
 {
+    const Ostraka__Map *map = master->map;
     if (store->state != MASTER_STORE_UP ||
-        master_store_replicas_count(master->map, store->id) >= placement_share(master->map))
+        master_store_replicas_count(map, store->id) >= placement_share(map))
         return false;
-    for (size_t index = 0; index < actions_count; index++)
-        if (actions[index].add_store == store->id)
-            return true;
-    for (size_t index = 0; index <= master->map->n_groups; index++) {
-        const Ostraka__GroupInfo *group =
-            index < master->map->n_groups ? master->map->groups[index] : master->map->master;
-        const Ostraka__ReplicaInfo *replica = master_group_replica_on(group, store->id);
-        if (replica && replica->role == MASTER_REPLICA_JOINING)
+    for (size_t index = 0; index < actions_count; index++) {
+        const Ostraka__StoreInfo *from = master_map_store(map, actions[index].remove_store);
+        if (actions[index].add_store == store->id && (!from || from->state == MASTER_STORE_UP))
             return true;
     }
+    for (size_t index = 0; index <= map->n_groups; index++)
+        if (is_given_one(master, index < map->n_groups ? map->groups[index] : map->master,
+                         store->id))
+            return true;
     return false;
 }
 

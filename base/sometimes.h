@@ -202,6 +202,12 @@
     X(COVER, MASTER_CHANGE_CALLED_OFF, 0, "a replica that was to join does not")                   \
     X(COVER, MASTER_DISK_REPLACED, 0, "a store came back with another disk")                       \
     X(COVER, MASTER_REPLICA_REPLACED, 0, "a lost replica is to be replaced")                       \
+    X(COVER, MASTER_STORE_JOINED, 0, "a store has joined")                                         \
+    X(COVER, MASTER_STORE_REMOVED, 0, "a store was removed")                                       \
+    X(COVER, MASTER_STORE_DIED, 0, "a store was silent for so long that it counts as dead")        \
+    X(COVER, MASTER_STORE_CAME_BACK, 0, "and reported again")                                      \
+    X(COVER, MASTER_REPLICA_PLACED, 0, "placement asked for other replicas of a group")            \
+    X(COVER, MASTER_LEADER_PLACED, 0, "placement asked for another leader of a group")             \
     /* cmd: the node */                                                                            \
     X(RARE, NODE_REPORT_LOST, 100, "a store's report does not reach the shard master")             \
     X(RARE, NODE_MAP_IGNORED, 100, "a map that was pushed is not taken")                           \

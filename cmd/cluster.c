@@ -44,6 +44,7 @@ struct cluster_store {
     uint16_t port;
     const char *host; /* the address without the port */
     int network_fd;   /* -1: the one of this process */
+    bool joins;       /* it is none of the initial stores */
     char *data_path;
     char *log_path;
     uint64_t cpu_ns_ended; /* of its processes that have ended */
@@ -324,23 +325,20 @@ int cluster_start(struct cluster *cluster, uint32_t store, char *out_why)
     snprintf(address, sizeof address, "%s:%u", each->host, each->port);
     snprintf(groups, sizeof groups, "%" PRIu32, cluster->groups_count);
     /* A name of its own: a store of another cluster on this machine is refused, not joined. */
-    const char *arguments[ARGUMENTS_COUNT] = {cluster->program,
-                                              "--store",
-                                              store_text,
-                                              "--data",
-                                              each->data_path,
-                                              "--listen",
-                                              address,
-                                              "--advertise",
-                                              address,
-                                              "--cluster",
-                                              cluster->directory,
-                                              "--initial-stores",
-                                              cluster->initial_stores,
-                                              "--initial-groups",
-                                              groups};
-    size_t arguments_count = 15;
-    if (cluster->splits) {
+    const char *arguments[ARGUMENTS_COUNT] = {
+        cluster->program, "--store",     store_text, "--data",    each->data_path,   "--listen",
+        address,          "--advertise", address,    "--cluster", cluster->directory};
+    size_t arguments_count = 11;
+    if (each->joins) {
+        arguments[arguments_count++] = "--join";
+        arguments[arguments_count++] = cluster->endpoints;
+    } else {
+        arguments[arguments_count++] = "--initial-stores";
+        arguments[arguments_count++] = cluster->initial_stores;
+        arguments[arguments_count++] = "--initial-groups";
+        arguments[arguments_count++] = groups;
+    }
+    if (cluster->splits && !each->joins) {
         arguments[arguments_count++] = "--initial-splits";
         arguments[arguments_count++] = cluster->splits;
     }
@@ -366,6 +364,26 @@ int cluster_start(struct cluster *cluster, uint32_t store, char *out_why)
     }
     each->pid = pid;
     return OST_OK;
+}
+
+int cluster_join(struct cluster *cluster, uint32_t *out_store, char *out_why)
+{
+    ASSERT(cluster->stores_count < CLUSTER_STORES_COUNT_MAX);
+    uint32_t store = cluster->stores_count + 1;
+    uint16_t port = cluster->stores[cluster->stores_count].port;
+    do
+        port = port == PORT_MAX ? PORT_MIN : (uint16_t)(port + 1);
+    while (!port_is_free(port));
+    cluster->stores_count = store;
+    cluster->stores[store] = (struct cluster_store){
+        .port = port,
+        .host = "127.0.0.1",
+        .network_fd = -1,
+        .joins = true,
+        .data_path = print_new("%s/store-%" PRIu32, cluster->directory, store),
+        .log_path = print_new("%s/store-%" PRIu32 ".log", cluster->directory, store)};
+    *out_store = store;
+    return cluster_start(cluster, store, out_why);
 }
 
 static uint64_t rusage_cpu_ns(const struct rusage *usage)

@@ -76,6 +76,8 @@ void cluster_leaders(struct cluster *cluster, struct ost_client *client, uint32_
 
 /* Stores are numbered from 1. */
 int cluster_start(struct cluster *cluster, uint32_t store, char *out_why);
+/* Starts one more store, on 127.0.0.1, which joins the others. */
+int cluster_join(struct cluster *cluster, uint32_t *out_store, char *out_why);
 /* Sends SIGKILL and waits until it is gone. */
 void cluster_kill(struct cluster *cluster, uint32_t store);
 /* SIGSTOP, SIGCONT and the like. */

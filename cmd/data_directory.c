@@ -128,7 +128,7 @@ static int identity_check(const char *directory, const struct identity *found,
     if (found->cluster != wanted->cluster) {
         snprintf(out_why, WHY_BYTES,
                  "directory %s belongs to cluster %016" PRIx64 ", not %016" PRIx64
-                 ": check --cluster and --initial-stores, or name another directory",
+                 ": check --cluster, --initial-stores or --join, or name another directory",
                  directory, found->cluster, wanted->cluster);
         return OST_WRONG_CLUSTER;
     }

@@ -17,6 +17,8 @@ void node_options_default(struct node_options *out_options)
     kv_options_default(&out_options->kv);
     out_options->master.ceiling_ahead_ms = 1000;
     out_options->master.reconcile_ms = 500;
+    out_options->master.dead_after_ms = 300000;
+    out_options->master.replica_changes_max = 2;
     out_options->master.history_ms = 600000;
     out_options->master.initial_groups_count = 2;
     out_options->master.initial_replicas_count = 3;
@@ -51,6 +53,7 @@ struct node *node_new(const struct node_options *options, struct store *store,
     node->kv = kv_server_new(&node->options.kv, &environment);
     node_rows_init(node);
     node_peers_init(node);
+    node_join_init(node);
     return node;
 }
 
@@ -64,7 +67,9 @@ int node_load(struct node *node, nanoseconds_t now_ns, char *out_why)
     node->now_ns = now_ns;
     node->started_ns = now_ns;
     node->report_ns = now_ns;
-    int status = master_options_check(&node->options.master, out_why);
+    int status = OST_OK;
+    if (!node_is_joining(node)) /* else the cluster is there */
+        status = master_options_check(&node->options.master, out_why);
     if (status == OST_OK)
         status = node_identity_load(node, out_why);
     if (status == OST_OK)
@@ -79,6 +84,7 @@ void node_free(struct node *node)
     if (!node)
         return;
     node_peers_fini(node);
+    node_join_fini(node);
     raft_host_stop(node->raft);
     kv_server_free(node->kv); /* it answers what is open, with what the host has heard */
     master_free(node->master);
@@ -123,6 +129,7 @@ static void timers(struct node *node)
         master_timer(node->master, node->now_ns, node->wall_ms);
     node_peers_timer(node);
     node_founding_timer(node);
+    node_join_timer(node);
     if (node->elections_reported != node->metrics->elections_won_count)
         node->replicas_ns = node->now_ns;
     node_replicas_timer(node);
@@ -165,15 +172,16 @@ static void turn_ended(struct node *node)
         deadline_ns = earlier(deadline_ns, master_deadline_ns(node->master));
     deadline_ns = earlier(deadline_ns, node_peers_deadline_ns(node));
     deadline_ns = earlier(deadline_ns, node_founding_deadline_ns(node));
+    deadline_ns = earlier(deadline_ns, node_join_deadline_ns(node));
     deadline_ns = earlier(deadline_ns, node->replicas_ns);
     deadline_ns = earlier(deadline_ns, node->report_ns);
     if (node->shutting_down)
         deadline_ns = earlier(deadline_ns, node->handover_ns);
     update->deadline_ns = update->raft.more_to_apply || !at_rest ? node->now_ns : deadline_ns;
-    update->fatal = kv_server_fatal(node->kv);
+    update->fatal = node->fatal[0] != '\0' ? node->fatal : kv_server_fatal(node->kv);
 }
 
-static void shut_down(struct node *node)
+void node_shut_down(struct node *node)
 {
     if (node->shutting_down)
         return;
@@ -209,7 +217,7 @@ void node_step(struct node *node, const struct node_event *event)
     case NODE_EV_TIMER:
         break; /* the turn's end looks at every timer */
     case NODE_EV_SHUTDOWN:
-        shut_down(node);
+        node_shut_down(node);
         break;
     case NODE_EV_TURN_ENDED:
         turn_ended(node);

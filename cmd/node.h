@@ -18,11 +18,22 @@
 
 #define OSTRAKA_VERSION "0.1.0"
 
+/* A cluster's id: its name in the high half, how it was founded in the low one. A store that joins
+ * knows the name, and learns the rest. */
+static inline bool cluster_name_is_same(cluster_id_t a, cluster_id_t b)
+{
+    return a >> 32 == b >> 32;
+}
+
 struct node_options {
     cluster_id_t cluster_id;
     const char *advertise_address;
+    const char *host;              /* the label of its machine; NULL: as in the address */
     struct raft_host_options raft; /* its store is the node's */
     struct kv_options kv;
+    /* Not 0: it joins a cluster that lives by asking there; then there are no initial stores. */
+    const char *const *join_addresses;
+    size_t join_addresses_count;
     struct master_options master; /* its initial stores are also how the others are first found */
     uint64_t seed;
     uint32_t report_ms;        /* 1000: to the shard master */
@@ -55,7 +66,7 @@ struct node_event {
 };
 
 struct node_connect {
-    store_id_t store;
+    store_id_t store; /* 0: whoever is there, to join */
     enum channel channel;
     const char *address; /* good until the update is reset */
 };

@@ -61,6 +61,23 @@ static replica_id_t founder_replica(const struct node *node)
 
 /* --- The row --- */
 
+/* A store that starts again finds the others by it, whatever has become of those that it was told
+ * of at first. */
+static void identity_add_peers(const struct node *node, Ostraka__StoreIdentity *identity,
+                               struct arena *arena)
+{
+    identity->stores = arena_alloc(arena, (HASH_COUNT(node->peers) + 1) * sizeof(void *));
+    for (const struct node_peer *peer = node->peers; peer; peer = peer->hh.next) {
+        if (peer->is_gone)
+            continue;
+        Ostraka__KnownStore *known = arena_alloc(arena, sizeof(*known));
+        ostraka__known_store__init(known);
+        known->store = peer->store;
+        known->address = peer->address;
+        identity->stores[identity->n_stores++] = known;
+    }
+}
+
 static struct store_batch *identity_batch(const struct node *node)
 {
     Ostraka__Founder founders[REPLICAS_PER_GROUP_MAX];
@@ -87,8 +104,13 @@ static struct store_batch *identity_batch(const struct node *node)
         if (founder_replica(node) != 0)
             identity.master_replica = founder_replica(node);
     }
+    struct arena arena;
+    arena_init(&arena);
+    identity.joined = node->options.join_addresses_count > 0 && node->map != NULL;
+    identity_add_peers(node, &identity, &arena);
     struct blob *packed = blob_new(ostraka__store_identity__get_packed_size(&identity));
     ostraka__store_identity__pack(&identity, packed->data);
+    arena_fini(&arena);
     struct buffer key = BUFFER_INIT;
     kv_key_store_identity(&key);
     struct store_batch *batch = store_batch_new(node->store);
@@ -106,6 +128,15 @@ int node_identity_write(struct node *node, void (*done)(void *context, int statu
     if (status == OST_OK)
         kv_server_flush(node->kv, done, context);
     return status;
+}
+
+void node_identity_save_peers(struct node *node)
+{
+    if (!node->peers_changed)
+        return;
+    struct store_batch *batch = identity_batch(node);
+    node->peers_changed = store_write(node->store, batch) != OST_OK;
+    store_batch_free(batch);
 }
 
 /* An empty disk: it gets its incarnation, durably, before anybody hears of it. */
@@ -133,12 +164,22 @@ static int identity_take(struct node *node, struct bytes row, char *out_why)
         return OST_CORRUPT;
     if (identity->format_version != IDENTITY_FORMAT)
         return OST_WRONG_VERSION;
-    if (identity->cluster_id != node->options.cluster_id ||
-        identity->store_id != node->options.raft.store) {
+    bool joins = node->options.join_addresses_count > 0;
+    bool is_ours = joins ? cluster_name_is_same(identity->cluster_id, node->options.cluster_id)
+                         : identity->cluster_id == node->options.cluster_id;
+    if (!is_ours || identity->store_id != node->options.raft.store) {
         snprintf(out_why, WHY_BYTES, "the rows are those of store %lu of cluster %016lx",
                  (unsigned long)identity->store_id, (unsigned long)identity->cluster_id);
         return OST_WRONG_CLUSTER;
     }
+    node->options.cluster_id = identity->cluster_id;
+    node->options.master.cluster_id = identity->cluster_id;
+    if (joins && identity->joined) {
+        node->join.knows_cluster = true;
+        node_join_done_before(node);
+    }
+    for (size_t index = 0; index < identity->n_stores; index++)
+        node_peer_learn(node, identity->stores[index]->store, identity->stores[index]->address);
     node->incarnation = identity->incarnation;
     node->founding = (enum node_founding)identity->founding;
     node->master_replica = identity->master_replica;

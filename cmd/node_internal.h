@@ -21,6 +21,7 @@ struct node_connection {
     bool is_store;
     store_id_t store;
     enum channel channel;
+    bool is_join;    /* by which this store asks to join */
     bool subscribed; /* to the map */
     nanoseconds_t greeting_deadline_ns;
     struct node_connection *subscribers_next, *subscribers_previous;
@@ -33,6 +34,7 @@ struct node_peer {
     store_id_t store;
     char *address;
     bool is_dialed_by_us;
+    bool is_gone;               /* the map lists it no more */
     uint64_t connection_ids[2]; /* open ones, by channel; 0: none */
     uint64_t dialing_ids[2];
     bool dial_pending[2]; /* asked for in the update, not yet begun */
@@ -56,6 +58,31 @@ enum node_founding {
     FOUNDING_WRITING = 3,  /* the row that says FOUNDED is on its way to the disk */
 };
 enum node_founder_answer { FOUNDER_SILENT = 0, FOUNDER_CONFIRMS, FOUNDER_CANNOT_SAY };
+
+enum node_join_state {
+    JOIN_DONE = 0, /* or it is one of the initial stores */
+    JOIN_RESTING,
+    JOIN_DIALING,
+    JOIN_LOOKING,
+    JOIN_ASKING,
+    JOIN_TAKEN,
+    JOIN_WRITING,
+};
+
+/* How a new store comes to be one of the cluster (node_join.c). */
+struct node_join {
+    enum node_join_state state;
+    uint64_t connection_id; /* 0: none */
+    char *address;          /* that is dialed */
+    char *leader_address;   /* to be dialed next; NULL: one of the options' */
+    store_id_t asked_store;
+    uint64_t tries_count;
+    bool knows_cluster; /* the whole id, not the name alone */
+    nanoseconds_t next_ns;
+    nanoseconds_t try_deadline_ns;
+};
+
+#define NODE_FATAL_BYTES 320
 
 struct node {
     struct node_options options;
@@ -100,6 +127,7 @@ struct node {
     struct node_connection *greeting;    /* utlist */
     struct node_peer *peers;
     bool peers_dirty;
+    bool peers_changed; /* since the row that lists them was written */
     nanoseconds_t peers_deadline_ns;
 
     /* The newest map (node_map.c). */
@@ -107,6 +135,8 @@ struct node {
     Ostraka__Map *map;      /* NULL: none yet */
     struct blob *map_frame; /* encoded once for all who ask */
 
+    struct node_join join;
+    char fatal[NODE_FATAL_BYTES]; /* empty: nothing is */
     nanoseconds_t report_ns;
     uint64_t elections_reported;
     bool shutting_down;
@@ -121,6 +151,8 @@ void node_peers_fini(struct node *node);
 struct node_peer *node_peer_find(struct node *node, store_id_t store);
 /* The map named a store: learn of it, or of its new address. */
 void node_peer_learn(struct node *node, store_id_t store, const char *address);
+/* The map lists it no more: it is no store of this cluster, once this turn ends. */
+void node_peers_prune(struct node *node);
 /* Closes who has not said who it is in time. */
 void node_peers_timer(struct node *node);
 /* The last of a turn: a new map may give a store another address until then. */
@@ -153,10 +185,25 @@ OST_MUST_CHECK int node_identity_load(struct node *node, char *out_why);
 /* Writes the row; `done` follows when it is durable, or cannot be. */
 OST_MUST_CHECK int node_identity_write(struct node *node, void (*done)(void *context, int status),
                                        void *context);
+/* The peers are others: the row says so with the next flush, or the next map. */
+void node_identity_save_peers(struct node *node);
 void node_founding_timer(struct node *node);
 nanoseconds_t node_founding_deadline_ns(const struct node *node);
 void node_found_received(struct node *node, store_id_t from, const Ostraka__Found *found);
 void node_found_answered(struct node *node, store_id_t from, const Ostraka__FoundAnswer *answer);
+
+/* node_join.c: a store that is new to a cluster asks to be one of it. */
+void node_join_init(struct node *node);
+void node_join_fini(struct node *node);
+void node_join_done_before(struct node *node);
+bool node_is_joining(const struct node *node);
+void node_join_timer(struct node *node);
+nanoseconds_t node_join_deadline_ns(const struct node *node);
+void node_join_connect_begun(struct node *node, uint64_t connection_id);
+void node_join_connected(struct node *node, int status);
+void node_join_closed(struct node *node);
+void node_join_greeted(struct node *node, const Ostraka__HelloAnswer *answer);
+int node_join_received(struct node *node, const struct frame *frame);
 
 /* node_replicas.c: the replicas that the map wants here, and of the groups that are led here. */
 /* Starts the replica of group 0 that the identity row names. */
@@ -164,6 +211,8 @@ OST_MUST_CHECK int node_master_start(struct node *node, char *out_why);
 /* At start-up: the same, if there is one and it is not lost. */
 OST_MUST_CHECK int node_master_load(struct node *node, char *out_why);
 int node_replica_create(struct node *node, const Ostraka__CreateReplica *command);
+/* Group 0's leader asks this store to hand over a group. */
+void node_leader_transfer(struct node *node, const Ostraka__TransferLeader *command);
 void node_replicas_timer(struct node *node);
 /* In the arena: one report a replica, group 0's as well. */
 void node_replicas_report(struct node *node, Ostraka__StoreReport *report);
@@ -174,6 +223,8 @@ bool node_route_all(struct node *node);
 /* Hands one frame to the part it is for; connection_id CONNECTION_LOCAL for our own. */
 void node_dispatch(struct node *node, uint64_t connection_id, const struct frame *frame);
 
+/* Hand over, flush, stop. */
+void node_shut_down(struct node *node);
 /* node_shutdown.c: what is left to do before the process may stop. */
 void node_shutdown_step(struct node *node);
 

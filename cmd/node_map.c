@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/sometimes.h"
 #include "cmd/node_internal.h"
+#include "shardmaster/master_map.h"
 
 #include <utlist.h>
 
@@ -27,6 +28,25 @@ static bool map_is_sound(const Ostraka__Map *map)
     return map->n_ranges > 0 && map->n_stores <= STORES_COUNT_MAX;
 }
 
+static void map_learn_peers(struct node *node)
+{
+    const Ostraka__Map *map = node->map;
+    for (size_t i = 0; i < map->n_stores; i++)
+        node_peer_learn(node, map->stores[i]->id, map->stores[i]->address);
+    bool has_self = master_map_store(map, node->options.raft.store) != NULL;
+    if (HASH_COUNT(node->peers) + has_self != map->n_stores)
+        node_peers_prune(node);
+    node_identity_save_peers(node);
+}
+
+/* The shard master sends this map to the one whom it does not list any more, and to no other. */
+static bool map_removes_us(const struct node *node, const Ostraka__Map *map)
+{
+    return node->map && map->epoch > node->map->epoch &&
+           master_map_store(node->map, node->options.raft.store) &&
+           !master_map_store(map, node->options.raft.store);
+}
+
 /* Hints change without the epoch: the master pushes only what is newer, over one connection in
  * order, and a deposed master's map has an older term in its hints at worst; both heal with the
  * next push. */
@@ -40,13 +60,17 @@ void node_map_received(struct node *node, const struct frame *frame)
         arena_fini(&arena);
         return;
     }
+    if (map_removes_us(node, map)) {
+        log_write(LOG_INFO, "this store was removed from the cluster, stopping", "store=%lu",
+                  (unsigned long)node->options.raft.store);
+        node_shut_down(node);
+    }
     arena_fini(&node->map_arena);
     node->map_arena = arena;
     node->map = map;
     blob_unref(node->map_frame);
     node->map_frame = frame_encode(FRAME_MAP_ANSWER, 0, &map->base, NULL, 0);
-    for (size_t i = 0; i < map->n_stores; i++)
-        node_peer_learn(node, map->stores[i]->id, map->stores[i]->address);
+    map_learn_peers(node);
     node->replicas_ns = node->now_ns;
     node->map_received_ns = node->now_ns;
     if (map->master->leader_store != 0 && map->master->leader_store != node->master_hint) {
@@ -116,6 +140,8 @@ void node_report_send(struct node *node)
     report.map_epoch = node->map ? node->map->epoch : 0;
     report.incarnation = node->incarnation;
     report.safe_point = kv_server_safe_point(node->kv);
+    if (node->options.host)
+        report.host = (char *)(uintptr_t)node->options.host;
     node_replicas_report(node, &report);
     outbox_to_group(&node->outbox, SHARD_MASTER_GROUP,
                     frame_encode(FRAME_STORE_REPORT, 0, &report.base, NULL, 0));

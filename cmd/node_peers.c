@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cmd/node_internal.h"
+#include "shardmaster/master_map.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -44,6 +45,33 @@ void node_peer_learn(struct node *node, store_id_t store, const char *address)
     free(peer->address);
     peer->address = memory_copy_string(address);
     node->peers_dirty = true;
+    node->peers_changed = true;
+}
+
+void node_peers_prune(struct node *node)
+{
+    for (struct node_peer *peer = node->peers; peer; peer = peer->hh.next) {
+        peer->is_gone = !master_map_store(node->map, peer->store);
+        node->peers_dirty = node->peers_dirty || peer->is_gone;
+        node->peers_changed = node->peers_changed || peer->is_gone;
+    }
+}
+
+static void peer_forget(struct node *node, struct node_peer *peer)
+{
+    log_write(LOG_INFO, "a store is none of the cluster any more",
+              "store=%" PRIu64 " peer=%" PRIu64, node->options.raft.store, peer->store);
+    for (int channel = CHANNEL_CONTROL; channel <= CHANNEL_BULK; channel++) {
+        const uint64_t ids[] = {peer->connection_ids[channel], peer->dialing_ids[channel]};
+        for (size_t index = 0; index < 2; index++) {
+            struct node_connection *connection = node_connection_find(node, ids[index]);
+            if (connection)
+                node_connection_drop(node, connection, true);
+        }
+    }
+    HASH_DEL(node->peers, peer);
+    free(peer->address);
+    free(peer);
 }
 
 void node_peers_init(struct node *node)
@@ -133,8 +161,11 @@ void node_connection_closed(struct node *node, uint64_t connection_id)
         return;
     bool is_control = connection->is_store && connection->state == CONNECTION_OPEN &&
                       connection->channel == CHANNEL_CONTROL;
+    bool is_join = connection->is_join;
     store_id_t store = connection->store;
     connection_forget(node, connection);
+    if (is_join && node->join.connection_id == connection_id)
+        node_join_closed(node);
     /* The other connection goes to the same process. When that lost its power, this end may say
      * nothing on it for long, and then nothing would tell: so it is made anew as well. */
     struct node_peer *peer = is_control ? node_peer_find(node, store) : NULL;
@@ -164,6 +195,12 @@ void node_connect_begun(struct node *node, store_id_t store, enum channel channe
                         uint64_t connection_id)
 {
     struct node_peer *peer = node_peer_find(node, store);
+    if (store == 0) {
+        if (connection_id != 0)
+            connection_new(node, connection_id, CONNECTION_DIALING)->is_join = true;
+        node_join_connect_begun(node, connection_id);
+        return;
+    }
     ASSERT(peer && peer->dial_pending[channel]);
     peer->dial_pending[channel] = false;
     node->peers_dirty = true;
@@ -196,6 +233,10 @@ void node_connection_connected(struct node *node, uint64_t connection_id, int st
     struct node_connection *connection = node_connection_find(node, connection_id);
     if (!connection)
         return;
+    if (connection->is_join) {
+        node_join_connected(node, status);
+        return;
+    }
     if (status == OST_OK) {
         hello_send(node, connection);
         return;
@@ -247,7 +288,12 @@ void node_peers_dial(struct node *node)
         return;
     node->peers_dirty = false;
     node->peers_deadline_ns = NS_NEVER;
-    for (struct node_peer *peer = node->peers; peer; peer = peer->hh.next) {
+    struct node_peer *peer, *next;
+    HASH_ITER (hh, node->peers, peer, next) {
+        if (peer->is_gone) {
+            peer_forget(node, peer);
+            continue;
+        }
         if (!peer->is_dialed_by_us || node->shutting_down)
             continue;
         peer_dial(node, peer, CHANNEL_CONTROL);
@@ -304,8 +350,9 @@ static int hello_check(const struct node *node, const Ostraka__Hello *hello, cha
         HASH_FIND(hh, node->peers, &hello->store_id, sizeof hello->store_id, peer);
         if (!peer || peer->is_dialed_by_us || hello->channel > CHANNEL_BULK) {
             snprintf(text, text_bytes_max,
-                     "store %" PRIu64 " does not expect store %" PRIu64 " to connect",
-                     node->options.raft.store, hello->store_id);
+                     "store %" PRIu64 " does not expect store %" PRIu64 " to connect%s",
+                     node->options.raft.store, hello->store_id,
+                     peer ? "" : ": the map does not list it");
             return OST_INVALID_ARGUMENT;
         }
     }
@@ -357,6 +404,12 @@ void node_hello_answered(struct node *node, struct node_connection *connection,
     if (!answer || connection->state != CONNECTION_DIALING) {
         node->metrics->connections_rejected_count++;
         node_connection_drop(node, connection, false);
+        return;
+    }
+    if (connection->is_join) {
+        if (answer->status == OST_OK)
+            connection_greeted(node, connection);
+        node_join_greeted(node, answer);
         return;
     }
     if (answer->status != OST_OK) {

@@ -295,6 +295,26 @@ static bool groups_configure(struct node *node)
     return is_done;
 }
 
+/* Another leader, or none that could, and the shard master asks again. */
+void node_leader_transfer(struct node *node, const Ostraka__TransferLeader *command)
+{
+    if (!leads(node, command->group))
+        return;
+    const struct raft_configuration *configuration =
+        raft_host_configuration(node->raft, command->group);
+    for (uint32_t index = 0; index < configuration->members_count; index++) {
+        const struct raft_member *member = &configuration->members[index];
+        if (member->store != command->to_store || !member->voter_new)
+            continue;
+        int status = raft_host_transfer(node->raft, command->group, member->replica, node->now_ns);
+        if (status != OST_OK)
+            log_write(LOG_DEBUG, "cannot hand over a group", "group=%lu to_store=%lu status=%s",
+                      (unsigned long)command->group, (unsigned long)command->to_store,
+                      ost_status_name(status));
+        return;
+    }
+}
+
 void node_replicas_timer(struct node *node)
 {
     master_bury(node);

@@ -17,6 +17,16 @@ static store_id_t any_replica(struct node *node, const Ostraka__GroupInfo *group
                : 0;
 }
 
+static store_id_t any_peer(struct node *node)
+{
+    size_t count = HASH_COUNT(node->peers);
+    uint64_t place = count > 0 ? random_below(&node->random, count) : 0;
+    const struct node_peer *peer = node->peers;
+    while (peer && place-- > 0)
+        peer = peer->hh.next;
+    return peer ? peer->store : 0;
+}
+
 /* Group 0's leader, as a store knows it that has no replica of it. */
 static store_id_t master_leader(struct node *node)
 {
@@ -27,6 +37,8 @@ static store_id_t master_leader(struct node *node)
     if (node->map)
         return any_replica(node, node->map->master);
     const struct master_options *master = &node->options.master;
+    if (master->initial_stores_count == 0)
+        return any_peer(node);
     return master
         ->initial_stores[random_below(&node->random, master_initial_replicas_count(master))]
         .id;
@@ -197,6 +209,27 @@ static int change_refuse(struct node *node, uint64_t connection_id, const struct
     return OST_OK;
 }
 
+static int store_change_refuse(struct node *node, uint64_t connection_id, const struct frame *frame)
+{
+    Ostraka__ChangeStoreAnswer answer = OSTRAKA__CHANGE_STORE_ANSWER__INIT;
+    answer.status = OST_NOT_LEADER;
+    answer.leader_store = node->master_hint;
+    outbox_to_connection(
+        &node->outbox, connection_id,
+        frame_encode(FRAME_CHANGE_STORE_ANSWER, frame->request_id, &answer.base, NULL, 0));
+    return OST_OK;
+}
+
+static int transfer_leader(struct node *node, const struct frame *frame)
+{
+    const Ostraka__TransferLeader *command =
+        (void *)message_unpack(&ostraka__transfer_leader__descriptor, frame->message, &node->arena);
+    if (!command)
+        return OST_PROTOCOL;
+    node_leader_transfer(node, command);
+    return OST_OK;
+}
+
 static int hold_refuse(struct node *node, uint64_t connection_id, const struct frame *frame)
 {
     Ostraka__HoldAnswer answer = OSTRAKA__HOLD_ANSWER__INIT;
@@ -221,6 +254,8 @@ static int dispatch_from_store(struct node *node, store_id_t store, uint64_t con
                    : OST_OK;
     case FRAME_CREATE_REPLICA:
         return create_replica(node, frame);
+    case FRAME_TRANSFER_LEADER:
+        return transfer_leader(node, frame);
     case FRAME_MAP_ANSWER:
         node_map_received(node, frame);
         return OST_OK;
@@ -260,6 +295,10 @@ static int dispatch_from_anyone(struct node *node, struct node_connection *conne
         return node->master
                    ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
                    : change_refuse(node, connection_id, frame);
+    case FRAME_CHANGE_STORE:
+        return node->master
+                   ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
+                   : store_change_refuse(node, connection_id, frame);
     case FRAME_HOLD:
         return node->master
                    ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
@@ -300,6 +339,8 @@ static int dispatch(struct node *node, struct node_connection *connection, uint6
     }
     if (connection && connection->state != CONNECTION_OPEN)
         return OST_PROTOCOL;
+    if (connection && connection->is_join)
+        return node_join_received(node, frame);
     bool from_store = !connection || connection->is_store;
     store_id_t store = connection ? connection->store : node->options.raft.store;
     int status =

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "cmd/arguments.h"
 #include "cmd/server.h"
+#include "shardmaster/master_stores.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <xxhash.h>
 
 #define INITIAL_SPLITS_MAX 1024
+#define JOIN_ADDRESSES_MAX 32
 
 const char *argp_program_version = "ostrakad " OSTRAKA_VERSION;
 
@@ -25,6 +27,9 @@ static const char doc[] =
     "  ostrakad --store 1 --data /var/lib/ostraka --listen 0.0.0.0:7100 \\\n"
     "      --advertise 10.0.0.1:7100 \\\n"
     "      --initial-stores 1=10.0.0.1:7100,2=10.0.0.2:7100,3=10.0.0.3:7100\n\n"
+    "A store that comes later names any of them instead, and a number that is free:\n\n"
+    "  ostrakad --store 4 --data /var/lib/ostraka --listen 0.0.0.0:7100 \\\n"
+    "      --advertise 10.0.0.4:7100 --join 10.0.0.1:7100,10.0.0.2:7100\n\n"
     "Start it again with the same flags to go on. SIGTERM hands over leadership and stops. "
     "Logs go to standard error.";
 
@@ -32,6 +37,8 @@ enum option_key {
     KEY_LOG_DIR = 256,
     KEY_ADVERTISE,
     KEY_CLUSTER,
+    KEY_HOST,
+    KEY_JOIN,
     KEY_INITIAL_STORES,
     KEY_INITIAL_GROUPS,
     KEY_INITIAL_REPLICAS,
@@ -54,6 +61,8 @@ enum option_key {
     KEY_LOG_FOLLOWED_MIB,
     KEY_LOG_HUNG_MS,
     KEY_HISTORY_MS,
+    KEY_DEAD_AFTER_MS,
+    KEY_REPLICA_CHANGES,
     KEY_POOL_THREADS,
     KEY_LOG_LEVEL,
 };
@@ -66,10 +75,20 @@ static const struct argp_option option_table[] = {
     {"listen", 'l', "HOST:PORT", 0, "address to listen on (default: 127.0.0.1:7100)", 1},
     {"advertise", KEY_ADVERTISE, "HOST:PORT", 0,
      "address for others to reach it (default: --listen)", 1},
+    {"host", KEY_HOST, "LABEL", 0,
+     "the machine that it shares with others: two replicas of a group are not put on one if that "
+     "can "
+     "be helped (default: the host of --advertise)",
+     1},
+    {"join", KEY_JOIN, "HOST:PORT,...", 0,
+     "join the cluster of these stores, which --cluster names, instead of making a new one; no "
+     "other "
+     "--initial flag is needed",
+     1},
     {NULL, 0, NULL, 0, "A new cluster (the same on every store, and at every start):", 2},
     {"cluster", KEY_CLUSTER, "NAME", 0, "name of the cluster (default: ostraka)", 2},
     {"initial-stores", KEY_INITIAL_STORES, "ID=HOST:PORT,...", 0,
-     "the stores that it begins with; required", 2},
+     "the stores that it begins with; required without --join", 2},
     {"initial-groups", KEY_INITIAL_GROUPS, "N", 0, "data groups (default: 2)", 2},
     {"initial-replicas", KEY_INITIAL_REPLICAS, "N", 0,
      "replicas of each group, spread over the initial stores, and of the shard master, on the "
@@ -101,7 +120,17 @@ static const struct argp_option option_table[] = {
      "a version that a newer one has replaced for so long is dropped; the same on every store "
      "(default: 600000, ten minutes)",
      3},
+    {"dead-after-ms", KEY_DEAD_AFTER_MS, "MS", 0,
+     "a store that has not reported for so long is dead, and its replicas are made anew on others; "
+     "the "
+     "same on every store (default: 300000, five minutes)",
+     3},
     {NULL, 0, NULL, 0, "Sizes:", 4},
+    {"replica-changes", KEY_REPLICA_CHANGES, "N", 0,
+     "groups whose replicas are placed anew at a time; 0: none is, nor a leadership, but by hand; "
+     "the "
+     "same on every store (default: 2)",
+     4},
     {"lock-queue", KEY_LOCK_QUEUE, "N", 0, "waiters for one key (default: 1024)", 4},
     {"locks", KEY_LOCKS, "N", 0, "locks of one group, held and waited for (default: 1000000)", 4},
     {"txns", KEY_TXNS, "N", 0, "transactions of one group that have locks (default: 100000)", 4},
@@ -125,6 +154,8 @@ struct arguments {
     struct server_options server;
     const char *cluster_name;
     const char *initial_stores_text;
+    const char *join_addresses[JOIN_ADDRESSES_MAX];
+    size_t join_addresses_count;
     const char *advertise;
     Ostraka__StoreInfo *initial_stores;
     size_t initial_stores_count;
@@ -177,6 +208,9 @@ static error_t parse_size(struct server_options *server, int key, char *text,
         server->node.raft.log_followed_bytes_max =
             argument_number(state, "log-followed-mib", text, 0, 1u << 16) << 20;
         break;
+    case KEY_REPLICA_CHANGES:
+        server->node.master.replica_changes_max = number_u32(state, "replica-changes", text, 0, 64);
+        break;
     case KEY_POOL_THREADS:
         server->pool_threads_count = number_u32(state, "pool-threads", text, 1, 64);
         break;
@@ -220,6 +254,10 @@ static error_t parse_time(struct server_options *server, int key, char *text,
     case KEY_HISTORY_MS:
         server->node.master.history_ms =
             argument_number(state, "history-ms", text, 1000, UINT64_C(30) * 86400 * 1000);
+        break;
+    case KEY_DEAD_AFTER_MS:
+        server->node.master.dead_after_ms =
+            argument_number(state, "dead-after-ms", text, 1000, UINT64_C(30) * 86400 * 1000);
         break;
     case KEY_LOG_HUNG_MS:
         raft->log_write_hung_ms = number_u32(state, "log-hung-ms", text, 10, ms_max);
@@ -283,6 +321,19 @@ static void parse_splits(struct argp_state *state, struct arguments *arguments, 
     }
 }
 
+static void parse_join(struct argp_state *state, struct arguments *arguments, char *text)
+{
+    arguments->join_addresses_count = 0;
+    for (char *word; (word = strsep(&text, ",")) != NULL;) {
+        const char *colon = strrchr(word, ':');
+        if (!colon || colon == word || colon[1] == '\0')
+            argp_error(state, "--join: '%s' is not HOST:PORT", word);
+        if (arguments->join_addresses_count == JOIN_ADDRESSES_MAX)
+            argp_error(state, "--join: at most %d addresses", JOIN_ADDRESSES_MAX);
+        arguments->join_addresses[arguments->join_addresses_count++] = word;
+    }
+}
+
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
@@ -307,6 +358,15 @@ static error_t parse(int key, char *text, struct argp_state *state)
         return 0;
     case KEY_CLUSTER:
         arguments->cluster_name = text;
+        return 0;
+    case KEY_HOST:
+        if (text[0] == '\0' || strlen(text) > STORE_HOST_BYTES_MAX || strpbrk(text, " \t\n"))
+            argp_error(state, "--host: '%s' is not a label of 1 to %u bytes without spaces", text,
+                       STORE_HOST_BYTES_MAX);
+        server->node.host = text;
+        return 0;
+    case KEY_JOIN:
+        parse_join(state, arguments, text);
         return 0;
     case KEY_INITIAL_STORES:
         arguments->initial_stores_text = text;
@@ -337,8 +397,11 @@ static error_t parse(int key, char *text, struct argp_state *state)
             argp_error(state, "--store is required");
         if (!server->data_directory)
             argp_error(state, "--data is required");
-        if (arguments->initial_stores_count == 0)
-            argp_error(state, "--initial-stores is required");
+        if (arguments->initial_stores_count == 0 && arguments->join_addresses_count == 0)
+            argp_error(state, "--initial-stores or --join is required");
+        if (arguments->initial_stores_count > 0 && arguments->join_addresses_count > 0)
+            argp_error(state, "--join is for a cluster that is there, --initial-stores for a new "
+                              "one: give one of them");
         if (server->node.raft.raft.election_timeout_ms_max <
             server->node.raft.raft.election_timeout_ms_min)
             argp_error(state, "--election-timeout-ms-max is below --election-timeout-ms-min");
@@ -356,9 +419,13 @@ static error_t parse(int key, char *text, struct argp_state *state)
 }
 
 /* The same flags give the same cluster, on every store and at every start: name, members, and who
- * of them founds it. */
+ * of them founds it. The name has a half of its own, by which a store that joins finds out whether
+ * it has come to the right one (cluster_name_is_same). */
 static cluster_id_t cluster_id_of(const struct arguments *arguments)
 {
+    uint64_t name = XXH3_64bits(arguments->cluster_name, strlen(arguments->cluster_name)) | 1;
+    if (arguments->join_addresses_count > 0)
+        return name << 32;
     XXH3_state_t *state = XXH3_createState();
     XXH3_64bits_reset(state);
     XXH3_64bits_update(state, arguments->cluster_name, strlen(arguments->cluster_name) + 1);
@@ -369,9 +436,9 @@ static cluster_id_t cluster_id_of(const struct arguments *arguments)
     }
     XXH3_64bits_update(state, &arguments->server.node.master.initial_replicas_count,
                        sizeof arguments->server.node.master.initial_replicas_count);
-    cluster_id_t id = XXH3_64bits_digest(state);
+    uint64_t founding = XXH3_64bits_digest(state) | 1;
     XXH3_freeState(state);
-    return id ? id : 1;
+    return name << 32 | (uint32_t)founding;
 }
 
 static void log_sink(enum log_level level, const char *line, void *context)
@@ -405,6 +472,8 @@ int main(int argc, char **argv)
     node->cluster_id = cluster_id_of(&arguments);
     node->advertise_address =
         arguments.advertise ? arguments.advertise : arguments.server.listen_address;
+    node->join_addresses = arguments.join_addresses;
+    node->join_addresses_count = arguments.join_addresses_count;
     node->master.initial_stores = arguments.initial_stores;
     node->master.initial_stores_count = arguments.initial_stores_count;
     node->master.initial_splits = arguments.splits;

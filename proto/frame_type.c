@@ -111,6 +111,8 @@ const char *frame_type_name(unsigned type)
         return "progress";
     case FRAME_PROGRESS_ANSWER:
         return "progress_answer";
+    case FRAME_TRANSFER_LEADER:
+        return "transfer_leader";
     default:
         return "unknown";
     }

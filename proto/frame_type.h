@@ -46,6 +46,8 @@ enum frame_type {
     FRAME_CHANGE_STORE_ANSWER = 77,
     FRAME_PROGRESS = 78, /* ProgressRequest, client */
     FRAME_PROGRESS_ANSWER = 79,
+    FRAME_TRANSFER_LEADER =
+        80, /* TransferLeader, group 0's leader to the one of a group; no answer */
 
     /* kv.proto: client to the leader of a group */
     FRAME_GET = 40,         /* GetRequest: one linearizable read */

@@ -11,7 +11,8 @@
  *
  * Reading order: master_map.h, oracle.h, master_replicas.h (all pure), master_internal.h,
  * master_machine.c (what entries do), master.c (timestamps, time), master_leader.c (what the leader
- * sees to), master_change.c (what people ask of it).
+ * sees to), master_change.c and master_store_change.c (what people ask of it), placement.h and
+ * master_placement.c (where replicas and leaders go).
  */
 #pragma once
 
@@ -46,11 +47,16 @@ struct master_options {
     const Ostraka__StoreInfo *initial_stores;
     size_t initial_stores_count;
     uint32_t initial_groups_count;
-    uint32_t initial_replicas_count;    /* 3 of each group, or as many as there are stores */
+    uint32_t initial_replicas_count;    /* 3 of each group, or as many as there are stores; more
+                                           when more stores have come */
     const struct bytes *initial_splits; /* ascending, no duplicates */
     size_t initial_splits_count;
-    uint32_t ceiling_ahead_ms; /* 1000 (O1) */
-    uint32_t reconcile_ms;     /* 500: how often what is not yet true is asked for again */
+    uint32_t ceiling_ahead_ms;    /* 1000 (O1) */
+    uint32_t reconcile_ms;        /* 500: how often what is not yet true is asked for again */
+    uint64_t dead_after_ms;       /* 300000: a store that has not reported for so long is dead;
+                               0: never */
+    uint32_t replica_changes_max; /* 2 groups at a time are given other replicas; 0: none, and no
+                                     leadership is placed either */
     uint64_t history_ms; /* 600000: versions that old may be dropped when newer ones hide them */
 };
 
@@ -80,8 +86,8 @@ OST_MUST_CHECK int master_load(struct master *master, replica_id_t replica,
                                const struct raft_configuration *founding, nanoseconds_t now_ns,
                                char *out_why);
 
-/* TIMESTAMP, STORE_REPORT, CHANGE_REPLICAS, HOLD. OST_PROTOCOL: does not parse. `wall_ms` is the
- * wall clock, for O4. */
+/* TIMESTAMP, STORE_REPORT, CHANGE_REPLICAS, CHANGE_STORE, HOLD. OST_PROTOCOL: does not parse.
+ * `wall_ms` is the wall clock, for O4. */
 OST_MUST_CHECK int master_receive(struct master *master, uint64_t connection_id,
                                   const struct frame *frame, nanoseconds_t now_ns,
                                   uint64_t wall_ms);
@@ -106,6 +112,11 @@ Ostraka__ReplicaReport *master_report(const struct master *master, struct arena 
 void master_doom(struct master *master);
 /* The raft host has said its last word: it may be freed, and its rows be wiped. */
 bool master_is_destroyed(const struct master *master);
+
+/* The leader's stores that drain, are dead, or are being filled, for FRAME_PROGRESS. In the arena.
+ */
+void master_stores_progress(struct master *master, struct arena *arena,
+                            Ostraka__ProgressItem ***out_items, size_t *out_count);
 
 timestamp_t master_safe_point(const struct master *master);
 /* Pure: the map of a new cluster. In the arena. */

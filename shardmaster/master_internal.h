@@ -32,8 +32,12 @@ TAILQ_HEAD(master_changes, master_change);
 
 struct master_hold_waiter; /* somebody who asked for a hold */
 
-struct master_report; /* the last report of a store */
-struct master_hint;   /* who leads a group, as reported */
+struct master_store_change; /* somebody who asked for another store, or to be one */
+
+struct master_upkeep;   /* a store that comes or goes (master_placement.c) */
+struct master_transfer; /* a leadership that was told to go */
+struct master_report;   /* the last report of a store */
+struct master_hint;     /* who leads a group, as reported */
 
 /* What the leader alone knows; gone with its leadership. */
 struct master_leader {
@@ -47,9 +51,12 @@ struct master_leader {
     nanoseconds_t reconciled_ns;
     bool reconcile_soon;
     nanoseconds_t pushed_ns;
-    bool map_changed;            /* push, at once (but no more often than every 50 ms) */
-    bool hints_changed;          /* push, once the picture is whole */
-    nanoseconds_t safe_point_ns; /* when the safe point may go on again */
+    bool map_changed;                  /* push, at once (but no more often than every 50 ms) */
+    bool hints_changed;                /* push, once the picture is whole */
+    nanoseconds_t safe_point_ns;       /* when the safe point may go on again */
+    struct master_upkeep *upkeeps;     /* by store */
+    struct master_transfer *transfers; /* by group */
+    raft_index_t placed_index;         /* of the last entry that placement has proposed */
 };
 
 struct master {
@@ -82,6 +89,8 @@ struct master {
     struct master_changes changes;
     TAILQ_HEAD(, master_hold_waiter) hold_waiters;
     uint32_t hold_waiters_count;
+    TAILQ_HEAD(, master_store_change) store_changes;
+    uint32_t store_changes_count;
     uint64_t confirmed_read_id; /* requests up to this round may be served */
     struct master_leader leader;
 };
@@ -92,6 +101,9 @@ OST_MUST_CHECK int master_rows_load(struct master *master, char *out_why);
 void master_rows_save(struct master *master);
 OST_MUST_CHECK int master_propose(struct master *master, const Ostraka__MasterCommand *command,
                                   raft_index_t *out_index);
+
+/* Takes the arena that `map` lives in. */
+void master_adopt_map(struct master *master, Ostraka__Map *map, struct arena *arena_take);
 
 /* master.c: called back by the machine. */
 void master_leadership_changed(struct master *master, const struct raft_leadership *leadership);
@@ -107,6 +119,20 @@ void master_change_applied(struct master *master, raft_index_t index, bool is_do
 /* It does not lead any more: whoever waits asks the next leader, naming the same epoch. */
 void master_changes_end(struct master *master);
 void master_changes_drop(struct master *master);
+
+/* master_store_change.c */
+OST_MUST_CHECK int master_store_change_receive(struct master *master, uint64_t connection_id,
+                                               const struct frame *frame);
+/* An entry about stores was committed; true: the map has changed. */
+bool master_store_change_apply(struct master *master, raft_index_t index,
+                               const Ostraka__MasterCommand *command);
+/* It does not lead any more: whoever waits asks the next leader. */
+void master_store_changes_end(struct master *master);
+void master_store_changes_drop(struct master *master);
+
+/* master_placement.c */
+void master_placement_timer(struct master *master);
+void master_placement_ended(struct master *master);
 
 /* master_safe_point.c */
 void master_safe_point_timer(struct master *master);
@@ -127,6 +153,16 @@ void master_holds_drop(struct master *master);
 void master_leader_began(struct master *master);
 void master_leader_ended(struct master *master);
 void master_leader_map_changed(struct master *master);
+/* The store was removed: what it had reported is nothing any more. */
+void master_leader_forget_store(struct master *master, store_id_t store);
+/* The store's last report, if it comes from the disk that the map knows the store by (R6). */
+const Ostraka__StoreReport *master_leader_report_of(const struct master *master, store_id_t store);
+/* When it was last heard of; 0: never, by this leader. */
+nanoseconds_t master_leader_heard_ns(const struct master *master, store_id_t store);
+/* Who leads a data group, as reported; 0: not known. */
+store_id_t master_leader_hint(const struct master *master, group_id_t group);
+/* What is refused is proposed again with the next pass. */
+void master_leader_propose(struct master *master, const Ostraka__MasterCommand *command);
 OST_MUST_CHECK int master_leader_report(struct master *master, struct bytes message);
 void master_leader_timer(struct master *master);
 nanoseconds_t master_leader_deadline_ns(const struct master *master);

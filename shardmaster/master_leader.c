@@ -25,6 +25,7 @@
 
 struct master_report {
     store_id_t store;
+    nanoseconds_t heard_ns; /* when it came */
     struct arena arena;
     Ostraka__StoreReport *message;
     UT_hash_handle hh;
@@ -54,6 +55,7 @@ static struct master_hint *hint_find(const struct master_leader *leader, group_i
 void master_leader_ended(struct master *master)
 {
     struct master_leader *leader = &master->leader;
+    master_placement_ended(master);
     struct master_report *report, *next_report;
     HASH_ITER (hh, leader->reports, report, next_report) {
         HASH_DEL(leader->reports, report);
@@ -71,6 +73,8 @@ void master_leader_ended(struct master *master)
 
 static void leader_propose_bootstrap(struct master *master)
 {
+    if (master->options.initial_stores_count == 0)
+        return; /* it has joined: what it leads was founded by others */
     struct arena arena;
     arena_init(&arena);
     const Ostraka__Map *map = master_bootstrap_map(&master->options, &arena);
@@ -84,6 +88,7 @@ static void leader_propose_bootstrap(struct master *master)
     bootstrap.ranges = map->ranges;
     bootstrap.master = map->master;
     bootstrap.next_replica = map->next_replica;
+    bootstrap.replicas_wanted = map->replicas_wanted;
     Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
     command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_BOOTSTRAP;
     command.bootstrap = &bootstrap;
@@ -285,6 +290,7 @@ int master_leader_report(struct master *master, struct bytes bytes)
         report->store = message->store;
         HASH_ADD(hh, leader->reports, store, sizeof(report->store), report);
     }
+    report->heard_ns = master->now_ns;
     report->arena = arena;
     report->message = message;
     leader_use_report(master, message);
@@ -293,9 +299,33 @@ int master_leader_report(struct master *master, struct bytes bytes)
 
 /* --- making the map true --- */
 
-/* The store's last report, if it comes from the disk that the map knows the store by: only from
- * that one may a replica under a number of the map be expected (R6). */
-static const Ostraka__StoreReport *leader_report_of(const struct master *master, store_id_t id)
+void master_leader_forget_store(struct master *master, store_id_t store)
+{
+    struct master_report *report = report_find(&master->leader, store);
+    /* It hears of it, if it hears at all, and stops. */
+    if (master->leadership.ready)
+        outbox_to_store(master->outbox, store, CHANNEL_CONTROL, map_frame(master));
+    if (!report)
+        return;
+    HASH_DEL(master->leader.reports, report);
+    arena_fini(&report->arena);
+    free(report);
+}
+
+nanoseconds_t master_leader_heard_ns(const struct master *master, store_id_t store)
+{
+    const struct master_report *report = report_find(&master->leader, store);
+    return report ? report->heard_ns : 0;
+}
+
+store_id_t master_leader_hint(const struct master *master, group_id_t group)
+{
+    const struct master_hint *hint = hint_find(&master->leader, group);
+    return hint ? hint->leader_store : 0;
+}
+
+/* Only from that disk may a replica under a number of the map be expected. */
+const Ostraka__StoreReport *master_leader_report_of(const struct master *master, store_id_t id)
 {
     const struct master_report *report = report_find(&master->leader, id);
     const Ostraka__StoreInfo *store = master_map_store(master->map, id);
@@ -315,8 +345,7 @@ static const Ostraka__ReplicaReport *report_replica(const Ostraka__StoreReport *
     return NULL;
 }
 
-/* A refused proposal is made again with the next pass. */
-static void leader_propose(struct master *master, const Ostraka__MasterCommand *command)
+void master_leader_propose(struct master *master, const Ostraka__MasterCommand *command)
 {
     raft_index_t index;
     int status =
@@ -366,7 +395,7 @@ static uint32_t leader_create_replicas(struct master *master, const Ostraka__Gro
         return 0;
     for (size_t place = 0; place < group->n_replicas; place++) {
         const Ostraka__ReplicaInfo *replica = group->replicas[place];
-        const Ostraka__StoreReport *report = leader_report_of(master, replica->store);
+        const Ostraka__StoreReport *report = master_leader_report_of(master, replica->store);
         if (!report || replica->lost || replica->role == MASTER_REPLICA_LEAVING)
             continue;
         if (report_replica(report, group->id, replica->replica) && !RARE(MASTER_CREATES_AGAIN))
@@ -388,7 +417,7 @@ static void leader_propose_lost(struct master *master, const Ostraka__GroupInfo 
     command.replica_lost = &lost;
     log_write(LOG_WARN, "a replica is lost", "store=%lu group=%lu replica=%lu on_store=%lu",
               master->options.store_id, group->id, replica->replica, replica->store);
-    leader_propose(master, &command);
+    master_leader_propose(master, &command);
 }
 
 /* Committed, and by its epoch final: whoever says it, it is so. */
@@ -415,7 +444,7 @@ static void leader_propose_settled(struct master *master, const Ostraka__GroupIn
     Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
     command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_REPLICAS_SETTLED;
     command.replicas_settled = &settled;
-    leader_propose(master, &command);
+    master_leader_propose(master, &command);
 }
 
 /* The first replicas are told of each other when they are made (leader_create_replica). A group
@@ -425,8 +454,8 @@ static bool leader_sees_first_replicas(const struct master *master, const Ostrak
 {
     for (size_t place = 0; place < group->n_replicas; place++) {
         const Ostraka__ReplicaInfo *replica = group->replicas[place];
-        if (!replica->lost &&
-            !report_replica(leader_report_of(master, replica->store), group->id, replica->replica))
+        if (!replica->lost && !report_replica(master_leader_report_of(master, replica->store),
+                                              group->id, replica->replica))
             return false;
     }
     return true;
@@ -438,8 +467,8 @@ static void leader_learn_replicas(struct master *master, const Ostraka__GroupInf
     bool is_settled = false;
     for (size_t place = 0; place < group->n_replicas; place++) {
         const Ostraka__ReplicaInfo *replica = group->replicas[place];
-        const Ostraka__ReplicaReport *report =
-            report_replica(leader_report_of(master, replica->store), group->id, replica->replica);
+        const Ostraka__ReplicaReport *report = report_replica(
+            master_leader_report_of(master, replica->store), group->id, replica->replica);
         if (report && report->lost && !replica->lost)
             leader_propose_lost(master, group, replica);
         is_settled = is_settled || (report && report_settles(group, report));
@@ -452,12 +481,14 @@ static void leader_learn_replicas(struct master *master, const Ostraka__GroupInf
 static void leader_replace_lost(struct master *master, const Ostraka__GroupInfo *group)
 {
     Ostraka__MasterCommand__ReplicasWanted wanted;
-    if (!master_replicas_replace(group, &wanted) || !leader_report_of(master, wanted.add_store))
-        return;
+    if (!master_replicas_replace(group, &wanted) ||
+        !master_leader_report_of(master, wanted.add_store) ||
+        master_map_store(master->map, wanted.add_store)->state != MASTER_STORE_UP)
+        return; /* elsewhere, if anywhere (placement.h) */
     Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
     command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_REPLICAS_WANTED;
     command.replicas_wanted = &wanted;
-    leader_propose(master, &command);
+    master_leader_propose(master, &command);
 }
 
 static void leader_see_to_replicas(struct master *master)
@@ -493,7 +524,7 @@ static void leader_see_to_disks(struct master *master)
         Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
         command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_STORE_INCARNATION;
         command.store_incarnation = &incarnation;
-        leader_propose(master, &command);
+        master_leader_propose(master, &command);
     }
 }
 
@@ -539,6 +570,7 @@ static void leader_reconcile(struct master *master)
     leader_see_to_disks(master);
     leader_see_to_replicas(master);
     leader_assign_ranges(master);
+    master_placement_timer(master);
 }
 
 void master_leader_timer(struct master *master)

@@ -88,8 +88,7 @@ int master_read_flushed_index(const struct master_rows *rows, raft_index_t *out_
 
 /* --- the state --- */
 
-/* Takes the arena that `map` lives in. */
-static void master_adopt_map(struct master *master, Ostraka__Map *map, struct arena *arena_take)
+void master_adopt_map(struct master *master, Ostraka__Map *map, struct arena *arena_take)
 {
     arena_fini(&master->map_arena);
     master->map_arena = *arena_take;
@@ -251,6 +250,7 @@ static void apply_bootstrap(struct master *master, const Ostraka__MasterCommand_
     map.ranges = command->ranges;
     map.master = command->master;
     map.next_replica = command->next_replica;
+    map.replicas_wanted = command->replicas_wanted;
     const char *why;
     if (command->cluster_id != master->options.cluster_id ||
         master_map_check(&map, &why) != OST_OK) {
@@ -342,6 +342,12 @@ static void apply_command(struct master *master, const struct raft_entry *entry)
         break;
     case OSTRAKA__MASTER_COMMAND__COMMAND_SET_HOLD:
         master_safe_point_apply_hold(master, entry->index, command->set_hold);
+        break;
+    case OSTRAKA__MASTER_COMMAND__COMMAND_STORE_JOINED:
+    case OSTRAKA__MASTER_COMMAND__COMMAND_STORE_STATE_SET:
+    case OSTRAKA__MASTER_COMMAND__COMMAND_STORE_REMOVED:
+    case OSTRAKA__MASTER_COMMAND__COMMAND_STORE_HOST_SET:
+        map_changed_if(master, master_store_change_apply(master, entry->index, command));
         break;
     case OSTRAKA__MASTER_COMMAND__COMMAND__NOT_SET:
     default:

@@ -91,6 +91,7 @@ const Ostraka__Map *master_bootstrap_map(const struct master_options *options, s
     map->groups = arena_alloc(arena, groups_count * sizeof(map->groups[0]));
     for (size_t place = 0; place < groups_count; place++)
         map->groups[place] = bootstrap_group(options, place + 1, arena);
+    map->replicas_wanted = options->initial_replicas_count;
     map->next_replica = 1 + (groups_count + 1) * master_initial_replicas_count(options);
     map->n_ranges = options->initial_splits_count + 1;
     map->ranges = arena_alloc(arena, map->n_ranges * sizeof(map->ranges[0]));

@@ -28,6 +28,7 @@ static char directory[] = "start-test-XXXXXX";
 static char data_path[64];
 static char stores_flag[64]; /* --initial-stores with the one store of these tests */
 static char address[32];
+static char other_address[32];
 
 static uint16_t free_port(void)
 {
@@ -45,6 +46,7 @@ static void init(void)
     cr_assert(mkdtemp(directory));
     snprintf(data_path, sizeof data_path, "%s/data", directory);
     snprintf(address, sizeof address, "127.0.0.1:%u", free_port());
+    snprintf(other_address, sizeof other_address, "127.0.0.1:%u", free_port());
     snprintf(stores_flag, sizeof stores_flag, "1=%s", address);
 }
 
@@ -75,6 +77,7 @@ struct server_flags {
     const char *data;
     const char *extra; /* one more flag, or NULL */
     bool small_files;  /* as on a disk that is full: no file may grow */
+    const char *joins; /* a store's number: it asks the one of these tests to join; or NULL */
 };
 
 static void server_start(struct server *server, const struct server_flags *flags)
@@ -92,6 +95,10 @@ static void server_start(struct server *server, const struct server_flags *flags
         struct rlimit limit = {FILE_BYTES_MAX, FILE_BYTES_MAX};
         if (flags->small_files)
             setrlimit(RLIMIT_FSIZE, &limit);
+        if (flags->joins)
+            execl(OSTRAKAD_PATH, OSTRAKAD_PATH, "--store", flags->joins, "--data", flags->data,
+                  "--listen", "127.0.0.1:0", "--advertise", other_address, "--cluster",
+                  flags->cluster, "--join", address, flags->extra, (char *)NULL);
         execl(OSTRAKAD_PATH, OSTRAKAD_PATH, "--store", "1", "--data", flags->data, "--listen",
               address, "--cluster", flags->cluster, "--initial-stores", stores_flag, flags->extra,
               (char *)NULL);
@@ -242,4 +249,32 @@ Test(start_cluster, sigterm_ends_it_with_status_0)
     int wait_status = server_wait(&server);
     cr_assert(WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0, "wait status %d:\n%s",
               wait_status, server.output);
+}
+
+/* One line that says why, and the end; but it waits for a cluster that does not answer yet. */
+Test(start_cluster, a_store_that_may_not_join_is_told_why)
+{
+    static struct server first, second;
+    char other_path[80], third_path[80];
+    snprintf(other_path, sizeof other_path, "%s/other", directory);
+    snprintf(third_path, sizeof third_path, "%s/third", directory);
+    server_start(&second, &(struct server_flags){.cluster = "a", .data = other_path, .joins = "2"});
+    cr_assert(server_read(&second, "msg=\"serving\""), "%s", second.output);
+    server_start(&first, &(struct server_flags){"a", data_path, NULL, false, NULL});
+    cr_assert(server_read(&second, "msg=\"joined the cluster\""), "%s", second.output);
+    server_end(&second, SIGKILL);
+
+    assert_refused(&(struct server_flags){.cluster = "a", .data = third_path, .joins = "1"},
+                   "another disk", "store 1");
+    nftw(third_path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    assert_refused(&(struct server_flags){.cluster = "a", .data = third_path, .joins = "3"},
+                   other_address, "store 2");
+    nftw(third_path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    assert_refused(&(struct server_flags){.cluster = "b", .data = third_path, .joins = "3"},
+                   "another cluster", "--cluster");
+    /* Who has joined starts again with the flags that it had, though nobody answers there. */
+    server_end(&first, SIGKILL);
+    server_start(&second, &(struct server_flags){.cluster = "a", .data = other_path, .joins = "2"});
+    cr_assert(server_read(&second, "msg=\"serving\""), "%s", second.output);
+    server_end(&second, SIGKILL);
 }

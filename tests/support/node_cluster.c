@@ -46,8 +46,7 @@ static struct cluster_link *link_find(struct node_cluster *cluster, size_t end, 
 
 static bool end_is_reachable(const struct node_cluster *cluster, size_t end)
 {
-    return end == cluster->nodes_count ||
-           (cluster->nodes[end].is_up && !cluster->nodes[end].is_cut);
+    return end >= CLUSTER_NODES_MAX || (cluster->nodes[end].is_up && !cluster->nodes[end].is_cut);
 }
 
 /* Both ends hear of it, but not one that is `gone`. */
@@ -130,7 +129,7 @@ static void node_carry_out(struct cluster_node *host)
     struct node_cluster *cluster = host->cluster;
     struct node_update *update = node_update(host->node);
     size_t place = host->id - 1;
-    cr_assert_null(update->fatal, "store %lu: %s", host->id, update->fatal);
+    cr_assert(!update->fatal || cluster->takes_fatal, "store %lu: %s", host->id, update->fatal);
     for (uint32_t index = 0; index < update->raft.log_operations_count; index++) {
         const struct log_operation *operation = &update->raft.log_operations[index];
         cr_assert_lt(host->operations_count, 64);
@@ -194,12 +193,28 @@ static void node_disk(struct cluster_node *host)
     }
 }
 
+static void node_init(struct node_cluster *cluster, size_t place)
+{
+    snprintf(cluster->addresses[place], sizeof(cluster->addresses[place]), "s:%zu", place + 1);
+    cluster->nodes[place].cluster = cluster;
+    cluster->nodes[place].id = place + 1;
+}
+
 void nodes_start(struct node_cluster *cluster, store_id_t store)
 {
     struct cluster_node *host = nodes_node(cluster, store);
     cr_assert_not(host->is_up);
     struct node_options options = cluster->options;
     options.raft.store = store;
+    if (host->joins) {
+        options.cluster_id &= ~UINT64_C(0xffffffff); /* the name is all that it knows */
+        options.master.initial_stores_count = 0;
+        for (size_t place = 0; place < cluster->nodes_count; place++)
+            if (place + 1 != store)
+                host->join_addresses[options.join_addresses_count++] =
+                    cluster->joins_nowhere ? "s:6" : cluster->addresses[place];
+        options.join_addresses = host->join_addresses;
+    }
     options.advertise_address = cluster->addresses[store - 1];
     options.seed = store * 1000 + ++host->starts_count;
     host->metrics = (struct metrics){0};
@@ -216,6 +231,16 @@ void nodes_start(struct node_cluster *cluster, store_id_t store)
     cr_assert_eq(raft_host_recover_end(raft, why), OST_OK, "%s", why);
     cr_assert_eq(node_load(host->node, cluster->now_ns, why), OST_OK, "store %lu: %s", store, why);
     host->is_up = true;
+}
+
+store_id_t nodes_join(struct node_cluster *cluster)
+{
+    size_t place = cluster->nodes_count++;
+    cr_assert_lt(place, CLUSTER_NODES_MAX);
+    node_init(cluster, place);
+    cluster->nodes[place].joins = true;
+    nodes_start(cluster, place + 1);
+    return place + 1;
 }
 
 static void node_stop(struct cluster_node *host)
@@ -299,7 +324,7 @@ void nodes_cut(struct node_cluster *cluster, store_id_t store, bool is_cut)
 static void client_carry_out(struct node_cluster *cluster)
 {
     struct client_update *update = client_core_update(cluster->client);
-    size_t place = cluster->nodes_count;
+    size_t place = CLUSTER_CLIENT;
     for (uint32_t index = 0; index < update->connects_count; index++)
         client_core_connect_begun(cluster->client, update->connects[index].peer,
                                   link_open(cluster, place, update->connects[index].address));
@@ -418,6 +443,53 @@ void nodes_check_writes(struct node_cluster *cluster)
     }
 }
 
+/* --- A person --- */
+
+static void person_hears(struct node_cluster *cluster, const struct frame *frame)
+{
+    if (frame->type != FRAME_CHANGE_STORE_ANSWER)
+        return;
+    cluster->person_answer = (void *)message_unpack(&ostraka__change_store_answer__descriptor,
+                                                    frame->message, &cluster->person_arena);
+    cr_assert(cluster->person_answer);
+}
+
+static void person_send(struct node_cluster *cluster, uint64_t id, unsigned type,
+                        const ProtobufCMessage *message)
+{
+    struct blob *frame = frame_encode(type, 1, message, NULL, 0);
+    frame_send(cluster, CLUSTER_PERSON, id, frame);
+    blob_unref(frame);
+}
+
+int nodes_change_store(struct node_cluster *cluster, Ostraka__StoreChangeKind kind,
+                       store_id_t store)
+{
+    Ostraka__Hello hello = OSTRAKA__HELLO__INIT;
+    Ostraka__ChangeStore request = OSTRAKA__CHANGE_STORE__INIT;
+    request.kind = kind;
+    request.store = store;
+    for (int try = 0; try < 20; try++) {
+        arena_reset(&cluster->person_arena);
+        cluster->person_answer = NULL;
+        store_id_t leader = nodes_leader(cluster, SHARD_MASTER_GROUP);
+        if (leader != 0) {
+            uint64_t id = link_open(cluster, CLUSTER_PERSON, cluster->addresses[leader - 1]);
+            person_send(cluster, id, FRAME_HELLO, &hello.base);
+            person_send(cluster, id, FRAME_CHANGE_STORE, &request.base);
+            for (uint32_t ms = 0; ms < 1000 && !cluster->person_answer; ms++)
+                nodes_step(cluster);
+            close_side(cluster, CLUSTER_PERSON, id);
+        }
+        const Ostraka__ChangeStoreAnswer *answer = cluster->person_answer;
+        snprintf(cluster->why, sizeof(cluster->why), "%s", answer ? answer->text : "");
+        if (answer && !ost_status_is_retryable(answer->status))
+            return answer->status;
+        nodes_run(cluster, 200);
+    }
+    return OST_DEADLINE_EXCEEDED;
+}
+
 /* --- Time --- */
 
 static void packet_deliver(struct node_cluster *cluster, struct cluster_packet *packet)
@@ -425,7 +497,10 @@ static void packet_deliver(struct node_cluster *cluster, struct cluster_packet *
     struct frame frame;
     if (packet->frame)
         frame = frame_of_blob(packet->frame);
-    if (packet->to < cluster->nodes_count) {
+    if (packet->to == CLUSTER_PERSON) {
+        if (packet->frame)
+            person_hears(cluster, &frame);
+    } else if (packet->to < CLUSTER_NODES_MAX) {
         struct cluster_node *host = &cluster->nodes[packet->to];
         size_t other;
         bool is_there =
@@ -662,17 +737,16 @@ void nodes_prepare(struct node_cluster *cluster, size_t stores_count, uint32_t g
     static char endpoints[64];
     endpoints[0] = '\0';
     for (size_t place = 0; place < stores_count; place++) {
-        snprintf(cluster->addresses[place], sizeof(cluster->addresses[place]), "s:%zu", place + 1);
+        node_init(cluster, place);
         strcat(endpoints, place ? "," : "");
         strcat(endpoints, cluster->addresses[place]);
         ostraka__store_info__init(&cluster->infos[place]);
         cluster->infos[place].id = place + 1;
         cluster->infos[place].address = cluster->addresses[place];
-        cluster->nodes[place].cluster = cluster;
-        cluster->nodes[place].id = place + 1;
     }
+    arena_init(&cluster->person_arena);
     node_options_default(&cluster->options);
-    cluster->options.cluster_id = 77;
+    cluster->options.cluster_id = UINT64_C(0x4d0000004d);
     cluster->options.raft.log_segment_bytes = SEGMENT_BYTES;
     cluster->options.raft.log_write_bytes_max = SEGMENT_BYTES / 4;
     cluster->options.raft.raft.message_bytes_max = SEGMENT_BYTES / 8;
@@ -680,6 +754,7 @@ void nodes_prepare(struct node_cluster *cluster, size_t stores_count, uint32_t g
     cluster->options.kv.flush_interval_ms = 3000;
     cluster->options.master.initial_stores = cluster->infos;
     cluster->options.master.initial_stores_count = stores_count;
+    cluster->options.master.replica_changes_max = 0; /* the tests place them */
     cluster->options.master.initial_groups_count = groups_count;
     cluster->options.master.initial_replicas_count = replicas_count;
     cluster->options.master.initial_splits = &cluster->split;
@@ -712,6 +787,7 @@ void nodes_end(struct node_cluster *cluster)
 {
     client_event(cluster, (struct client_event){.type = CLIENT_EV_STOPPED});
     client_core_free(cluster->client);
+    arena_fini(&cluster->person_arena);
     for (size_t place = 0; place < cluster->nodes_count; place++) {
         if (cluster->nodes[place].is_up)
             node_stop(&cluster->nodes[place]);

@@ -8,7 +8,10 @@
 #include "cmd/node.h"
 #include "cmd/node_internal.h"
 
-enum { CLUSTER_NODES_MAX = 5, CLUSTER_SEGMENTS_MAX = 64, CLUSTER_KEYS_MAX = 20000 };
+enum { CLUSTER_NODES_MAX = 6, CLUSTER_SEGMENTS_MAX = 64, CLUSTER_KEYS_MAX = 20000 };
+
+/* Who is no store: the client, and a person who asks for other stores. */
+enum { CLUSTER_CLIENT = CLUSTER_NODES_MAX, CLUSTER_PERSON };
 
 struct node_cluster;
 struct cluster_link;
@@ -18,6 +21,8 @@ struct cluster_node {
     store_id_t id;
     bool is_up;
     bool is_cut; /* from everybody */
+    bool joins;  /* it is none of the initial stores */
+    const char *join_addresses[CLUSTER_NODES_MAX];
     uint32_t starts_count;
     struct node *node;
     struct metrics metrics;
@@ -30,7 +35,7 @@ struct cluster_node {
 };
 
 struct cluster_packet {
-    size_t to; /* a node's place; nodes_count: the client */
+    size_t to; /* a node's place, CLUSTER_CLIENT or CLUSTER_PERSON */
     uint64_t connection_id;
     int type; /* enum node_event_type */
     int status;
@@ -58,6 +63,10 @@ struct node_cluster {
     uint32_t written_count;
     bool is_acknowledged[CLUSTER_KEYS_MAX];
     uint32_t acknowledged_count;
+    bool joins_nowhere; /* stores that join know an address alone where nobody is */
+    bool takes_fatal;   /* a store that cannot go on is what the test wants */
+    Ostraka__ChangeStoreAnswer *person_answer; /* NULL: none yet */
+    struct arena person_arena;
     /* The last operation of cluster_change or cluster_get. */
     bool is_done;
     int status;
@@ -95,6 +104,11 @@ store_id_t nodes_leader(const struct node_cluster *cluster, group_id_t group);
 bool nodes_run_until_led(struct node_cluster *cluster, group_id_t group, uint32_t ms_max);
 /* Asks for a change, naming the epoch of the newest map; when it has begun, the map shows it. */
 int nodes_change(struct node_cluster *cluster, group_id_t group, store_id_t add, store_id_t remove);
+/* Starts one more store, which asks all the others to join. */
+store_id_t nodes_join(struct node_cluster *cluster);
+/* Asks group 0's leader, over a connection; again while it says that it may be asked again. */
+int nodes_change_store(struct node_cluster *cluster, Ostraka__StoreChangeKind kind,
+                       store_id_t store);
 /* No change is under way, and every store that is up has exactly the replicas of the map. */
 bool nodes_is_true(const struct node_cluster *cluster);
 bool nodes_run_until_true(struct node_cluster *cluster, uint32_t ms_max);

@@ -3,9 +3,9 @@
  * by hand.
  *
  * Reading order: map_cache.h, timers.h, core_internal.h; peers.c (connections), requests.c (tries
- * and retries), operations.c (what a caller asks), operations_scan.c, operations_update.c,
- * snapshot.c (as of when), core_hold.c (which history is kept), core_txn.c (the coordinator's
- * driver).
+ * and retries), moved.c (ranges that move), operations.c (what a caller asks), operations_scan.c,
+ * operations_update.c, snapshot.c (as of when), core_hold.c (which history is kept), core_txn.c
+ * (the coordinator's driver).
  *
  * Invariants:
  *   Q1 every operation submitted is completed exactly once.
@@ -32,6 +32,7 @@ struct client_core_options {
     uint32_t try_timeout_ms;       /* 1000: a silent store is given up for another */
     uint32_t backoff_ms_min;       /* 2 */
     uint32_t backoff_ms_max;       /* 100 */
+    uint32_t moved_backoff_ms_max; /* 20: while a range is on its way from group to group */
 };
 void client_core_options_default(struct client_core_options *out_options);
 

@@ -306,6 +306,13 @@ static inline bool operation_is_callers(const struct operation *operation)
 __attribute__((format(printf, 2, 3))) void operation_explain(struct operation *operation,
                                                              const char *format, ...);
 
+/* operations_admin.c */
+bool operation_is_admin(const struct operation *operation);
+uint16_t admin_frame_type(const struct operation *operation);
+struct blob *admin_encode(struct client_core *core, struct request *request);
+void admin_answered(struct client_core *core, struct operation *operation,
+                    const struct answer *answer);
+
 /* operations_update.c */
 void update_start(struct client_core *core, struct operation *operation);
 void update_answered(struct client_core *core, struct operation *operation, group_id_t group,

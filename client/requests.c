@@ -305,15 +305,29 @@ static void entry_of_message(const Ostraka__LockEntry *entry, struct answer *out
         out->entry = (struct lock_entry_number){entry->term, entry->counter};
 }
 
-/* Group 0's answers have no header: what is in one stands beside the rest. */
-static Ostraka__AnswerHeader *header_new(struct arena *arena, int status, store_id_t leader_store)
+/* Group 0's answers have no header: what is in one stands beside the rest. `text` may be NULL. */
+static Ostraka__AnswerHeader *header_new(struct arena *arena, int status, store_id_t leader_store,
+                                         char *text)
 {
     Ostraka__AnswerHeader *header = arena_alloc(arena, sizeof(*header));
     ostraka__answer_header__init(header);
     header->status = status;
     header->leader_store = leader_store;
+    if (text)
+        header->text = text;
     return header;
 }
+
+#define MASTER_ANSWER_OF(frame_type, name, type, why)                                              \
+    case frame_type: {                                                                             \
+        const Ostraka__##type *message = (const Ostraka__##type *)message_unpack(                  \
+            &ostraka__##name##__descriptor, frame->message, arena);                                \
+        if (!message)                                                                              \
+            return false;                                                                          \
+        out->message = &message->base;                                                             \
+        out->header = header_new(arena, message->status, message->leader_store, why);              \
+        break;                                                                                     \
+    }
 
 static bool answer_parse(const struct frame *frame, struct arena *arena, struct answer *out)
 {
@@ -351,38 +365,28 @@ static bool answer_parse(const struct frame *frame, struct arena *arena, struct 
             &ostraka__timestamp_answer__descriptor, frame->message, arena);
         if (!message)
             return false;
-        Ostraka__AnswerHeader *header = header_new(arena, message->status, message->leader_store);
+        Ostraka__AnswerHeader *header =
+            header_new(arena, message->status, message->leader_store, NULL);
         if (message->status == OST_OK)
             out->timestamp = header->heard_timestamp = message->timestamp;
         out->message = &message->base;
         out->header = header;
         break;
     }
-    case FRAME_CHANGE_REPLICAS_ANSWER: {
-        const Ostraka__ChangeReplicasAnswer *message =
-            (const Ostraka__ChangeReplicasAnswer *)message_unpack(
-                &ostraka__change_replicas_answer__descriptor, frame->message, arena);
-        if (!message)
-            return false;
-        out->message = &message->base;
-        out->header = header_new(arena, message->status, message->leader_store);
-        break;
-    }
+        MASTER_ANSWER_OF(FRAME_CHANGE_REPLICAS_ANSWER, change_replicas_answer, ChangeReplicasAnswer,
+                         message->text)
+        MASTER_ANSWER_OF(FRAME_CHANGE_RANGE_ANSWER, change_range_answer, ChangeRangeAnswer,
+                         message->text)
+        MASTER_ANSWER_OF(FRAME_CHANGE_STORE_ANSWER, change_store_answer, ChangeStoreAnswer,
+                         message->text)
+        MASTER_ANSWER_OF(FRAME_PROGRESS_ANSWER, progress_answer, ProgressAnswer, NULL)
+        MASTER_ANSWER_OF(FRAME_HOLD_ANSWER, hold_answer, HoldAnswer, message->text)
     case FRAME_TXNS_ANSWER: {
         const Ostraka__TxnsAnswer *message = (const Ostraka__TxnsAnswer *)message_unpack(
             &ostraka__txns_answer__descriptor, frame->message, arena);
         if (!message)
             return false;
         out->message = &message->base;
-        break;
-    }
-    case FRAME_HOLD_ANSWER: {
-        const Ostraka__HoldAnswer *message = (const Ostraka__HoldAnswer *)message_unpack(
-            &ostraka__hold_answer__descriptor, frame->message, arena);
-        if (!message)
-            return false;
-        out->message = &message->base;
-        out->header = header_new(arena, message->status, message->leader_store);
         break;
     }
     case FRAME_STATUS_ANSWER: {

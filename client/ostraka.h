@@ -399,8 +399,9 @@ struct ost_progress {
     size_t items_count;
     void *memory;
 };
-/* What is under way in the cluster, and how far it is. ost_progress_free when done. */
-int ost_progress(struct ost_client *client, struct ost_progress *out_progress);
+/* What is under way in the cluster, and how far it is, from the leader of group 0; within
+ * `timeout_ms` (0: the client's timeout). ost_progress_free when done. */
+int ost_progress(struct ost_client *client, uint32_t timeout_ms, struct ost_progress *out_progress);
 void ost_progress_free(struct ost_progress *progress);
 
 struct ost_group_status {

@@ -206,11 +206,14 @@ static void copy_progress(struct operation *operation, void *context)
         (struct ost_progress){.items = items, .items_count = answer->n_items, .memory = arena};
 }
 
-OST_API int ost_progress(struct ost_client *client, struct ost_progress *out_progress)
+OST_API int ost_progress(struct ost_client *client, uint32_t timeout_ms,
+                         struct ost_progress *out_progress)
 {
     *out_progress = (struct ost_progress){0};
-    return api_call(client, operation_new(OPERATION_PROGRESS, bytes_of(NULL, 0), bytes_of(NULL, 0)),
-                    copy_progress, out_progress);
+    struct operation *operation =
+        operation_new(OPERATION_PROGRESS, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    operation->timeout_ms = timeout_ms;
+    return api_call(client, operation, copy_progress, out_progress);
 }
 
 OST_API void ost_progress_free(struct ost_progress *progress)

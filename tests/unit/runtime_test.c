@@ -535,7 +535,7 @@ Test(runtime, stores_drain_and_leave)
 Test(runtime, the_cluster_says_what_is_under_way)
 {
     struct ost_progress progress;
-    cr_assert_eq(ost_progress(client, &progress), OST_OK);
+    cr_assert_eq(ost_progress(client, 0, &progress), OST_OK);
     cr_assert_eq(progress.items_count, 1u);
     const struct ost_progress_item *item = &progress.items[0];
     cr_assert_str_eq(item->what, "split");

@@ -4,15 +4,32 @@
 #include <errno.h>
 #include <stdlib.h>
 
-uint64_t argument_number(struct argp_state *state, const char *flag, const char *text, uint64_t min,
-                         uint64_t max)
+static bool number_parse(const char *text, uint64_t min, uint64_t max, uint64_t *out_value)
 {
     char *end;
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || !isdigit((unsigned char)text[0]) ||
-        value < min || value > max)
+    *out_value = value;
+    return errno == 0 && end != text && *end == '\0' && isdigit((unsigned char)text[0]) &&
+           value >= min && value <= max;
+}
+
+uint64_t argument_number(struct argp_state *state, const char *flag, const char *text, uint64_t min,
+                         uint64_t max)
+{
+    uint64_t value;
+    if (!number_parse(text, min, max, &value))
         argp_error(state, "--%s: '%s' is not a whole number from %llu to %llu", flag, text,
+                   (unsigned long long)min, (unsigned long long)max);
+    return value;
+}
+
+uint64_t argument_operand(struct argp_state *state, const char *name, const char *text,
+                          uint64_t min, uint64_t max)
+{
+    uint64_t value;
+    if (!number_parse(text, min, max, &value))
+        argp_error(state, "%s '%s' is not a whole number from %llu to %llu", name, text,
                    (unsigned long long)min, (unsigned long long)max);
     return value;
 }

@@ -17,7 +17,16 @@ static const struct command commands[] = {
     {"cas", "KEY OLD NEW", "write a value if the key has the old one", command_cas},
     {"add", "KEY [N]", "add to a number, and print the sum", command_add},
     {"txn", "", "run one transaction, with lines of standard input", command_txn},
-    {"status", "", "who leads what, and how the stores are", command_status},
+    {"status", "", "how the cluster is, and what is under way; --watch: live", command_status},
+    {"stores", "", "the stores, one by one", command_stores},
+    {"groups", "", "the groups, their leaders and replicas", command_groups},
+    {"ranges", "[PREFIX]", "the ranges, and which group has each", command_ranges},
+    {"split", "KEY", "split a range in two", command_split},
+    {"merge", "KEY", "make one range of two neighbours", command_merge},
+    {"move", "KEY --to-group G", "move a range to another group", command_move},
+    {"cancel", "CHANGE", "call off the move of a range", command_cancel},
+    {"drain", "STORE", "give a store's replicas to others", command_drain},
+    {"remove-store", "STORE", "strike a drained store from the map", command_remove_store},
     {"txns", "", "the transactions that run, and whom they wait for", command_txns},
     {"locks", "", "who holds or waits for which lock", command_locks},
     {"workload", "NAME", "run transactions, recorded for ostraka-check", command_workload},
@@ -95,6 +104,19 @@ static char *help_filter(int key, const char *text, void *input)
     return help;
 }
 
+/* --json may also stand behind the command, whichever it is. */
+static bool json_take(int *argc, char **argv)
+{
+    for (int at = 1; at < *argc && strcmp(argv[at], "--") != 0; at++) {
+        if (strcmp(argv[at], "--json") != 0)
+            continue;
+        memmove(argv + at, argv + at + 1, (size_t)(*argc - at) * sizeof argv[0]);
+        (*argc)--;
+        return true;
+    }
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     static const struct argp argp = {.options = option_table,
@@ -108,10 +130,12 @@ int main(int argc, char **argv)
                         .timeout_ms = 5000}};
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &arguments);
     char **command_argv = argv + arguments.command_at;
+    argc -= arguments.command_at;
+    if (json_take(&argc, command_argv))
+        arguments.environment.json = true;
     for (size_t i = 0; i < COMMANDS_COUNT; i++)
         if (strcmp(commands[i].name, command_argv[0]) == 0)
-            return commands[i].run(&arguments.environment, argc - arguments.command_at,
-                                   command_argv);
+            return commands[i].run(&arguments.environment, argc, command_argv);
     fprintf(stderr, "ostraka: there is no command '%s': 'ostraka --help' lists them\n",
             command_argv[0]);
     return 64;

@@ -1,6 +1,5 @@
 /* ostraka_output.c: connecting, and how results and errors look. */
 #include "base/buffer.h"
-#include "base/memory.h"
 #include "base/types.h"
 #include "cmd/arguments.h"
 #include "cmd/ostraka_command.h"
@@ -93,29 +92,6 @@ void command_parse(const struct argp *argp, int argc, char **argv, void *input)
     snprintf(name, sizeof name, "ostraka %s", argv[0]);
     argv[0] = name;
     argp_parse(argp, argc, argv, 0, NULL, input);
-}
-
-char *text_escape(struct ost_bytes bytes)
-{
-    char *text = memory_alloc(bytes.bytes_count * 4 + 1);
-    char *to = text;
-    const unsigned char *from = bytes.data;
-    for (size_t i = 0; i < bytes.bytes_count; i++) {
-        if (from[i] == '\\') {
-            *to++ = '\\';
-            *to++ = '\\';
-        } else if (from[i] >= 0x20 && from[i] < 0x7f) {
-            *to++ = (char)from[i];
-        } else {
-            static const char digits[] = "0123456789abcdef";
-            *to++ = '\\';
-            *to++ = 'x';
-            *to++ = digits[from[i] >> 4];
-            *to++ = digits[from[i] & 15];
-        }
-    }
-    *to = '\0';
-    return text;
 }
 
 bool text_unescape(char *text, struct ost_bytes *out_bytes)

@@ -1,264 +1,264 @@
-/* ostraka_status.c: the cluster at a glance. */
+/* ostraka_status.c: the cluster at a glance, once or again and again; and its stores, groups and
+ * ranges one by one. */
+#include "cmd/arguments.h"
 #include "cmd/ostraka_command.h"
 
-#include <cjson/cJSON.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-static const char *colour(const char *code)
-{
-    return isatty(STDOUT_FILENO) ? code : "";
-}
-#define RED   colour("\033[31m")
-#define GREEN colour("\033[32m")
-#define PLAIN colour("\033[0m")
+#define INTERVAL_MS_DEFAULT 1000u
+#define INTERVAL_MS_MIN     100u
+#define INTERVAL_MS_MAX     3600000u
+#define RANGES_SHOWN        100u
+#define RANGES_LIMIT_MAX    UINT32_MAX
 
-struct picture {
-    struct ost_cluster_info info;
-    struct ost_store_status *stores; /* as many as the map has; store 0: it did not answer */
-    int *statuses;
+enum option_key { KEY_INTERVAL = 256, KEY_REPLICAS };
+
+/* What a command shows, and how. */
+struct show {
+    const struct command_environment *environment;
+    struct ost_client *client;
+    const char *name;
+    bool watch;
+    uint32_t interval_ms;
+    bool wants_progress;
+    bool replicas;
+    struct ranges_wanted ranges;
+    void (*draw)(const struct show *show, const struct picture *picture, struct canvas *canvas);
+    char *(*json)(const struct show *show, const struct picture *picture);
+    bool is_well; /* the last picture */
 };
 
-static int picture_take(struct ost_client *client, struct picture *out_picture)
+static bool picture_is_well(const struct picture *picture)
 {
-    int status = ost_cluster_info(client, &out_picture->info);
+    struct health health;
+    health_find(picture, &health);
+    bool is_well = health.level == HEALTH_WELL;
+    health_fini(&health);
+    return is_well;
+}
+
+static void show_picture(struct show *show, const struct picture *picture, struct canvas *canvas)
+{
+    show->is_well = picture_is_well(picture);
+    if (!show->environment->json) {
+        show->draw(show, picture, canvas);
+        return;
+    }
+    char *text = show->json(show, picture);
+    buffer_append(&canvas->text, text, strlen(text));
+    buffer_append_u8(&canvas->text, '\n');
+    free(text);
+}
+
+/* Whatever happens to the cluster, who watches sees it happen. */
+static bool draw_again(void *context, struct canvas *canvas)
+{
+    struct show *show = context;
+    struct picture picture;
+    int status = picture_take(show->client, show->wants_progress, &picture);
+    if (status == OST_OK)
+        show_picture(show, &picture, canvas);
+    else
+        canvas_print(canvas, STYLE_RED, "no store tells anything: %s", ost_last_error());
     if (status != OST_OK)
-        return status;
-    size_t count = out_picture->info.stores_count;
-    out_picture->stores = calloc(count + 1, sizeof *out_picture->stores);
-    out_picture->statuses = calloc(count + 1, sizeof *out_picture->statuses);
-    if (!out_picture->stores || !out_picture->statuses)
-        return OST_NO_MEMORY;
-    for (size_t i = 0; i < count; i++)
-        out_picture->statuses[i] =
-            ost_store_status(client, out_picture->info.stores[i].store, &out_picture->stores[i]);
-    return OST_OK;
+        canvas_line_end(canvas);
+    picture_drop(&picture);
+    return true;
 }
 
-static void picture_drop(struct picture *picture)
+static int show_once(struct show *show)
 {
-    for (size_t i = 0; i < picture->info.stores_count && picture->stores; i++)
-        ost_store_status_free(&picture->stores[i]);
-    free(picture->stores);
-    free(picture->statuses);
-    ost_cluster_info_free(&picture->info);
+    struct picture picture;
+    int exit_status = EXIT_SUCCESS;
+    int status = picture_take(show->client, show->wants_progress, &picture);
+    if (status == OST_OK) {
+        struct screen screen = screen_find();
+        struct canvas canvas;
+        canvas_init(&canvas, screen.has_colours, screen.columns);
+        show_picture(show, &picture, &canvas);
+        screen_print(&canvas);
+    } else {
+        exit_status = command_failed(show->environment, show->name, status, ost_last_error());
+    }
+    picture_drop(&picture);
+    return exit_status;
 }
 
-/* --- For people
- * ------------------------------------------------------------------------------------------- */
-
-static void print_stores(const struct picture *picture)
+static int show_run(struct show *show, const struct argp *argp, int argc, char **argv)
 {
-    printf("%-6s %-24s %-10s %10s  %s\n", "STORE", "ADDRESS", "STATE", "UPTIME", "LEADS");
-    for (size_t i = 0; i < picture->info.stores_count; i++) {
-        const struct ost_store_status *store = &picture->stores[i];
-        printf("%-6" PRIu64 " %-24s ", picture->info.stores[i].store,
-               picture->info.stores[i].address);
-        if (picture->statuses[i] != OST_OK) {
-            printf("%s%-10s%s %10s  %s\n", RED, "silent", PLAIN, "-",
-                   ost_status_text(picture->statuses[i]));
-            continue;
-        }
-        printf("%s%-10s%s %9.1fs  ", GREEN, "up", PLAIN, (double)store->uptime_ms / 1000);
-        for (size_t g = 0; g < store->groups_count; g++)
-            if (store->groups[g].ready)
-                printf(store->groups[g].group == 0 ? "master " : "group-%" PRIu64 " ",
-                       store->groups[g].group);
-        putchar('\n');
+    show->name = argv[0];
+    const char *name = show->name;
+    command_parse(argp, argc, argv, show);
+    show->name = name;
+    show->client = command_connect(show->environment);
+    if (!show->client)
+        return EXIT_FAILURE;
+    int exit_status =
+        show->watch ? screen_watch(show->interval_ms, draw_again, show) : show_once(show);
+    ost_close(show->client);
+    return exit_status;
+}
+
+/* --- Flags --- */
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    struct show *show = state->input;
+    switch (key) {
+    case 'w':
+        show->watch = true;
+        return 0;
+    case KEY_INTERVAL:
+        show->interval_ms =
+            (uint32_t)argument_number(state, "interval-ms", text, INTERVAL_MS_MIN, INTERVAL_MS_MAX);
+        return 0;
+    case KEY_REPLICAS:
+        show->replicas = true;
+        return 0;
+    case 'l':
+        show->ranges.ranges_count_max =
+            (size_t)argument_number(state, "limit", text, 0, RANGES_LIMIT_MAX);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
-static void print_groups(const struct picture *picture)
+static error_t parse_with_prefix(int key, char *text, struct argp_state *state)
 {
-    printf("\n%-6s %-6s %-13s %8s %12s %12s %8s %8s %8s %16s\n", "GROUP", "STORE", "ROLE", "TERM",
-           "COMMIT", "APPLIED", "LOCKS", "WAITING", "PREPARED", "CHAIN");
-    for (size_t i = 0; i < picture->info.stores_count; i++)
-        for (size_t g = 0; g < picture->stores[i].groups_count; g++) {
-            const struct ost_group_status *group = &picture->stores[i].groups[g];
-            printf("%-6" PRIu64 " %-6" PRIu64 " %-13s %8" PRIu64 " %12" PRIu64 " %12" PRIu64
-                   " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %016" PRIx64 "\n",
-                   group->group, picture->stores[i].store, group->role, group->term,
-                   group->commit_index, group->applied_index, group->keys_locked_count,
-                   group->lock_waiters_count, group->prepared_count, group->chain_hash);
-        }
+    struct show *show = state->input;
+    if (key != ARGP_KEY_ARG)
+        return parse(key, text, state);
+    if (state->arg_num > 0)
+        argp_error(state, "'%s': one PREFIX is enough", text);
+    show->ranges.prefix = argument_unescape(state, "prefix", text, true);
+    return 0;
 }
 
-static void print_placement(const struct ost_group_info *group)
-{
-    printf("%-6" PRIu64 " %6" PRIu64 " %-10s ", group->group, group->epoch,
-           group->changing ? "changing" : "as wanted");
-    for (uint32_t r = 0; r < group->replicas_count; r++) {
-        const struct ost_replica_info *replica = &group->replicas[r];
-        printf(" store %" PRIu64 ": %s%s%s (%" PRIu64 ")%s", replica->store, replica->role,
-               replica->lost ? ", lost" : "",
-               replica->store == group->leader_store ? ", leads" : "", replica->replica,
-               r + 1 < group->replicas_count ? ";" : "");
+#define OPTIONS_WATCH                                                                              \
+    {"watch", 'w', NULL, 0, "show it again and again, in place, until you press Ctrl-C", 0},       \
+    {                                                                                              \
+        "interval-ms", KEY_INTERVAL, "MS", 0, "how often, with --watch (default: 1000)", 0         \
     }
-    putchar('\n');
+static const struct argp_option watch_options[] = {OPTIONS_WATCH, {0}};
+
+/* --- Commands --- */
+
+static void draw_status(const struct show *show, const struct picture *picture,
+                        struct canvas *canvas)
+{
+    (void)show;
+    status_draw(picture, canvas);
 }
 
-static void print_placements(const struct picture *picture)
+static char *json_status(const struct show *show, const struct picture *picture)
 {
-    printf("\n%-6s %6s %-10s  %s\n", "GROUP", "EPOCH", "STATE", "REPLICAS (NUMBER)");
-    print_placement(&picture->info.master);
-    for (size_t i = 0; i < picture->info.groups_count; i++)
-        print_placement(&picture->info.groups[i]);
-}
-
-static void print_ranges(const struct picture *picture)
-{
-    printf("\n%-30s %-30s %6s %6s\n", "RANGE FROM", "TO", "GROUP", "EPOCH");
-    for (size_t i = 0; i < picture->info.ranges_count; i++) {
-        const struct ost_range_info *range = &picture->info.ranges[i];
-        char *start = text_escape(range->start);
-        char *end = text_escape(range->end);
-        printf("%-30s %-30s %6" PRIu64 " %6" PRIu64 "\n",
-               range->start.bytes_count ? start : "(first)",
-               range->end.bytes_count ? end : "(last)", range->group, range->epoch);
-        free(end);
-        free(start);
-    }
-}
-
-/* --- For scripts
- * ------------------------------------------------------------------------------------------ */
-
-static cJSON *json_number(uint64_t value)
-{
-    char text[24];
-    snprintf(text, sizeof text, "%" PRIu64, value);
-    return cJSON_CreateRaw(text);
-}
-
-static cJSON *json_store(const struct picture *picture, size_t i)
-{
-    const struct ost_store_status *store = &picture->stores[i];
-    cJSON *object = cJSON_CreateObject();
-    cJSON_AddItemToObject(object, "store", json_number(picture->info.stores[i].store));
-    cJSON_AddStringToObject(object, "address", picture->info.stores[i].address);
-    cJSON_AddBoolToObject(object, "up", picture->statuses[i] == OST_OK);
-    if (picture->statuses[i] != OST_OK)
-        return object;
-    cJSON_AddItemToObject(object, "uptime_ms", json_number(store->uptime_ms));
-    cJSON_AddStringToObject(object, "version", store->version);
-    cJSON *groups = cJSON_AddArrayToObject(object, "groups");
-    for (size_t g = 0; g < store->groups_count; g++) {
-        const struct ost_group_status *group = &store->groups[g];
-        cJSON *item = cJSON_CreateObject();
-        cJSON_AddItemToObject(item, "group", json_number(group->group));
-        cJSON_AddItemToObject(item, "replica", json_number(group->replica));
-        cJSON_AddStringToObject(item, "role", group->role);
-        cJSON_AddBoolToObject(item, "ready", group->ready);
-        cJSON_AddItemToObject(item, "term", json_number(group->term));
-        cJSON_AddItemToObject(item, "leader_store", json_number(group->leader_store));
-        cJSON_AddItemToObject(item, "commit_index", json_number(group->commit_index));
-        cJSON_AddItemToObject(item, "applied_index", json_number(group->applied_index));
-        cJSON_AddItemToObject(item, "flushed_index", json_number(group->flushed_index));
-        /* As text: it does not fit a double. 0: not kept by this group. */
-        char chain_hash[24];
-        snprintf(chain_hash, sizeof chain_hash, "%016" PRIx64, group->chain_hash);
-        cJSON_AddStringToObject(item, "chain_hash", chain_hash);
-        cJSON_AddItemToObject(item, "first_index", json_number(group->first_index));
-        cJSON_AddItemToObject(item, "last_index", json_number(group->last_index));
-        cJSON_AddItemToObject(item, "safe_point", json_number(group->safe_point));
-        cJSON_AddItemToObject(item, "keys_locked", json_number(group->keys_locked_count));
-        cJSON_AddItemToObject(item, "lock_waiters", json_number(group->lock_waiters_count));
-        cJSON_AddItemToObject(item, "prepared", json_number(group->prepared_count));
-        cJSON_AddItemToArray(groups, item);
-    }
-    cJSON *metrics = cJSON_AddObjectToObject(object, "metrics");
-    for (size_t m = 0; m < store->metrics_count; m++)
-        cJSON_AddItemToObject(metrics, store->metrics[m].name,
-                              json_number(store->metrics[m].value));
-    return object;
-}
-
-static cJSON *json_group(const struct ost_group_info *group)
-{
-    cJSON *object = cJSON_CreateObject();
-    cJSON_AddItemToObject(object, "group", json_number(group->group));
-    cJSON_AddItemToObject(object, "epoch", json_number(group->epoch));
-    cJSON_AddItemToObject(object, "leader_store", json_number(group->leader_store));
-    cJSON_AddBoolToObject(object, "changing", group->changing);
-    cJSON *replicas = cJSON_AddArrayToObject(object, "replicas");
-    for (uint32_t r = 0; r < group->replicas_count; r++) {
-        cJSON *item = cJSON_CreateObject();
-        cJSON_AddItemToObject(item, "replica", json_number(group->replicas[r].replica));
-        cJSON_AddItemToObject(item, "store", json_number(group->replicas[r].store));
-        cJSON_AddStringToObject(item, "role", group->replicas[r].role);
-        cJSON_AddBoolToObject(item, "lost", group->replicas[r].lost);
-        cJSON_AddItemToArray(replicas, item);
-    }
-    return object;
-}
-
-static void print_json(const struct picture *picture)
-{
-    cJSON *object = cJSON_CreateObject();
-    char cluster[24];
-    snprintf(cluster, sizeof cluster, "%016" PRIx64, picture->info.cluster_id);
-    cJSON_AddStringToObject(object, "cluster", cluster);
-    cJSON_AddItemToObject(object, "map_epoch", json_number(picture->info.map_epoch));
-    cJSON *stores = cJSON_AddArrayToObject(object, "stores");
-    for (size_t i = 0; i < picture->info.stores_count; i++)
-        cJSON_AddItemToArray(stores, json_store(picture, i));
-    cJSON *groups = cJSON_AddArrayToObject(object, "groups");
-    cJSON_AddItemToArray(groups, json_group(&picture->info.master));
-    for (size_t i = 0; i < picture->info.groups_count; i++)
-        cJSON_AddItemToArray(groups, json_group(&picture->info.groups[i]));
-    cJSON *ranges = cJSON_AddArrayToObject(object, "ranges");
-    for (size_t i = 0; i < picture->info.ranges_count; i++) {
-        const struct ost_range_info *range = &picture->info.ranges[i];
-        cJSON *item = cJSON_CreateObject();
-        char *start = text_escape(range->start);
-        char *end = text_escape(range->end);
-        cJSON_AddStringToObject(item, "start", start);
-        cJSON_AddStringToObject(item, "end", end);
-        cJSON_AddItemToObject(item, "group", json_number(range->group));
-        cJSON_AddItemToObject(item, "epoch", json_number(range->epoch));
-        cJSON_AddItemToArray(ranges, item);
-        free(end);
-        free(start);
-    }
-    char *printed = cJSON_Print(object);
-    puts(printed);
-    free(printed);
-    cJSON_Delete(object);
+    (void)show;
+    return status_json(picture);
 }
 
 int command_status(const struct command_environment *environment, int argc, char **argv)
 {
-    static const struct argp argp = {.doc = "Shows stores, groups and ranges. Exit status 1 when a "
-                                            "store does not answer or a group has "
-                                            "no leader."};
-    command_parse(&argp, argc, argv, NULL);
-    struct ost_client *client = command_connect(environment);
-    if (!client)
-        return EXIT_FAILURE;
-    struct picture picture = {0};
-    int status = picture_take(client, &picture);
-    int exit_status = EXIT_SUCCESS;
-    if (status != OST_OK) {
-        exit_status = command_failed(environment, "status", status, NULL);
-    } else if (environment->json) {
-        print_json(&picture);
-    } else {
-        printf("cluster %016" PRIx64 ", map epoch %" PRIu64 "\n\n", picture.info.cluster_id,
-               picture.info.map_epoch);
-        print_stores(&picture);
-        print_groups(&picture);
-        print_placements(&picture);
-        print_ranges(&picture);
-    }
-    for (size_t i = 0; status == OST_OK && i < picture.info.stores_count; i++)
-        if (picture.statuses[i] != OST_OK)
-            exit_status = EXIT_FAILURE;
-    for (size_t i = 0; status == OST_OK && i < picture.info.groups_count; i++)
-        if (picture.info.groups[i].leader_store == 0)
-            exit_status = EXIT_FAILURE;
-    picture_drop(&picture);
-    ost_close(client);
-    return exit_status;
+    static const struct argp argp = {
+        .options = watch_options,
+        .parser = parse,
+        .doc =
+            "Shows how the cluster is: what is wrong, if anything is, its stores and groups, and "
+            "how far what is under way has come. Exit status 1 when something is wrong."};
+    struct show show = {.environment = environment,
+                        .interval_ms = INTERVAL_MS_DEFAULT,
+                        .wants_progress = true,
+                        .draw = draw_status,
+                        .json = json_status};
+    int exit_status = show_run(&show, &argp, argc, argv);
+    return show.is_well ? exit_status : EXIT_FAILURE;
+}
+
+static void draw_stores(const struct show *show, const struct picture *picture,
+                        struct canvas *canvas)
+{
+    (void)show;
+    stores_draw(picture, canvas);
+}
+
+static char *json_stores(const struct show *show, const struct picture *picture)
+{
+    (void)show;
+    return stores_json(picture);
+}
+
+int command_stores(const struct command_environment *environment, int argc, char **argv)
+{
+    static const struct argp argp = {
+        .options = watch_options,
+        .parser = parse,
+        .doc = "Lists the stores: how they are, what they have, what they lead."};
+    struct show show = {.environment = environment,
+                        .interval_ms = INTERVAL_MS_DEFAULT,
+                        .draw = draw_stores,
+                        .json = json_stores};
+    return show_run(&show, &argp, argc, argv);
+}
+
+static void draw_groups(const struct show *show, const struct picture *picture,
+                        struct canvas *canvas)
+{
+    if (show->replicas)
+        replicas_draw(picture, canvas);
+    else
+        groups_draw(picture, 0, canvas);
+}
+
+static char *json_groups(const struct show *show, const struct picture *picture)
+{
+    return show->replicas ? stores_json(picture) : groups_json(picture);
+}
+
+int command_groups(const struct command_environment *environment, int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"replicas", KEY_REPLICAS, NULL, 0, "list each replica, as its store sees it", 0},
+        OPTIONS_WATCH,
+        {0}};
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse,
+        .doc =
+            "Lists the groups: who leads each, which stores have replicas of it, how many ranges "
+            "and locks it has. 'master' is the shard master, group 0."};
+    struct show show = {.environment = environment,
+                        .interval_ms = INTERVAL_MS_DEFAULT,
+                        .draw = draw_groups,
+                        .json = json_groups};
+    return show_run(&show, &argp, argc, argv);
+}
+
+static void draw_ranges(const struct show *show, const struct picture *picture,
+                        struct canvas *canvas)
+{
+    ranges_draw(picture, &show->ranges, canvas);
+}
+
+static char *json_ranges(const struct show *show, const struct picture *picture)
+{
+    return ranges_json(picture, &show->ranges);
+}
+
+int command_ranges(const struct command_environment *environment, int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"limit", 'l', "N", 0, "how many at most; 0: all (default: 100)", 0}, OPTIONS_WATCH, {0}};
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse_with_prefix,
+        .args_doc = "[PREFIX]",
+        .doc = "Lists the ranges in key order, with their groups and what is being done to them: "
+               "all, or those that hold keys which begin with PREFIX."};
+    struct show show = {.environment = environment,
+                        .interval_ms = INTERVAL_MS_DEFAULT,
+                        .ranges = {.ranges_count_max = RANGES_SHOWN},
+                        .draw = draw_ranges,
+                        .json = json_ranges};
+    return show_run(&show, &argp, argc, argv);
 }

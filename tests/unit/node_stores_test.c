@@ -190,6 +190,7 @@ Test(node_stores, a_store_that_has_joined_starts_again_by_itself)
     nodes_crash(&cluster, fourth);
     cluster.joins_nowhere = true;
     nodes_start(&cluster, fourth);
+    cr_expect_not(node_is_joining(nodes_node(&cluster, fourth)->node), "it asks again");
     cr_expect(nodes_run_until_true(&cluster, MS_MAX));
     nodes_run(&cluster, 3000);
     cr_expect_not_null(nodes_node(&cluster, fourth)->node->map, "it does not hear of the others");
@@ -295,5 +296,63 @@ Test(node_stores, what_is_under_way_is_told)
     cr_expect_eq(items[0]->store, fifth);
     cr_expect_eq(items[0]->whole_count, 3);
     arena_fini(&arena);
+    end();
+}
+
+static void hand_over_master(void)
+{
+    store_id_t leader = nodes_leader(&cluster, 0);
+    cr_assert_eq(raft_host_transfer(nodes_node(&cluster, leader)->node->raft, 0, 0, cluster.now_ns),
+                 OST_OK);
+    store_id_t next = leader;
+    for (uint32_t ms = 0; ms < 2000 && (next == leader || next == 0); ms++) {
+        nodes_step(&cluster);
+        next = nodes_leader(&cluster, 0);
+    }
+    cr_assert(next != leader && next != 0);
+}
+
+static size_t changing_count(void)
+{
+    size_t count = 0;
+    for (group_id_t group = 0; group <= nodes_map(&cluster)->n_groups; group++)
+        count += master_group_is_changing(nodes_group(&cluster, group));
+    return count;
+}
+
+/* One store has not reported to it: it may be about to, and then it may be the best place. */
+Test(node_stores, a_new_leader_listens_before_it_moves_anything)
+{
+    begin(5, 4);
+    run_until(is_even, 0, "it does not come to rest");
+    hand_over_master();
+    store_id_t leader = nodes_leader(&cluster, 0);
+    store_id_t silent = leader == 5 ? 4 : 5, drained = leader == 1 ? 2 : 1;
+    nodes_cut(&cluster, silent, true);
+    hand_over_master();
+    if (nodes_leader(&cluster, 0) == drained)
+        hand_over_master();
+    drain(drained);
+    for (uint32_t ms = 0; ms < 3000; ms++) {
+        nodes_step(&cluster);
+        cr_assert_eq(changing_count(), 0, "after %u ms", ms);
+    }
+    run_until(is_empty, drained, "it does not get empty");
+    cr_expect_eq(info(silent)->state, MASTER_STORE_UP);
+    nodes_cut(&cluster, silent, false);
+    end();
+}
+
+/* The time of silence is measured by who leads, from when it began to lead. */
+Test(node_stores, a_new_leader_counts_the_silence_anew)
+{
+    begin(4, 2);
+    store_id_t silent = nodes_leader(&cluster, 0) == 4 ? 3 : 4;
+    nodes_crash(&cluster, silent);
+    nodes_run(&cluster, 6000);
+    hand_over_master();
+    nodes_run(&cluster, 5000);
+    cr_expect_eq(info(silent)->state, MASTER_STORE_UP);
+    run_until(is_empty, silent, "it is not replaced");
     end();
 }

@@ -104,10 +104,11 @@ void admin_answered(struct client_core *core, struct operation *operation,
         break;
     case OPERATION_CHANGE_RANGE:
         operation->result_range_change = (const Ostraka__ChangeRangeAnswer *)answer->message;
-        /* By its number the caller finds it in the map. */
+        /* No number: it had been done before it was asked for, as by a try whose answer was lost.
+         */
         if (status == OST_OK && operation->result_range_change->change == 0 &&
             operation->range_change != OSTRAKA__RANGE_CHANGE_KIND__NO_CHANGE)
-            status = OST_PROTOCOL;
+            status = OST_EXISTS;
         break;
     case OPERATION_PROGRESS:
         operation->result_progress = (const Ostraka__ProgressAnswer *)answer->message;

@@ -82,7 +82,7 @@ static int change_range(struct ost_client *client, const struct wish *wish, uint
     if (out_why)
         out_why[0] = '\0';
     int status = ask(client, wish, &told);
-    if (status == OST_CONFLICT) {
+    if (status == OST_CONFLICT || status == OST_NOT_FOUND) {
         struct range_now now = {.wish = wish, .epoch = told.epoch};
         int looked =
             api_call(client, operation_new(OPERATION_MAP, bytes_of(NULL, 0), bytes_of(NULL, 0)),

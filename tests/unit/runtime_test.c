@@ -27,6 +27,7 @@ static struct {
     atomic_int asked_epoch;  /* what the map says that is asked for, less one */
     atomic_int moved_count;  /* RANGE_MOVED answers; with the third the newest map is pushed */
     atomic_int changes_count;
+    atomic_bool has_merged; /* what an old map names does not begin anywhere any more */
     char value[64];
 } server;
 
@@ -510,6 +511,18 @@ Test(runtime, a_change_by_an_old_map_is_asked_once_more_by_the_newest)
     atomic_store(&server.range_epoch, 5);
     cr_assert_eq(ost_merge_ranges(client, ost_string("k"), &change, why), OST_CONFLICT);
     cr_assert_str_eq(why, "the range is at another epoch");
+}
+
+Test(runtime, a_change_of_a_range_that_was_merged_is_asked_once_more)
+{
+    uint64_t change;
+    char why[256];
+    atomic_store(&server.has_merged, true);
+    atomic_store(&server.range_epoch, 4);
+    atomic_store(&server.asked_epoch, 4);
+    cr_assert_eq(ost_split_range(client, ost_string("m"), &change, why), OST_OK);
+    cr_assert_eq(change, 17u);
+    cr_assert_eq(ost_cancel_change(client, 18, why), OST_NOT_FOUND);
 }
 
 Test(runtime, what_an_answer_that_was_lost_has_done_is_found_done)

@@ -278,8 +278,10 @@ Test(view, a_group_without_a_quorum)
 Test(view, who_leads_is_what_the_newest_leader_says)
 {
     leads(2, 1, 5); /* store 1 has not heard of it yet */
+    leads(0, 2, 5); /* nor store 2 */
     picture_derive(&picture);
     cr_assert_eq(picture_group(&picture, 1)->leader_store, 3u);
+    cr_assert_eq(picture_group(&picture, 2)->leader_store, 1u);
     cr_assert_eq(picture_group(&picture, 0)->leader_store, 1u);
     cr_assert_null(picture_group(&picture, 7));
 }

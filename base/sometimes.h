@@ -181,6 +181,7 @@
     X(COVER, MASTER_CHANGE_CALLED_OFF, 0, "a replica that was to join does not")                   \
     X(COVER, MASTER_DISK_REPLACED, 0, "a store came back with another disk")                       \
     X(COVER, MASTER_REPLICA_REPLACED, 0, "a lost replica is to be replaced")                       \
+    X(COVER, MASTER_RANGE_CHANGE_OUTDATED, 0, "a range's change did nothing when it was applied")  \
     /* cmd: the node */                                                                            \
     X(RARE, NODE_REPORT_LOST, 100, "a store's report does not reach the shard master")             \
     X(RARE, NODE_MAP_IGNORED, 100, "a map that was pushed is not taken")                           \

@@ -181,7 +181,15 @@
     X(COVER, MASTER_CHANGE_CALLED_OFF, 0, "a replica that was to join does not")                   \
     X(COVER, MASTER_DISK_REPLACED, 0, "a store came back with another disk")                       \
     X(COVER, MASTER_REPLICA_REPLACED, 0, "a lost replica is to be replaced")                       \
+    X(RARE, MASTER_ORDER_LOST, 100, "an order to a group about a range is lost")                   \
+    X(RARE, MASTER_CALLS_MOVE_OFF, 20, "a move is called off for no reason")                       \
     X(COVER, MASTER_RANGE_CHANGE_OUTDATED, 0, "a range's change did nothing when it was applied")  \
+    X(COVER, MASTER_RANGE_SWITCHED, 0, "a range's owner was switched")                             \
+    X(COVER, MASTER_MOVE_CALLED_OFF, 0, "a move was called off")                                   \
+    X(COVER, MASTER_RANGE_LEFT_FROZEN, 0, "a range was found frozen by a move that is over")       \
+    X(COVER, MASTER_RANGE_LEFT_COPIED, 0, "a copy was found of a move that is over")               \
+    X(COVER, MASTER_RANGE_REPORT_OLD, 0, "a report about a range came late")                       \
+    X(COVER, MASTER_CHANGE_NOT_KNOWN_YET, 0, "a report spoke of a change that is not known yet")   \
     /* cmd: the node */                                                                            \
     X(RARE, NODE_REPORT_LOST, 100, "a store's report does not reach the shard master")             \
     X(RARE, NODE_MAP_IGNORED, 100, "a map that was pushed is not taken")                           \
@@ -189,6 +197,7 @@
     X(RARE, NODE_CONFIGURES_EARLY, 300, "a leader asks for a change before it is ready for one")   \
     X(RARE, NODE_CONFIGURES_TWICE, 300, "or before the one before it is at its end")               \
     X(RARE, NODE_DESTROYS_LATE, 250, "a replica that was struck out stays for a while")            \
+    X(COVER, NODE_MAP_WITHOUT_RANGES, 0, "a map left out ranges that a store did not have")        \
     X(COVER, NODE_CREATE_FOR_OTHER_DISK, 0, "a replica was to be made on a disk that is gone")     \
     X(COVER, NODE_MASTER_MADE, 0, "a replica of group 0 was made")                                 \
     X(COVER, NODE_MASTER_DESTROYED, 0, "a replica of group 0 was destroyed")                       \

@@ -28,6 +28,7 @@ struct master *master_new(const struct master_options *options, const struct mas
     TAILQ_INIT(&master->requests);
     TAILQ_INIT(&master->changes);
     TAILQ_INIT(&master->hold_waiters);
+    TAILQ_INIT(&master->range_waiters);
     return master;
 }
 
@@ -47,6 +48,7 @@ void master_free(struct master *master)
         request_free(master, request);
     master_changes_drop(master);
     master_holds_drop(master);
+    master_range_asks_drop(master);
     safe_point_fini(&master->safe);
     master_leader_ended(master);
     arena_fini(&master->map_arena);
@@ -191,6 +193,12 @@ int master_receive(struct master *master, uint64_t connection_id, const struct f
         return master_change_receive(master, connection_id, frame);
     if (frame->type == FRAME_HOLD)
         return master_hold_receive(master, connection_id, frame);
+    if (frame->type == FRAME_RANGE_REPORT)
+        return master_ranges_leader_report(master, frame->message);
+    if (frame->type == FRAME_CHANGE_RANGE)
+        return master_range_ask_receive(master, connection_id, frame);
+    if (frame->type == FRAME_PROGRESS)
+        return master_progress_receive(master, connection_id, frame);
     return OST_PROTOCOL;
 }
 
@@ -286,6 +294,7 @@ void master_leadership_changed(struct master *master, const struct raft_leadersh
         request_end(master, request, OST_NOT_LEADER, 0);
     master_changes_end(master);
     master_holds_end(master);
+    master_range_asks_end(master);
 }
 
 /* --- time --- */

@@ -208,6 +208,15 @@
     X(COVER, MASTER_STORE_CAME_BACK, 0, "and reported again")                                      \
     X(COVER, MASTER_REPLICA_PLACED, 0, "placement asked for other replicas of a group")            \
     X(COVER, MASTER_LEADER_PLACED, 0, "placement asked for another leader of a group")             \
+    X(RARE, MASTER_ORDER_LOST, 100, "an order to a group about a range is lost")                   \
+    X(RARE, MASTER_CALLS_MOVE_OFF, 20, "a move is called off for no reason")                       \
+    X(COVER, MASTER_RANGE_CHANGE_OUTDATED, 0, "a range's change did nothing when it was applied")  \
+    X(COVER, MASTER_RANGE_SWITCHED, 0, "a range's owner was switched")                             \
+    X(COVER, MASTER_MOVE_CALLED_OFF, 0, "a move was called off")                                   \
+    X(COVER, MASTER_RANGE_LEFT_FROZEN, 0, "a range was found frozen by a move that is over")       \
+    X(COVER, MASTER_RANGE_LEFT_COPIED, 0, "a copy was found of a move that is over")               \
+    X(COVER, MASTER_RANGE_REPORT_OLD, 0, "a report about a range came late")                       \
+    X(COVER, MASTER_CHANGE_NOT_KNOWN_YET, 0, "a report spoke of a change that is not known yet")   \
     /* cmd: the node */                                                                            \
     X(RARE, NODE_REPORT_LOST, 100, "a store's report does not reach the shard master")             \
     X(RARE, NODE_MAP_IGNORED, 100, "a map that was pushed is not taken")                           \
@@ -215,6 +224,7 @@
     X(RARE, NODE_CONFIGURES_EARLY, 300, "a leader asks for a change before it is ready for one")   \
     X(RARE, NODE_CONFIGURES_TWICE, 300, "or before the one before it is at its end")               \
     X(RARE, NODE_DESTROYS_LATE, 250, "a replica that was struck out stays for a while")            \
+    X(COVER, NODE_MAP_WITHOUT_RANGES, 0, "a map left out ranges that a store did not have")        \
     X(COVER, NODE_CREATE_FOR_OTHER_DISK, 0, "a replica was to be made on a disk that is gone")     \
     X(COVER, NODE_MASTER_MADE, 0, "a replica of group 0 was made")                                 \
     X(COVER, NODE_MASTER_DESTROYED, 0, "a replica of group 0 was destroyed")                       \
@@ -234,7 +244,20 @@
     X(RARE, COORDINATOR_DIES_BETWEEN_PREPARES, 60, "a client dies with one of its prepares sent")  \
     X(RARE, COORDINATOR_DIES_BEFORE_COMMIT, 60, "a client dies with all votes in")                 \
     X(RARE, COORDINATOR_DIES_AFTER_COMMIT, 60, "a client dies when it has sent its commit")        \
-    X(RARE, COORDINATOR_DIES_BEFORE_ANSWER, 60, "a client dies before it hears of its commit")
+    X(RARE, COORDINATOR_DIES_BEFORE_ANSWER, 60, "a client dies before it hears of its commit")     \
+    X(RARE, LEADERS_DIE_AT_BEGIN, 150, "leaders die when a change of a range has begun")           \
+    X(RARE, LEADERS_DIE_AT_CLEAR, 150, "leaders die when room was made for a range")               \
+    X(RARE, LEADERS_DIE_AT_FREEZE, 150, "leaders die when a range was frozen")                     \
+    X(RARE, LEADERS_DIE_AT_SEAL, 150, "leaders die when a range was sealed")                       \
+    X(RARE, LEADERS_DIE_AT_COPIED, 150, "leaders die when a range has come in whole")              \
+    X(RARE, LEADERS_DIE_AT_SWITCH, 150, "leaders die when a move was switched")                    \
+    X(RARE, LEADERS_DIE_AT_OWN, 150, "leaders die when a range was taken over")                    \
+    X(RARE, LEADERS_DIE_AT_DONE, 150, "leaders die when a change of a range is done")              \
+    X(RARE, LEADERS_DIE_AT_DROP, 150, "leaders die when a range was dropped")                      \
+    X(RARE, LEADERS_DIE_AT_CANCEL, 150, "leaders die when a move was called off")                  \
+    X(RARE, LEADERS_DIE_AT_UNFREEZE, 150, "leaders die when a range was given back")               \
+    X(RARE, LEADERS_DIE_AT_DISCARD, 150, "leaders die when what had come of a range is gone")      \
+    X(RARE, LEADERS_DIE_AT_SPLIT_OR_MERGE, 150, "leaders die when a range was split or merged")
 
 enum site {
 #define SITE_ENUM(kind, name, per_mille, text) kind##_##name,

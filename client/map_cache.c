@@ -115,6 +115,11 @@ int map_cache_receive(struct map_cache *cache, struct bytes message, timestamp_t
     if (!map || !map_is_whole(map))
         return OST_PROTOCOL;
     *out_heard = map->heard_timestamp;
+    if (map->ranges_since != 0) { /* news of who leads, for whoever has the map of this epoch */
+        if (cache->map && map->epoch == cache->map->epoch)
+            groups_learn(cache, map, false);
+        return OST_EXISTS;
+    }
     if (map->n_ranges == 0 || map->n_stores == 0)
         return OST_NOT_READY;
     bool is_newer = map->epoch > map_cache_epoch(cache);

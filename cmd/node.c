@@ -38,6 +38,7 @@ struct node *node_new(const struct node_options *options, struct store *store,
     random_init(&node->random, options->seed);
     arena_init(&node->arena);
     arena_init(&node->map_arena);
+    arena_init(&node->ranges_arena);
     outbox_init(&node->outbox);
     outbox_init(&node->update.frames);
     node->peers_deadline_ns = NS_NEVER;
@@ -93,8 +94,8 @@ void node_free(struct node *node)
     outbox_fini(&node->outbox);
     outbox_fini(&node->update.frames);
     free(node->update.closes);
-    blob_unref(node->map_frame);
     arena_fini(&node->map_arena);
+    arena_fini(&node->ranges_arena);
     arena_fini(&node->arena);
     free(node);
 }

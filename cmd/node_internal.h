@@ -131,9 +131,9 @@ struct node {
     nanoseconds_t peers_deadline_ns;
 
     /* The newest map (node_map.c). */
-    struct arena map_arena;
-    Ostraka__Map *map;      /* NULL: none yet */
-    struct blob *map_frame; /* encoded once for all who ask */
+    struct arena map_arena;    /* the last message of it without ranges, or nothing */
+    struct arena ranges_arena; /* the last one with them */
+    Ostraka__Map *map;         /* NULL: none yet */
 
     struct node_join join;
     char fatal[NODE_FATAL_BYTES]; /* empty: nothing is */

@@ -8,11 +8,25 @@
 
 #include <utlist.h>
 
-static void map_push(struct node *node)
+/* Clients that have this epoch's map are told who leads now, and no ranges. */
+static struct blob *frame_of_hints(const Ostraka__Map *map)
 {
+    Ostraka__Map hints = *map;
+    hints.n_ranges = 0;
+    hints.ranges_since = map->epoch;
+    return frame_encode(FRAME_MAP_ANSWER, 0, &hints.base, NULL, 0);
+}
+
+static void map_push(struct node *node, bool hints_alone)
+{
+    if (!node->subscribers)
+        return;
+    struct blob *frame = hints_alone ? frame_of_hints(node->map)
+                                     : frame_encode(FRAME_MAP_ANSWER, 0, &node->map->base, NULL, 0);
     struct node_connection *connection;
     DL_FOREACH2(node->subscribers, connection, subscribers_next)
-    outbox_to_connection(&node->outbox, connection->id, blob_ref(node->map_frame));
+    outbox_to_connection(&node->outbox, connection->id, blob_ref(frame));
+    blob_unref(frame);
 }
 
 static bool map_is_sound(const Ostraka__Map *map)
@@ -25,7 +39,54 @@ static bool map_is_sound(const Ostraka__Map *map)
     for (size_t i = 0; i < map->n_stores; i++)
         if (map->stores[i]->address[0] == '\0' || map->stores[i]->id == 0)
             return false;
-    return map->n_ranges > 0 && map->n_stores <= STORES_COUNT_MAX;
+    return (map->n_ranges > 0) == (map->ranges_since == 0) && map->n_stores <= STORES_COUNT_MAX;
+}
+
+static bool hints_equal(const Ostraka__GroupInfo *a, const Ostraka__GroupInfo *b)
+{
+    return a->id == b->id && a->leader_store == b->leader_store && a->leader_term == b->leader_term;
+}
+
+/* Of two maps of one epoch. */
+static bool maps_have_equal_hints(const Ostraka__Map *a, const Ostraka__Map *b)
+{
+    for (size_t i = 0; i < a->n_groups && i < b->n_groups; i++)
+        if (!hints_equal(a->groups[i], b->groups[i]))
+            return false;
+    return hints_equal(a->master, b->master);
+}
+
+static void master_hint_take(struct node *node, const Ostraka__Map *map)
+{
+    node->map_received_ns = node->now_ns;
+    if (map->master->leader_store != 0 && map->master->leader_store != node->master_hint) {
+        node->master_hint = map->master->leader_store;
+        node->report_ns = node->now_ns;
+    }
+}
+
+/* One that comes without ranges is put on top of those that are here. */
+static void map_adopt(struct node *node, Ostraka__Map *map, struct arena *arena_take)
+{
+    if (map->ranges_since != 0) {
+        map->n_ranges = node->map->n_ranges;
+        map->ranges = node->map->ranges;
+        map->ranges_since = 0;
+        arena_fini(&node->map_arena);
+        node->map_arena = *arena_take;
+    } else {
+        arena_fini(&node->map_arena);
+        arena_init(&node->map_arena);
+        arena_fini(&node->ranges_arena);
+        node->ranges_arena = *arena_take;
+    }
+    node->map = map;
+}
+
+/* Are the ranges that it leaves out those that are here? */
+static bool map_is_usable(const struct node *node, const Ostraka__Map *map)
+{
+    return map->ranges_since == 0 || (node->map && map->ranges_since <= node->map->epoch);
 }
 
 static void map_learn_peers(struct node *node)
@@ -65,19 +126,20 @@ void node_map_received(struct node *node, const struct frame *frame)
                   (unsigned long)node->options.raft.store);
         node_shut_down(node);
     }
-    arena_fini(&node->map_arena);
-    node->map_arena = arena;
-    node->map = map;
-    blob_unref(node->map_frame);
-    node->map_frame = frame_encode(FRAME_MAP_ANSWER, 0, &map->base, NULL, 0);
+    master_hint_take(node, map);
+    if (!map_is_usable(node, map)) {
+        COVER(NODE_MAP_WITHOUT_RANGES);
+        node->report_ns = node->now_ns; /* which tells the map that we have: the whole one comes */
+        arena_fini(&arena);
+        return;
+    }
+    bool is_same_epoch = node->map && map->epoch == node->map->epoch;
+    bool is_same = is_same_epoch && maps_have_equal_hints(map, node->map);
+    map_adopt(node, map, &arena);
     map_learn_peers(node);
     node->replicas_ns = node->now_ns;
-    node->map_received_ns = node->now_ns;
-    if (map->master->leader_store != 0 && map->master->leader_store != node->master_hint) {
-        node->master_hint = map->master->leader_store;
-        node->report_ns = node->now_ns;
-    }
-    map_push(node);
+    if (!is_same)
+        map_push(node, is_same_epoch);
 }
 
 void node_map_requested(struct node *node, struct node_connection *connection,

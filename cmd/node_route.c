@@ -136,16 +136,65 @@ bool node_route_all(struct node *node)
 /* --- Whose is it?
  * ---------------------------------------------------------------------------------------- */
 
-/* The master lives elsewhere: say so, so that the asker looks for its leader. */
-static int timestamp_refuse(struct node *node, uint64_t connection_id, const struct frame *frame)
+#define NOT_LEADER(message)                                                                        \
+    do {                                                                                           \
+        (message)->status = OST_NOT_LEADER;                                                        \
+        (message)->leader_store = node->master_hint;                                               \
+    } while (0)
+
+/* Anybody may ask any store; whoever does not lead group 0 says who does. The answer is the frame
+ * of the next number. */
+static int master_refuse(struct node *node, uint64_t connection_id, const struct frame *frame)
 {
-    Ostraka__TimestampAnswer answer = OSTRAKA__TIMESTAMP_ANSWER__INIT;
-    answer.status = OST_NOT_LEADER;
-    answer.leader_store = node->master_hint;
+    union {
+        ProtobufCMessage base;
+        Ostraka__TimestampAnswer timestamp;
+        Ostraka__ChangeReplicasAnswer change_replicas;
+        Ostraka__HoldAnswer hold;
+        Ostraka__ChangeRangeAnswer change_range;
+        Ostraka__ProgressAnswer progress;
+        Ostraka__ChangeStoreAnswer change_store;
+    } answer;
+    switch (frame->type) {
+    case FRAME_TIMESTAMP:
+        ostraka__timestamp_answer__init(&answer.timestamp);
+        NOT_LEADER(&answer.timestamp);
+        break;
+    case FRAME_CHANGE_REPLICAS:
+        ostraka__change_replicas_answer__init(&answer.change_replicas);
+        NOT_LEADER(&answer.change_replicas);
+        break;
+    case FRAME_HOLD:
+        ostraka__hold_answer__init(&answer.hold);
+        NOT_LEADER(&answer.hold);
+        break;
+    case FRAME_CHANGE_STORE:
+        ostraka__change_store_answer__init(&answer.change_store);
+        NOT_LEADER(&answer.change_store);
+        break;
+    case FRAME_CHANGE_RANGE:
+        ostraka__change_range_answer__init(&answer.change_range);
+        NOT_LEADER(&answer.change_range);
+        break;
+    default:
+        ASSERT(frame->type == FRAME_PROGRESS);
+        ostraka__progress_answer__init(&answer.progress);
+        NOT_LEADER(&answer.progress);
+        break;
+    }
     outbox_to_connection(
         &node->outbox, connection_id,
-        frame_encode(FRAME_TIMESTAMP_ANSWER, frame->request_id, &answer.base, NULL, 0));
+        frame_encode((uint16_t)(frame->type + 1), frame->request_id, &answer.base, NULL, 0));
     return OST_OK;
+}
+#undef NOT_LEADER
+
+/* What is for group 0's leader, from anyone. */
+static int master_dispatch(struct node *node, uint64_t connection_id, const struct frame *frame)
+{
+    return node->master
+               ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
+               : master_refuse(node, connection_id, frame);
 }
 
 static int create_replica(struct node *node, const struct frame *frame)
@@ -197,29 +246,6 @@ static void master_hint_learn(struct node *node, const struct frame *frame)
         node->master_hint = answer->leader_store;
 }
 
-/* People may ask any store; whoever does not lead group 0 says who does. */
-static int change_refuse(struct node *node, uint64_t connection_id, const struct frame *frame)
-{
-    Ostraka__ChangeReplicasAnswer answer = OSTRAKA__CHANGE_REPLICAS_ANSWER__INIT;
-    answer.status = OST_NOT_LEADER;
-    answer.leader_store = node->master_hint;
-    outbox_to_connection(
-        &node->outbox, connection_id,
-        frame_encode(FRAME_CHANGE_REPLICAS_ANSWER, frame->request_id, &answer.base, NULL, 0));
-    return OST_OK;
-}
-
-static int store_change_refuse(struct node *node, uint64_t connection_id, const struct frame *frame)
-{
-    Ostraka__ChangeStoreAnswer answer = OSTRAKA__CHANGE_STORE_ANSWER__INIT;
-    answer.status = OST_NOT_LEADER;
-    answer.leader_store = node->master_hint;
-    outbox_to_connection(
-        &node->outbox, connection_id,
-        frame_encode(FRAME_CHANGE_STORE_ANSWER, frame->request_id, &answer.base, NULL, 0));
-    return OST_OK;
-}
-
 static int transfer_leader(struct node *node, const struct frame *frame)
 {
     const Ostraka__TransferLeader *command =
@@ -227,16 +253,6 @@ static int transfer_leader(struct node *node, const struct frame *frame)
     if (!command)
         return OST_PROTOCOL;
     node_leader_transfer(node, command);
-    return OST_OK;
-}
-
-static int hold_refuse(struct node *node, uint64_t connection_id, const struct frame *frame)
-{
-    Ostraka__HoldAnswer answer = OSTRAKA__HOLD_ANSWER__INIT;
-    answer.status = OST_NOT_LEADER;
-    answer.leader_store = node->master_hint;
-    outbox_to_connection(&node->outbox, connection_id,
-                         frame_encode(FRAME_HOLD_ANSWER, frame->request_id, &answer.base, NULL, 0));
     return OST_OK;
 }
 
@@ -249,6 +265,7 @@ static int dispatch_from_store(struct node *node, store_id_t store, uint64_t con
     case FRAME_RAFT_SNAPSHOT_CHUNK:
         return raft_host_receive(node->raft, store, frame, node->now_ns);
     case FRAME_STORE_REPORT:
+    case FRAME_RANGE_REPORT:
         return node->master
                    ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
                    : OST_OK;
@@ -267,6 +284,9 @@ static int dispatch_from_store(struct node *node, store_id_t store, uint64_t con
         master_hint_learn(node, frame);
         return kv_server_timestamp_answered(node->kv, frame, node->now_ns);
     case FRAME_ASSIGN_RANGE:
+    case FRAME_RANGE_ORDER:
+    case FRAME_RANGE_FETCH:
+    case FRAME_RANGE_FETCH_ANSWER:
     case FRAME_SAFE_POINT:
     case FRAME_RESOLVE:
     case FRAME_RESOLVE_ANSWER:
@@ -274,9 +294,6 @@ static int dispatch_from_store(struct node *node, store_id_t store, uint64_t con
     case FRAME_INQUIRE_ANSWER:
     case FRAME_CLOSE_TIMESTAMP:
     case FRAME_CLOSE_TIMESTAMP_ANSWER:
-    case FRAME_RANGE_ORDER:
-    case FRAME_RANGE_FETCH:
-    case FRAME_RANGE_FETCH_ANSWER:
         return kv_server_receive(node->kv, connection_id, frame, node->now_ns);
     default:
         return OST_UNSUPPORTED;
@@ -288,21 +305,12 @@ static int dispatch_from_anyone(struct node *node, struct node_connection *conne
 {
     switch (frame->type) {
     case FRAME_TIMESTAMP:
-        return node->master
-                   ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
-                   : timestamp_refuse(node, connection_id, frame);
     case FRAME_CHANGE_REPLICAS:
-        return node->master
-                   ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
-                   : change_refuse(node, connection_id, frame);
     case FRAME_CHANGE_STORE:
-        return node->master
-                   ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
-                   : store_change_refuse(node, connection_id, frame);
     case FRAME_HOLD:
-        return node->master
-                   ? master_receive(node->master, connection_id, frame, node->now_ns, node->wall_ms)
-                   : hold_refuse(node, connection_id, frame);
+    case FRAME_CHANGE_RANGE:
+    case FRAME_PROGRESS:
+        return master_dispatch(node, connection_id, frame);
     case FRAME_MAP:
         if (connection)
             node_map_requested(node, connection, frame);

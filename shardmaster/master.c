@@ -29,6 +29,7 @@ struct master *master_new(const struct master_options *options, const struct mas
     TAILQ_INIT(&master->changes);
     TAILQ_INIT(&master->hold_waiters);
     TAILQ_INIT(&master->store_changes);
+    TAILQ_INIT(&master->range_waiters);
     return master;
 }
 
@@ -49,6 +50,7 @@ void master_free(struct master *master)
     master_changes_drop(master);
     master_holds_drop(master);
     master_store_changes_drop(master);
+    master_range_asks_drop(master);
     safe_point_fini(&master->safe);
     master_leader_ended(master);
     arena_fini(&master->map_arena);
@@ -195,6 +197,12 @@ int master_receive(struct master *master, uint64_t connection_id, const struct f
         return master_hold_receive(master, connection_id, frame);
     if (frame->type == FRAME_CHANGE_STORE)
         return master_store_change_receive(master, connection_id, frame);
+    if (frame->type == FRAME_RANGE_REPORT)
+        return master_ranges_leader_report(master, frame->message);
+    if (frame->type == FRAME_CHANGE_RANGE)
+        return master_range_ask_receive(master, connection_id, frame);
+    if (frame->type == FRAME_PROGRESS)
+        return master_progress_receive(master, connection_id, frame);
     return OST_PROTOCOL;
 }
 
@@ -291,6 +299,7 @@ void master_leadership_changed(struct master *master, const struct raft_leadersh
     master_changes_end(master);
     master_holds_end(master);
     master_store_changes_end(master);
+    master_range_asks_end(master);
 }
 
 /* --- time --- */

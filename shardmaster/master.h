@@ -9,10 +9,11 @@
  * The state is small and kept in memory; what is applied is written to the store's rows with the
  * applied index in one batch, like any group's.
  *
- * Reading order: master_map.h, oracle.h, master_replicas.h (all pure), master_internal.h,
- * master_machine.c (what entries do), master.c (timestamps, time), master_leader.c (what the leader
- * sees to), master_change.c and master_store_change.c (what people ask of it), placement.h and
- * master_placement.c (where replicas and leaders go).
+ * Reading order: master_map.h, oracle.h, master_replicas.h, master_ranges.h, master_stores.h,
+ * placement.h (all pure), master_internal.h, master_machine.c (what entries do), master.c
+ * (timestamps, time), master_leader.c (what the leader sees to), master_ranges_leader.c (how it
+ * moves ranges), master_placement.c (where replicas and leaders go), master_change.c,
+ * master_ranges_ask.c and master_store_change.c (what people ask of it).
  */
 #pragma once
 
@@ -86,8 +87,8 @@ OST_MUST_CHECK int master_load(struct master *master, replica_id_t replica,
                                const struct raft_configuration *founding, nanoseconds_t now_ns,
                                char *out_why);
 
-/* TIMESTAMP, STORE_REPORT, CHANGE_REPLICAS, CHANGE_STORE, HOLD. OST_PROTOCOL: does not parse.
- * `wall_ms` is the wall clock, for O4. */
+/* TIMESTAMP, STORE_REPORT, CHANGE_REPLICAS, CHANGE_STORE, HOLD, RANGE_REPORT, CHANGE_RANGE,
+ * PROGRESS. OST_PROTOCOL: does not parse. `wall_ms` is the wall clock, for O4. */
 OST_MUST_CHECK int master_receive(struct master *master, uint64_t connection_id,
                                   const struct frame *frame, nanoseconds_t now_ns,
                                   uint64_t wall_ms);

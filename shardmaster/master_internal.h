@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "shardmaster/master.h"
 #include "shardmaster/master_map.h"
+#include "shardmaster/master_progress.h"
 #include "shardmaster/oracle.h"
 #include "shardmaster/safe_point.h"
 
@@ -36,24 +37,47 @@ struct master_store_change; /* somebody who asked for another store, or to be on
 
 struct master_upkeep;   /* a store that comes or goes (master_placement.c) */
 struct master_transfer; /* a leadership that was told to go */
-struct master_report;   /* the last report of a store */
-struct master_hint;     /* who leads a group, as reported */
+/* Somebody who asked for a range to be changed, or for that to be called off. */
+struct master_range_waiter {
+    TAILQ_ENTRY(master_range_waiter) link;
+    uint64_t connection_id;
+    uint64_t request_id;
+    uint64_t change;
+    raft_index_t index;
+};
+
+/* What group 0's leader does about a range that changes (master_ranges_leader.c). */
+struct range_drive;
+
+/* A range that its group is to be told of, as its first owner. */
+struct range_unassigned {
+    size_t place; /* in the map */
+    bool is_proposed;
+};
+
+struct master_report; /* the last report of a store */
+struct master_hint;   /* who leads a group, as reported */
 
 /* What the leader alone knows; gone with its leadership. */
 struct master_leader {
-    struct master_report *reports; /* by store */
-    struct master_hint *hints;     /* by group */
-    bool *range_proposed;          /* RangeAssigned is under way, by the range's place */
-    size_t ranges_count;
-    size_t range_next; /* where the next pass over unassigned ranges begins */
+    struct master_report *reports;       /* by store */
+    struct master_hint *hints;           /* by group */
+    struct range_unassigned *unassigned; /* by place; some may be assigned by now */
+    size_t unassigned_count;
+    size_t unassigned_next;     /* where the next pass over them begins */
+    struct range_drive *drives; /* by change: what is under way */
+    uint64_t change_next;       /* the number that is proposed next, if the map is not beyond it */
     bool bootstrap_proposed;
     nanoseconds_t led_ns;
     nanoseconds_t reconciled_ns;
     bool reconcile_soon;
     nanoseconds_t pushed_ns;
-    bool map_changed;                  /* push, at once (but no more often than every 50 ms) */
-    bool hints_changed;                /* push, once the picture is whole */
-    nanoseconds_t safe_point_ns;       /* when the safe point may go on again */
+    bool map_changed;            /* push, at once (but no more often than every 50 ms) */
+    bool hints_changed;          /* push, once the picture is whole */
+    bool ranges_changed;         /* since the last push that had them */
+    bool owners_changed;         /* so that whoever goes by the old map is refused */
+    uint64_t ranges_since;       /* the map's ranges are the same since this epoch, or longer */
+    nanoseconds_t safe_point_ns; /* when the safe point may go on again */
     struct master_upkeep *upkeeps;     /* by store */
     struct master_transfer *transfers; /* by group */
     raft_index_t placed_index;         /* of the last entry that placement has proposed */
@@ -91,6 +115,8 @@ struct master {
     uint32_t hold_waiters_count;
     TAILQ_HEAD(, master_store_change) store_changes;
     uint32_t store_changes_count;
+    TAILQ_HEAD(, master_range_waiter) range_waiters;
+    uint32_t range_waiters_count;
     uint64_t confirmed_read_id; /* requests up to this round may be served */
     struct master_leader leader;
 };
@@ -101,9 +127,14 @@ OST_MUST_CHECK int master_rows_load(struct master *master, char *out_why);
 void master_rows_save(struct master *master);
 OST_MUST_CHECK int master_propose(struct master *master, const Ostraka__MasterCommand *command,
                                   raft_index_t *out_index);
-
 /* Takes the arena that `map` lives in. */
 void master_adopt_map(struct master *master, Ostraka__Map *map, struct arena *arena_take);
+/* It is to be written, and pushed. */
+void master_map_changed(struct master *master);
+
+/* master_ranges_machine.c: what an entry about a range's owner or change does. */
+void master_ranges_apply(struct master *master, raft_index_t index,
+                         const Ostraka__MasterCommand *command);
 
 /* master.c: called back by the machine. */
 void master_leadership_changed(struct master *master, const struct raft_leadership *leadership);
@@ -149,7 +180,39 @@ OST_MUST_CHECK int master_hold_receive(struct master *master, uint64_t connectio
 void master_holds_end(struct master *master);
 void master_holds_drop(struct master *master);
 
+/* master_ranges_ask.c */
+OST_MUST_CHECK int master_range_ask_receive(struct master *master, uint64_t connection_id,
+                                            const struct frame *frame);
+/* For whoever wants a range changed: proposes what master_ranges_check allows. OST_EXISTS: it is so
+ * already, or under way as `out_change`. `out_why` is MASTER_WHY_BYTES. */
+OST_MUST_CHECK int master_range_change_propose(struct master *master,
+                                               const Ostraka__ChangeRange *request,
+                                               raft_index_t *out_index, uint64_t *out_change,
+                                               char *out_why);
+void master_range_ask_applied(struct master *master, raft_index_t index, bool is_done);
+void master_range_asks_end(struct master *master);
+void master_range_asks_drop(struct master *master);
+
+/* master_ranges_leader.c */
+void master_ranges_leader_began(struct master *master);
+void master_ranges_leader_ended(struct master *master);
+/* There is a map, or one of other ranges. */
+void master_ranges_leader_laid_out(struct master *master);
+/* An entry about this change of the range that begins there was applied, and did something or not.
+ */
+void master_ranges_leader_applied(struct master *master, struct bytes start, uint64_t change);
+OST_MUST_CHECK int master_ranges_leader_report(struct master *master, struct bytes message);
+/* The group's own log says that it owns the range: the map may say so too. */
+void master_ranges_leader_owned(struct master *master, group_id_t group, struct bytes start,
+                                struct bytes end, uint64_t epoch);
+void master_ranges_leader_assign(struct master *master);
+void master_ranges_leader_timer(struct master *master);
+nanoseconds_t master_ranges_leader_deadline_ns(const struct master *master);
+void master_ranges_leader_progress(const struct master *master, struct master_progress *progress);
+
 /* master_leader.c */
+/* A refused proposal is made again by whoever made it: false. */
+bool master_leader_propose(struct master *master, const Ostraka__MasterCommand *command);
 void master_leader_began(struct master *master);
 void master_leader_ended(struct master *master);
 void master_leader_map_changed(struct master *master);
@@ -161,8 +224,8 @@ const Ostraka__StoreReport *master_leader_report_of(const struct master *master,
 nanoseconds_t master_leader_heard_ns(const struct master *master, store_id_t store);
 /* Who leads a data group, as reported; 0: not known. */
 store_id_t master_leader_hint(const struct master *master, group_id_t group);
-/* What is refused is proposed again with the next pass. */
-void master_leader_propose(struct master *master, const Ostraka__MasterCommand *command);
+/* And not only in who is where: what the next push has to tell. */
+void master_leader_ranges_changed(struct master *master, bool has_other_owners);
 OST_MUST_CHECK int master_leader_report(struct master *master, struct bytes message);
 void master_leader_timer(struct master *master);
 nanoseconds_t master_leader_deadline_ns(const struct master *master);

@@ -14,7 +14,9 @@
 #define uthash_malloc(bytes_count) memory_alloc(bytes_count)
 #include <uthash.h>
 
-#define PUSH_EVERY_NS_MIN     (50 * NS_PER_MS)
+#define PUSH_EVERY_NS_MIN (50 * NS_PER_MS)
+/* Where a range is served now: whoever asks for it waits for this. */
+#define PUSH_OWNERS_NS_MIN    (5 * NS_PER_MS)
 #define RECONCILE_SOON_NS_MIN (50 * NS_PER_MS)
 /* A push may be lost, and hints have no epoch by which a store could tell. */
 #define PUSH_EVERY_NS_MAX (5 * NS_PER_S)
@@ -67,7 +69,7 @@ void master_leader_ended(struct master *master)
         HASH_DEL(leader->hints, hint);
         free(hint);
     }
-    free(leader->range_proposed);
+    master_ranges_leader_ended(master);
     *leader = (struct master_leader){0};
 }
 
@@ -97,17 +99,6 @@ static void leader_propose_bootstrap(struct master *master)
     arena_fini(&arena);
 }
 
-/* A map of other ranges is another map: what was under way for the old one means nothing. */
-static void leader_fit_ranges(struct master *master)
-{
-    struct master_leader *leader = &master->leader;
-    if (leader->ranges_count == master->map->n_ranges)
-        return;
-    free(leader->range_proposed);
-    leader->ranges_count = master->map->n_ranges;
-    leader->range_proposed = memory_alloc_zeroed(leader->ranges_count, sizeof(bool));
-}
-
 void master_leader_began(struct master *master)
 {
     master_leader_ended(master);
@@ -116,7 +107,8 @@ void master_leader_began(struct master *master)
     leader->pushed_ns = master->now_ns;
     leader->hints_changed = true; /* who leads group 0 is one of them */
     leader->safe_point_ns = master->now_ns;
-    leader_fit_ranges(master);
+    master_leader_ranges_changed(master, false); /* nobody knows when */
+    master_ranges_leader_began(master);
     if (master->map->epoch == 0)
         leader_propose_bootstrap(master);
 }
@@ -128,7 +120,14 @@ void master_leader_map_changed(struct master *master)
     struct master_leader *leader = &master->leader;
     leader->map_changed = true;
     leader->reconcile_soon = true;
-    leader_fit_ranges(master);
+}
+
+void master_leader_ranges_changed(struct master *master, bool has_other_owners)
+{
+    struct master_leader *leader = &master->leader;
+    leader->ranges_changed = true;
+    leader->owners_changed = leader->owners_changed || has_other_owners;
+    leader->ranges_since = master->map->epoch;
 }
 
 /* --- the map, to the stores --- */
@@ -146,9 +145,13 @@ static void group_forget_hint(Ostraka__GroupInfo *group)
     group->leader_term = 0;
 }
 
-static struct blob *map_frame(struct master *master)
+/* Without ranges it is for whoever has a map since which they are the same. */
+static struct blob *map_frame(struct master *master, bool with_ranges)
 {
     Ostraka__Map *map = master->map;
+    size_t ranges_count = map->n_ranges;
+    map->n_ranges = with_ranges ? ranges_count : 0;
+    map->ranges_since = with_ranges ? 0 : master->leader.ranges_since;
     for (size_t index = 0; index < map->n_groups; index++)
         group_hint(master, map->groups[index]);
     if (map->master) {
@@ -163,6 +166,8 @@ static struct blob *map_frame(struct master *master)
     if (map->master)
         group_forget_hint(map->master);
     map->heard_timestamp = 0;
+    map->n_ranges = ranges_count;
+    map->ranges_since = 0;
     return frame;
 }
 
@@ -172,6 +177,11 @@ static bool leader_sees_all_stores(const struct master *master)
            master->now_ns - master->leader.led_ns >= PICTURE_WAIT_NS;
 }
 
+static nanoseconds_t leader_push_ns_min(const struct master_leader *leader)
+{
+    return leader->owners_changed ? PUSH_OWNERS_NS_MIN : PUSH_EVERY_NS_MIN;
+}
+
 static bool leader_push_is_due(const struct master *master)
 {
     const struct master_leader *leader = &master->leader;
@@ -179,12 +189,12 @@ static bool leader_push_is_due(const struct master *master)
     if (master->map->epoch == 0)
         return false;
     bool wanted = leader->map_changed || (leader->hints_changed && leader_sees_all_stores(master));
-    return (wanted && since_ns >= PUSH_EVERY_NS_MIN) || since_ns >= PUSH_EVERY_NS_MAX;
+    return (wanted && since_ns >= leader_push_ns_min(leader)) || since_ns >= PUSH_EVERY_NS_MAX;
 }
 
 static void leader_push(struct master *master)
 {
-    struct blob *frame = map_frame(master);
+    struct blob *frame = map_frame(master, master->leader.ranges_changed);
     for (size_t index = 0; index < master->map->n_stores; index++) {
         if (RARE(MASTER_MAP_PUSH_LOST))
             continue;
@@ -195,6 +205,8 @@ static void leader_push(struct master *master)
     master->leader.pushed_ns = master->now_ns;
     master->leader.map_changed = false;
     master->leader.hints_changed = false;
+    master->leader.ranges_changed = false;
+    master->leader.owners_changed = false;
 }
 
 /* --- reports --- */
@@ -221,40 +233,19 @@ static void leader_take_hint(struct master *master, const Ostraka__ReplicaReport
     master->leader.hints_changed = true;
 }
 
-/* The group's own log says that it owns the range: the map may say so too. */
-static void leader_take_range(struct master *master, group_id_t group,
-                              const Ostraka__RangeInfo *reported)
-{
-    const Ostraka__Map *map = master->map;
-    size_t place = master_map_place_of_key(map, master_bytes(reported->start));
-    if (place >= master->leader.ranges_count || master->leader.range_proposed[place])
-        return;
-    const Ostraka__RangeInfo *range = map->ranges[place];
-    if (range->assigned || range->group != group || range->epoch != reported->epoch ||
-        !bytes_equal(master_bytes(range->start), master_bytes(reported->start)) ||
-        !bytes_equal(master_bytes(range->end), master_bytes(reported->end)))
-        return;
-    Ostraka__MasterCommand__RangeAssigned assigned = OSTRAKA__MASTER_COMMAND__RANGE_ASSIGNED__INIT;
-    assigned.start = range->start;
-    assigned.epoch = range->epoch;
-    assigned.group = range->group;
-    Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
-    command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_RANGE_ASSIGNED;
-    command.range_assigned = &assigned;
-    raft_index_t index;
-    master->leader.range_proposed[place] = master_propose(master, &command, &index) == OST_OK;
-}
-
 static void leader_use_report(struct master *master, const Ostraka__StoreReport *message)
 {
     for (size_t index = 0; index < message->n_replicas; index++) {
         const Ostraka__ReplicaReport *replica = message->replicas[index];
         leader_take_hint(master, replica, message->store);
         for (size_t range = 0; replica->leads && range < replica->n_ranges; range++)
-            leader_take_range(master, replica->group, replica->ranges[range]);
+            master_ranges_leader_owned(
+                master, replica->group, master_bytes(replica->ranges[range]->start),
+                master_bytes(replica->ranges[range]->end), replica->ranges[range]->epoch);
     }
     if (message->map_epoch < master->map->epoch)
-        outbox_to_store(master->outbox, message->store, CHANNEL_CONTROL, map_frame(master));
+        outbox_to_store(master->outbox, message->store, CHANNEL_CONTROL,
+                        map_frame(master, message->map_epoch < master->leader.ranges_since));
     master_safe_point_reported(master, message->store, message->safe_point);
     master->leader.reconcile_soon = true;
 }
@@ -304,7 +295,7 @@ void master_leader_forget_store(struct master *master, store_id_t store)
     struct master_report *report = report_find(&master->leader, store);
     /* It hears of it, if it hears at all, and stops. */
     if (master->leadership.ready)
-        outbox_to_store(master->outbox, store, CHANNEL_CONTROL, map_frame(master));
+        outbox_to_store(master->outbox, store, CHANNEL_CONTROL, map_frame(master, true));
     if (!report)
         return;
     HASH_DEL(master->leader.reports, report);
@@ -345,7 +336,7 @@ static const Ostraka__ReplicaReport *report_replica(const Ostraka__StoreReport *
     return NULL;
 }
 
-void master_leader_propose(struct master *master, const Ostraka__MasterCommand *command)
+bool master_leader_propose(struct master *master, const Ostraka__MasterCommand *command)
 {
     raft_index_t index;
     int status =
@@ -353,6 +344,7 @@ void master_leader_propose(struct master *master, const Ostraka__MasterCommand *
     if (status != OST_OK)
         log_write(LOG_DEBUG, "a proposal of the shard master was refused", "status=%s",
                   ost_status_name(status));
+    return status == OST_OK;
 }
 
 static void leader_create_replica(struct master *master, const Ostraka__GroupInfo *group,
@@ -528,26 +520,6 @@ static void leader_see_to_disks(struct master *master)
     }
 }
 
-static void leader_assign_ranges(struct master *master)
-{
-    struct master_leader *leader = &master->leader;
-    const Ostraka__Map *map = master->map;
-    uint32_t frames_count = 0;
-    for (size_t step = 0; step < map->n_ranges && frames_count < FRAMES_PER_PASS_MAX; step++) {
-        Ostraka__RangeInfo *range = map->ranges[leader->range_next++ % map->n_ranges];
-        const Ostraka__GroupInfo *group = master_map_group(map, range->group);
-        if (range->assigned)
-            continue;
-        Ostraka__AssignRange command = OSTRAKA__ASSIGN_RANGE__INIT;
-        command.group = group->id;
-        command.group_epoch = group->epoch;
-        command.range = range;
-        outbox_to_group(master->outbox, group->id,
-                        frame_encode(FRAME_ASSIGN_RANGE, 0, &command.base, NULL, 0));
-        frames_count++;
-    }
-}
-
 static nanoseconds_t leader_reconcile_ns(const struct master *master)
 {
     const struct master_leader *leader = &master->leader;
@@ -569,7 +541,7 @@ static void leader_reconcile(struct master *master)
     }
     leader_see_to_disks(master);
     leader_see_to_replicas(master);
-    leader_assign_ranges(master);
+    master_ranges_leader_assign(master);
     master_placement_timer(master);
 }
 
@@ -579,6 +551,7 @@ void master_leader_timer(struct master *master)
         leader_push(master);
     if (leader_reconcile_ns(master) <= master->now_ns)
         leader_reconcile(master);
+    master_ranges_leader_timer(master);
 }
 
 nanoseconds_t master_leader_deadline_ns(const struct master *master)
@@ -586,9 +559,11 @@ nanoseconds_t master_leader_deadline_ns(const struct master *master)
     const struct master_leader *leader = &master->leader;
     nanoseconds_t push_ns = leader->pushed_ns + PUSH_EVERY_NS_MAX;
     if (leader->map_changed || (leader->hints_changed && leader_sees_all_stores(master)))
-        push_ns = leader->pushed_ns + PUSH_EVERY_NS_MIN;
+        push_ns = leader->pushed_ns + leader_push_ns_min(leader);
     else if (leader->hints_changed)
         push_ns = leader->led_ns + PICTURE_WAIT_NS;
     nanoseconds_t reconcile_ns = leader_reconcile_ns(master);
-    return push_ns < reconcile_ns ? push_ns : reconcile_ns;
+    nanoseconds_t ranges_ns = master_ranges_leader_deadline_ns(master);
+    nanoseconds_t deadline_ns = push_ns < reconcile_ns ? push_ns : reconcile_ns;
+    return deadline_ns < ranges_ns ? deadline_ns : ranges_ns;
 }

@@ -227,12 +227,16 @@ int master_propose(struct master *master, const Ostraka__MasterCommand *command,
     return status;
 }
 
-static void map_changed_if(struct master *master, bool has_changed)
+void master_map_changed(struct master *master)
 {
-    if (!has_changed)
-        return;
     master->map_dirty = true;
     master_leader_map_changed(master);
+}
+
+static void map_changed_if(struct master *master, bool has_changed)
+{
+    if (has_changed)
+        master_map_changed(master);
 }
 
 static void apply_bootstrap(struct master *master, const Ostraka__MasterCommand__Bootstrap *command)
@@ -251,6 +255,7 @@ static void apply_bootstrap(struct master *master, const Ostraka__MasterCommand_
     map.master = command->master;
     map.next_replica = command->next_replica;
     map.replicas_wanted = command->replicas_wanted;
+    map.next_change = 1;
     const char *why;
     if (command->cluster_id != master->options.cluster_id ||
         master_map_check(&map, &why) != OST_OK) {
@@ -262,8 +267,10 @@ static void apply_bootstrap(struct master *master, const Ostraka__MasterCommand_
     arena_init(&arena);
     Ostraka__Map *copy = master_map_copy(&map, &arena);
     master_adopt_map(master, copy, &arena);
-    master->map_dirty = master->oracle_dirty = true;
-    master_leader_map_changed(master);
+    master->oracle_dirty = true;
+    master_map_changed(master);
+    master_leader_ranges_changed(master, true);
+    master_ranges_leader_laid_out(master);
     log_write(LOG_INFO, "the cluster was made", "store=%lu stores=%zu groups=%zu ranges=%zu",
               master->options.store_id, map.n_stores, map.n_groups, map.n_ranges);
 }
@@ -320,9 +327,12 @@ static void apply_command(struct master *master, const struct raft_entry *entry)
         }
         break;
     case OSTRAKA__MASTER_COMMAND__COMMAND_RANGE_ASSIGNED:
-        map_changed_if(master, master_map_assign(
-                                   master->map, master_bytes(command->range_assigned->start),
-                                   command->range_assigned->epoch, command->range_assigned->group));
+    case OSTRAKA__MASTER_COMMAND__COMMAND_RANGE_CHANGE_WANTED:
+    case OSTRAKA__MASTER_COMMAND__COMMAND_RANGE_SPLIT:
+    case OSTRAKA__MASTER_COMMAND__COMMAND_RANGES_MERGED:
+    case OSTRAKA__MASTER_COMMAND__COMMAND_RANGE_SWITCHED:
+    case OSTRAKA__MASTER_COMMAND__COMMAND_RANGE_CHANGE_CANCELLED:
+        master_ranges_apply(master, entry->index, command);
         break;
     case OSTRAKA__MASTER_COMMAND__COMMAND_REPLICAS_WANTED:
         apply_replicas_wanted(master, entry->index, command->replicas_wanted);

@@ -1,5 +1,6 @@
 #include "shardmaster/master_map.h"
 
+#include "base/memory.h"
 #include "proto/frame.h"
 #include "shardmaster/master.h"
 #include "shardmaster/master_replicas.h"
@@ -92,6 +93,7 @@ const Ostraka__Map *master_bootstrap_map(const struct master_options *options, s
     for (size_t place = 0; place < groups_count; place++)
         map->groups[place] = bootstrap_group(options, place + 1, arena);
     map->replicas_wanted = options->initial_replicas_count;
+    map->next_change = 1;
     map->next_replica = 1 + (groups_count + 1) * master_initial_replicas_count(options);
     map->n_ranges = options->initial_splits_count + 1;
     map->ranges = arena_alloc(arena, map->n_ranges * sizeof(map->ranges[0]));
@@ -162,24 +164,120 @@ static const char *groups_fault(const Ostraka__Map *map)
     return fault;
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* Of every range, so the groups are not walked for each. */
+static const char *owners_fault(const Ostraka__Map *map)
+{
+    uint64_t *groups = memory_alloc((map->n_groups + 1) * sizeof(groups[0]));
+    for (size_t index = 0; index < map->n_groups; index++)
+        groups[index] = map->groups[index]->id;
+    qsort(groups, map->n_groups, sizeof(groups[0]), compare_numbers);
+    const char *fault = NULL;
+    for (size_t index = 0; !fault && index < map->n_ranges; index++) {
+        const Ostraka__RangeInfo *range = map->ranges[index];
+        if (range->epoch == 0 ||
+            !bsearch(&range->group, groups, map->n_groups, sizeof(groups[0]), compare_numbers))
+            fault = "a range has no epoch or belongs to no group of the map";
+    }
+    free(groups);
+    return fault;
+}
+
 static const char *ranges_fault(const Ostraka__Map *map)
 {
     if (map->n_ranges == 0 || map->ranges[0]->start.len != 0 ||
         map->ranges[map->n_ranges - 1]->end.len != 0)
         return "the ranges do not reach from the first key to the last";
-    for (size_t index = 0; index < map->n_ranges; index++) {
+    for (size_t index = 1; index < map->n_ranges; index++) {
         const Ostraka__RangeInfo *range = map->ranges[index];
-        if (range->epoch == 0 || !master_map_group(map, range->group))
-            return "a range has no epoch or belongs to no group of the map";
-        if (index == 0)
-            continue;
         const Ostraka__RangeInfo *before = map->ranges[index - 1];
         if (!bytes_equal(master_bytes(before->end), master_bytes(range->start)))
             return "two ranges leave a gap or overlap";
         if (bytes_compare(master_bytes(before->start), master_bytes(range->start)) >= 0)
             return "the ranges are not in order";
     }
+    return owners_fault(map);
+}
+
+/* The other one of the two that are to be merged: the right one begins where the change says. */
+static const Ostraka__RangeInfo *merge_neighbour(const Ostraka__Map *map, size_t place)
+{
+    struct bytes at = master_bytes(map->ranges[place]->change->at);
+    bool is_right = bytes_equal(at, master_bytes(map->ranges[place]->start));
+    if (is_right)
+        return place > 0 ? map->ranges[place - 1] : NULL;
+    const Ostraka__RangeInfo *right = place + 1 < map->n_ranges ? map->ranges[place + 1] : NULL;
+    return right && bytes_equal(at, master_bytes(right->start)) ? right : NULL;
+}
+
+static const char *merge_fault(const Ostraka__Map *map, size_t place)
+{
+    const Ostraka__RangeInfo *range = map->ranges[place];
+    const Ostraka__RangeInfo *other = merge_neighbour(map, place);
+    if (!other || !other->change || other->change->id != range->change->id ||
+        other->change->kind != OSTRAKA__RANGE_CHANGE_KIND__MERGE_RANGES ||
+        !bytes_equal(master_bytes(other->change->at), master_bytes(range->change->at)))
+        return "a range is to be merged with none";
+    if (!range->assigned || range->group != other->group)
+        return "two ranges are to be merged that no one group owns";
     return NULL;
+}
+
+static const char *change_fault(const Ostraka__Map *map, size_t place)
+{
+    const Ostraka__RangeInfo *range = map->ranges[place];
+    const Ostraka__RangeChange *change = range->change;
+    struct bytes at = master_bytes(change->at);
+    if (change->id == 0 || change->id >= map->next_change)
+        return "a change's number was never given";
+    switch (change->kind) {
+    case OSTRAKA__RANGE_CHANGE_KIND__SPLIT_RANGE:
+        return range->assigned && bytes_compare(at, master_bytes(range->start)) > 0 &&
+                       key_in_range(at, master_bytes(range->start), master_bytes(range->end))
+                   ? NULL
+                   : "a range is to be split where it is not";
+    case OSTRAKA__RANGE_CHANGE_KIND__MERGE_RANGES:
+        return merge_fault(map, place);
+    case OSTRAKA__RANGE_CHANGE_KIND__MOVE_RANGE:
+        return change->from_group != change->to_group &&
+                       range->group == (range->assigned ? change->from_group : change->to_group)
+                   ? NULL
+                   : "a range that moves is at neither end";
+    default:
+        return "a change is of no kind";
+    }
+}
+
+/* A merge stands beside both of its ranges; it is counted with the left one. */
+static bool is_right_of_merge(const Ostraka__RangeInfo *range)
+{
+    return range->change->kind == OSTRAKA__RANGE_CHANGE_KIND__MERGE_RANGES &&
+           bytes_equal(master_bytes(range->change->at), master_bytes(range->start));
+}
+
+static const char *changes_fault(const Ostraka__Map *map)
+{
+    uint64_t *numbers = memory_alloc(map->n_ranges * sizeof(numbers[0]));
+    size_t count = 0;
+    const char *fault = NULL;
+    for (size_t place = 0; !fault && place < map->n_ranges; place++) {
+        if (!map->ranges[place]->change)
+            continue;
+        fault = change_fault(map, place);
+        if (!is_right_of_merge(map->ranges[place]))
+            numbers[count++] = map->ranges[place]->change->id;
+    }
+    qsort(numbers, count, sizeof(numbers[0]), compare_numbers);
+    for (size_t index = 1; !fault && index < count; index++)
+        if (numbers[index - 1] == numbers[index])
+            fault = "two changes share a number";
+    free(numbers);
+    return fault;
 }
 
 int master_map_check(const Ostraka__Map *map, const char **out_why)
@@ -189,14 +287,24 @@ int master_map_check(const Ostraka__Map *map, const char **out_why)
         fault = groups_fault(map);
     if (!fault)
         fault = ranges_fault(map);
+    if (!fault)
+        fault = changes_fault(map);
     *out_why = fault;
     return fault ? OST_CONFLICT : OST_OK;
 }
 
 /* --- who is where --- */
 
+/* Nearly always they are numbered from 1, and stand in that order. */
+static bool is_nth(uint64_t id, size_t count)
+{
+    return id >= 1 && id <= count;
+}
+
 Ostraka__StoreInfo *master_map_store(const Ostraka__Map *map, store_id_t store)
 {
+    if (is_nth(store, map->n_stores) && map->stores[store - 1]->id == store)
+        return map->stores[store - 1];
     for (size_t index = 0; index < map->n_stores; index++)
         if (map->stores[index]->id == store)
             return map->stores[index];
@@ -207,6 +315,8 @@ Ostraka__GroupInfo *master_map_group(const Ostraka__Map *map, group_id_t group)
 {
     if (group == SHARD_MASTER_GROUP)
         return map->master;
+    if (is_nth(group, map->n_groups) && map->groups[group - 1]->id == group)
+        return map->groups[group - 1];
     for (size_t index = 0; index < map->n_groups; index++)
         if (map->groups[index]->id == group)
             return map->groups[index];
@@ -226,6 +336,12 @@ size_t master_map_place_of_key(const Ostraka__Map *map, struct bytes key)
     return first;
 }
 
+Ostraka__RangeInfo *master_map_range_at(const Ostraka__Map *map, struct bytes start)
+{
+    Ostraka__RangeInfo *range = master_map_range_of_key(map, start);
+    return range && bytes_equal(master_bytes(range->start), start) ? range : NULL;
+}
+
 Ostraka__RangeInfo *master_map_range_of_key(const Ostraka__Map *map, struct bytes key)
 {
     return map->n_ranges > 0 ? map->ranges[master_map_place_of_key(map, key)] : NULL;
@@ -235,11 +351,11 @@ Ostraka__RangeInfo *master_map_range_of_key(const Ostraka__Map *map, struct byte
 
 bool master_map_assign(Ostraka__Map *map, struct bytes start, uint64_t epoch, group_id_t group)
 {
-    Ostraka__RangeInfo *range = master_map_range_of_key(map, start);
-    if (!range || !bytes_equal(master_bytes(range->start), start) || range->epoch != epoch ||
-        range->group != group || range->assigned)
+    Ostraka__RangeInfo *range = master_map_range_at(map, start);
+    if (!range || range->epoch != epoch || range->group != group || range->assigned)
         return false;
     range->assigned = true;
+    range->change = NULL;
     map->epoch++;
     return true;
 }

@@ -1,5 +1,6 @@
 /* The node's connections, played by hand: who is kept, and who is closed. */
 #include "base/log.h"
+#include "client/map_cache.h"
 #include "cmd/node.h"
 #include "proto/frame.h"
 #include "proto/kv.pb-c.h"
@@ -177,5 +178,134 @@ Test(node, a_request_may_be_open_when_the_node_is_freed)
     lock_send(&world, 2);
     world_turn(&world);
     cr_assert_eq(node_update(world.node)->frames.items_count, 0, "it waits behind the older one");
+    world_fini(&world);
+}
+
+/* --- The map that comes and goes --- */
+
+#define STORE_CONNECTION  1
+#define CLIENT_CONNECTION 2
+
+static void receive(struct world *world, uint64_t connection_id, uint16_t type,
+                    const ProtobufCMessage *message)
+{
+    struct blob *blob = frame_encode(type, 3, message, NULL, 0);
+    struct frame frame = frame_of_blob(blob);
+    world_event(world, (struct node_event){
+                           .type = NODE_EV_FRAME, .connection_id = connection_id, .frame = &frame});
+    blob_unref(blob);
+}
+
+static void greet(struct world *world, uint64_t connection_id, Ostraka__PeerRole role)
+{
+    world_event(world,
+                (struct node_event){.type = NODE_EV_ACCEPTED, .connection_id = connection_id});
+    Ostraka__Hello hello = OSTRAKA__HELLO__INIT;
+    hello.cluster_id = 7;
+    hello.role = role;
+    hello.store_id = role == OSTRAKA__PEER_ROLE__STORE ? 1 : 0;
+    receive(world, connection_id, FRAME_HELLO, &hello.base);
+}
+
+/* A map of two ranges; without them when they are the same since `ranges_since`. */
+static void push_map(struct world *world, uint64_t epoch, uint64_t ranges_since,
+                     store_id_t leader_store, raft_term_t term)
+{
+    Ostraka__StoreInfo *stores[] = {&world->stores[0], &world->stores[1]};
+    Ostraka__ReplicaInfo replica = OSTRAKA__REPLICA_INFO__INIT, *replicas[2] = {&replica, &replica};
+    Ostraka__ReplicaInfo second = OSTRAKA__REPLICA_INFO__INIT;
+    Ostraka__GroupInfo master = OSTRAKA__GROUP_INFO__INIT;
+    Ostraka__GroupInfo group = OSTRAKA__GROUP_INFO__INIT, *groups[] = {&group};
+    Ostraka__RangeInfo low = OSTRAKA__RANGE_INFO__INIT, high = OSTRAKA__RANGE_INFO__INIT;
+    Ostraka__RangeInfo *ranges[] = {&low, &high};
+    replica.store = replica.replica = 1;
+    second.store = second.replica = 2;
+    replicas[1] = &second;
+    master.replicas = group.replicas = replicas;
+    master.n_replicas = group.n_replicas = 2;
+    group.id = low.group = high.group = 1;
+    group.leader_store = leader_store;
+    group.leader_term = term;
+    low.end = high.start = (ProtobufCBinaryData){.len = 1, .data = (uint8_t *)"m"};
+    low.epoch = high.epoch = epoch;
+    Ostraka__Map map = OSTRAKA__MAP__INIT;
+    map.cluster_id = 7;
+    map.epoch = epoch;
+    map.n_stores = 2;
+    map.stores = stores;
+    map.n_groups = 1;
+    map.groups = groups;
+    map.master = &master;
+    map.ranges = ranges;
+    map.n_ranges = ranges_since == 0 ? 2 : 0;
+    map.ranges_since = ranges_since;
+    receive(world, STORE_CONNECTION, FRAME_MAP_ANSWER, &map.base);
+    world_turn(world);
+}
+
+/* What the client was sent goes into its cache; how many maps it were, and how large the last. */
+static size_t client_takes(struct world *world, struct map_cache *cache, size_t *out_bytes)
+{
+    size_t count = 0;
+    const struct outbox *frames = &node_update(world->node)->frames;
+    for (size_t index = 0; index < frames->items_count; index++) {
+        struct frame frame = frame_of_blob(frames->items[index].frame);
+        if (frames->items[index].to.id != CLIENT_CONNECTION || frame.type != FRAME_MAP_ANSWER)
+            continue;
+        timestamp_t heard;
+        int status = map_cache_receive(cache, frame.message, &heard);
+        cr_assert_neq(status, OST_PROTOCOL);
+        *out_bytes = frame.message.bytes_count;
+        count++;
+    }
+    world_update_drop(world);
+    outbox_reset(&node_update(world->node)->frames);
+    return count;
+}
+
+static uint64_t epoch_of_route(struct map_cache *cache, const char *key)
+{
+    struct coordinator_route route = {0};
+    return map_cache_route(cache, bytes_of_string(key), &route) ? route.epoch : 0;
+}
+
+Test(node, a_map_without_ranges_is_put_on_those_that_are_here)
+{
+    struct world world;
+    struct map_cache cache;
+    size_t whole_bytes = 0, bytes = 0;
+    world_init(&world, 2);
+    map_cache_init(&cache);
+    greet(&world, STORE_CONNECTION, OSTRAKA__PEER_ROLE__STORE);
+    greet(&world, CLIENT_CONNECTION, OSTRAKA__PEER_ROLE__CLIENT);
+    Ostraka__MapRequest request = OSTRAKA__MAP_REQUEST__INIT;
+    request.subscribe = true;
+    receive(&world, CLIENT_CONNECTION, FRAME_MAP, &request.base);
+    world_turn(&world);
+    client_takes(&world, &cache, &bytes);
+
+    push_map(&world, 3, 2, 1, 1);
+    cr_expect_eq(client_takes(&world, &cache, &bytes), 0, "there are no ranges to go with it");
+    push_map(&world, 3, 0, 1, 1);
+    cr_assert_eq(client_takes(&world, &cache, &whole_bytes), 1);
+    cr_expect_eq(epoch_of_route(&cache, "x"), 3);
+    push_map(&world, 3, 2, 1, 1);
+    cr_expect_eq(client_takes(&world, &cache, &bytes), 0, "nothing is new");
+    push_map(&world, 3, 2, 2, 2);
+    cr_expect_eq(client_takes(&world, &cache, &bytes), 1, "who leads is");
+    cr_expect_lt(bytes, whole_bytes);
+    cr_expect_eq(map_cache_group(&cache, 1)->leader_store, 2);
+    cr_expect_eq(epoch_of_route(&cache, "x"), 3);
+
+    push_map(&world, 5, 3, 1, 3);
+    cr_expect_eq(client_takes(&world, &cache, &bytes), 1);
+    cr_expect_eq(map_cache_epoch(&cache), 5, "a client is given what is newer as a whole");
+    cr_expect_eq(epoch_of_route(&cache, "x"), 3, "with the ranges of before");
+    push_map(&world, 8, 6, 1, 3);
+    cr_expect_eq(client_takes(&world, &cache, &bytes), 0, "they have changed since");
+    push_map(&world, 8, 0, 1, 3);
+    cr_expect_eq(client_takes(&world, &cache, &bytes), 1);
+    cr_expect_eq(epoch_of_route(&cache, "a"), 8);
+    map_cache_fini(&cache);
     world_fini(&world);
 }

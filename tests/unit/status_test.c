@@ -120,5 +120,5 @@ Test(frame_type, answers_follow_their_requests)
         cr_expect_eq(strncmp(request, name, name_bytes - suffix_bytes), 0, "%s after %s", name,
                      request);
     }
-    cr_expect_eq(answers_count, 19);
+    cr_expect_eq(answers_count, 23);
 }

@@ -356,6 +356,7 @@ static void commit_asked(struct coordinator *coordinator, const struct coordinat
             slot_send(coordinator, slot, REQUEST_VALIDATE, update);
         return;
     }
+    coordinator_members_refresh(coordinator);
     if (!coordinator_writes_assign(coordinator)) {
         reason_set(coordinator, OST_NOT_READY, NULL, "there is no map yet");
         abort_now(coordinator, update);

@@ -96,6 +96,8 @@ void coordinator_note_asked(struct coordinator *coordinator, group_id_t group, s
 void coordinator_members_add_asked(struct coordinator *coordinator);
 /* Gives each write to the group of its key. False: there is no map. */
 OST_MUST_CHECK bool coordinator_writes_assign(struct coordinator *coordinator);
+/* Ranges may have been split or merged since they were touched. */
+void coordinator_members_refresh(struct coordinator *coordinator);
 /* A split may have cut a range in two: every range of a write or a read must be named. */
 void coordinator_member_retouch(struct coordinator *coordinator, uint32_t slot);
 /* Does each group's part still lie in one group, and no other's part there? Moves members whose

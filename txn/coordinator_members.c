@@ -140,9 +140,31 @@ bool coordinator_member_reroute(struct coordinator *coordinator, uint32_t slot)
     return true;
 }
 
+/* A range that was split or merged meanwhile begins elsewhere now: of each range as it is, one key
+ * is kept. */
+static void touched_refresh(struct coordinator *coordinator, struct coordinator_member *member)
+{
+    uint32_t count = member->touched_count;
+    member->touched_count = 0;
+    for (uint32_t index = 0; index < count; index++) {
+        struct touched_range touched = member->touched[index];
+        struct coordinator_route route;
+        if (coordinator->route(coordinator->route_context, touched.key, &route))
+            touched.range_start = route.range_start;
+        coordinator_member_touch(coordinator, member, touched.key, touched.range_start);
+    }
+}
+
+void coordinator_members_refresh(struct coordinator *coordinator)
+{
+    for (uint32_t slot = 0; slot < coordinator->members_count; slot++)
+        touched_refresh(coordinator, &coordinator->members[slot]);
+}
+
 void coordinator_member_retouch(struct coordinator *coordinator, uint32_t slot)
 {
     struct coordinator_member *member = &coordinator->members[slot];
+    touched_refresh(coordinator, member);
     struct reader reader = reader_of(buffer_bytes(&member->write_set));
     struct coordinator_route route = {0};
     bool routed = false;

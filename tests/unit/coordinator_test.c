@@ -683,6 +683,38 @@ Test(coordinator, a_split_leaves_an_interval_in_two_ranges_that_are_named)
     assert_check(request->checks[0], "b", "k", 20);
 }
 
+/* What was touched first lies in the right half, which begins where no range began before. */
+Test(coordinator, a_split_between_a_lock_and_a_write_leaves_both_ranges_named)
+{
+    for (int is_late = 0; is_late <= 1; is_late++) {
+        is_low_split = false;
+        epochs[0] = 5;
+        coordinator_reset(coordinator);
+        coordinator_identify(coordinator, (struct txn_id){7, 2}, &(struct txn_age){100, 7, 2});
+        locked(1, "h", 1);
+        put("a", "1");
+        if (is_late)
+            commit();
+        is_low_split = true;
+        epochs[0] = 6;
+        if (is_late)
+            step((struct coordinator_event){.type = COORDINATOR_EV_REROUTE, .slot = 0});
+        else
+            commit();
+        cr_assert(sends(0));
+        Ostraka__PrepareRequest *request = (Ostraka__PrepareRequest *)sent(0, FRAME_PREPARE, NULL);
+        cr_assert_eq(request->n_ranges, 2u);
+        cr_expect(is_text(request->ranges[0]->start, "g") &&
+                  is_text(request->ranges[1]->start, ""));
+        /* And when they are one again it is named once. */
+        is_low_split = false;
+        epochs[0] = 7;
+        step((struct coordinator_event){.type = COORDINATOR_EV_REROUTE, .slot = 0});
+        request = (Ostraka__PrepareRequest *)sent(0, FRAME_PREPARE, NULL);
+        cr_expect_eq(request->n_ranges, 1u);
+    }
+}
+
 Test(coordinator, optimistic_reads_are_bounded)
 {
     static char key[KEY_BYTES_MAX + 1];

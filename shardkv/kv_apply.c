@@ -153,6 +153,8 @@ static bool apply_assign_range(struct kv_group *group, const Ostraka__AssignRang
     const struct kv_range *owned = kv_ranges_at(&group->ranges, start);
     if (owned && owned->epoch == command->epoch && bytes_equal(blob_bytes(owned->end), end))
         return false; /* said twice */
+    if (group->slice.meta.assigns_refused)
+        return false; /* so late that the range may have been here, and gone */
     bool is_empty = end.bytes_count > 0 && bytes_compare(start, end) >= 0;
     if (is_empty || kv_ranges_overlap(&group->ranges, start, end)) {
         char text[KEY_TEXT_BYTES];

@@ -50,6 +50,7 @@ void kv_meta_pack(const struct kv_meta *meta, replica_id_t replica, struct buffe
     row.applied_term = meta->applied_term;
     row.log_timestamp = meta->log_timestamp;
     row.commit_timestamp_max = meta->commit_timestamp_max;
+    row.assigns_refused = meta->assigns_refused;
     row.safe_point = meta->safe_point;
     row.chain_hash = meta->chain_hash;
     row.configuration = field_of_bytes(blob_bytes(meta->configuration));
@@ -78,6 +79,7 @@ int kv_meta_unpack(struct bytes bytes, struct kv_meta *out_meta, replica_id_t *o
         .applied_term = row->applied_term,
         .log_timestamp = row->log_timestamp,
         .commit_timestamp_max = row->commit_timestamp_max,
+        .assigns_refused = row->assigns_refused,
         .safe_point = row->safe_point,
         .chain_hash = row->chain_hash,
         .configuration = blob_copy(bytes_of_field(row->configuration)),

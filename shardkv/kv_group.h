@@ -67,6 +67,7 @@ struct kv_meta {
     timestamp_t commit_timestamp_max;
     timestamp_t safe_point;
     uint64_t chain_hash;
+    bool assigns_refused;
     struct blob *configuration; /* counted */
     raft_index_t configuration_index;
 };

@@ -132,6 +132,7 @@ static bool apply_drop(struct kv_group *group, const Ostraka__RangeCommand *comm
     if (!range || range->state != KV_RANGE_SEALED)
         return false;
     COVER(RANGE_DROPPED);
+    group->slice.meta.assigns_refused = true;
     txn_records_drop_homes_in(group->records, blob_bytes(range->start), blob_bytes(range->end));
     range_end(group, range);
     return true;

@@ -208,7 +208,7 @@ void master_ranges_leader_owned(struct master *master, group_id_t group, struct 
 void master_ranges_leader_assign(struct master *master);
 void master_ranges_leader_timer(struct master *master);
 nanoseconds_t master_ranges_leader_deadline_ns(const struct master *master);
-void master_ranges_leader_progress(const struct master *master, struct master_progress *progress);
+void master_ranges_leader_progress(struct master *master, struct master_progress *progress);
 
 /* master_leader.c */
 /* A refused proposal is made again by whoever made it: false. */

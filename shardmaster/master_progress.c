@@ -2,9 +2,20 @@
 
 #include "shardmaster/master_internal.h"
 
+static void stores_progress(struct master *master, struct master_progress *progress)
+{
+    Ostraka__ProgressItem **items;
+    size_t count;
+    master_stores_progress(master, progress->arena, &items, &count);
+    for (size_t index = 0; index < count && progress->items_count < PROGRESS_ITEMS_COUNT_MAX;
+         index++)
+        progress->items[progress->items_count++] = items[index];
+}
+
 /* Who has something to tell. */
-static void (*const SOURCES[])(const struct master *, struct master_progress *) = {
+static void (*const SOURCES[])(struct master *, struct master_progress *) = {
     master_ranges_leader_progress,
+    stores_progress,
 };
 
 Ostraka__ProgressItem *master_progress_add(struct master_progress *progress, const char *what)

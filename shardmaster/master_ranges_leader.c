@@ -730,7 +730,7 @@ static char *drive_waits_for(const struct master *master, const struct range_dri
     return waits_for_group(master, taker, is_copying ? "to copy it" : "to begin", arena);
 }
 
-void master_ranges_leader_progress(const struct master *master, struct master_progress *progress)
+void master_ranges_leader_progress(struct master *master, struct master_progress *progress)
 {
     const struct range_drive *drive;
     for (drive = master->leader.drives; drive; drive = drive->hh.next) {

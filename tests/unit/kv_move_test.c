@@ -224,6 +224,30 @@ Test(kv_move, rows_go_along_and_the_old_copy_is_gone)
     kv_world_free(world);
 }
 
+Test(kv_move, a_late_assignment_does_not_give_a_range_back)
+{
+    struct mover mover;
+    struct kv_world *world = begin(&mover, 1);
+    kv_client_put(world, 1, "a", "b", "1");
+    move(&mover, 1, 1);
+    Ostraka__RangeInfo range = OSTRAKA__RANGE_INFO__INIT;
+    range.start = kv_field("a");
+    range.end = kv_field("m");
+    range.group = range.epoch = 1;
+    Ostraka__AssignRange assign = OSTRAKA__ASSIGN_RANGE__INIT;
+    assign.group = assign.group_epoch = 1;
+    assign.range = &range;
+    for (int is_restarted = 0; is_restarted <= 1; is_restarted++) {
+        kv_world_send(world, 1, FRAME_ASSIGN_RANGE, &assign.base, bytes_of(NULL, 0));
+        kv_world_run(world, 100);
+        cr_assert_eq(get_status(world, 1, "a", 1, "b", NULL), OST_RANGE_MOVED);
+        kv_world_flush(world, 1);
+        kv_world_crash(world, 1);
+        kv_world_start(world, 1);
+    }
+    kv_world_free(world);
+}
+
 Test(kv_move, what_is_written_meanwhile_goes_along)
 {
     struct mover mover;

@@ -210,6 +210,12 @@ static bool changes_are_settled(struct sim *sim)
     return admin_all_is_settled(sim);
 }
 
+static bool ranges_are_settled(struct sim *sim)
+{
+    char text[1024];
+    return observe_ranges_are_settled(sim->observer, text, sizeof text);
+}
+
 static void demand_progress(struct sim *sim, const char *name)
 {
     audit_probe_begin(sim->audit, sim);
@@ -279,6 +285,11 @@ static void run_phases(struct sim *sim)
     }
     if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, changes_are_settled))
         sim_fail(sim, "change-hangs", "a change of a group's replicas has not come to an end");
+    if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, ranges_are_settled)) {
+        char why[1024] = "";
+        observe_ranges_are_settled(sim->observer, why, sizeof why);
+        sim_fail(sim, "range-hangs", "%s", why);
+    }
     demand_catch_up(sim);
 }
 

@@ -200,6 +200,8 @@
     X(RARE, CLIENT_SCAN_PAGE_ONE_ROW, 100, "a client asks for a row at a time")                    \
     X(COVER, CLIENT_IN_DOUBT, 0, "a client does not know whether its request was done")            \
     X(COVER, CLIENT_REROUTED, 0, "a client's request was encoded anew for a new map")              \
+    X(COVER, CLIENT_MOVED_WAITS, 0, "a client waits for a range that is on its way")               \
+    X(COVER, CLIENT_MOVED_WOKEN, 0, "a newer map ends a client's wait for a range")                \
     /* the simulator */                                                                            \
     X(RARE, COORDINATOR_DIES_BEFORE_PREPARE, 60, "a client dies before it sends a prepare")        \
     X(RARE, COORDINATOR_DIES_BETWEEN_PREPARES, 60, "a client dies with one of its prepares sent")  \

@@ -13,6 +13,7 @@ void client_core_options_default(struct client_core_options *out_options)
         .try_timeout_ms = 1000,
         .backoff_ms_min = 2,
         .backoff_ms_max = 100,
+        .moved_backoff_ms_max = 20,
     };
 }
 
@@ -28,6 +29,7 @@ struct client_core *client_core_new(const struct client_core_options *options, n
     timers_init(&core->timers);
     arena_init(&core->arena);
     TAILQ_INIT(&core->waiting);
+    TAILQ_INIT(&core->moved);
     do
         core->client_id = random_next(&core->random);
     while (core->client_id == 0); /* 0 is nobody */
@@ -80,17 +82,25 @@ uint32_t core_wait_ms(const struct client_core *core, nanoseconds_t give_up_ns)
     return wait_ms == 0 ? 1 : wait_ms < UINT32_MAX ? (uint32_t)wait_ms : UINT32_MAX;
 }
 
-nanoseconds_t core_backoff_ns(struct client_core *core, uint32_t tries_count)
+static nanoseconds_t backoff_ns(struct client_core *core, uint32_t tries_count, uint32_t ms_max)
 {
     uint64_t most_ms = (uint64_t)core->options.backoff_ms_min
                        << (tries_count < 16 ? tries_count : 16);
-    if (most_ms > core->options.backoff_ms_max)
-        most_ms = core->options.backoff_ms_max;
-    if (RARE(CLIENT_BACKOFF_LONG))
-        most_ms = core->options.backoff_ms_max;
+    if (most_ms > ms_max || RARE(CLIENT_BACKOFF_LONG))
+        most_ms = ms_max;
     uint64_t most_ns = most_ms * NS_PER_MS;
     /* Between half and whole: those who were refused together do not come back together. */
     return most_ns / 2 + random_below(&core->random, most_ns / 2 + 1);
+}
+
+nanoseconds_t core_backoff_ns(struct client_core *core, uint32_t tries_count)
+{
+    return backoff_ns(core, tries_count, core->options.backoff_ms_max);
+}
+
+nanoseconds_t core_moved_backoff_ns(struct client_core *core, uint32_t tries_count)
+{
+    return backoff_ns(core, tries_count, core->options.moved_backoff_ms_max);
 }
 
 timestamp_t core_estimate(const struct client_core *core)

@@ -3,9 +3,9 @@
  * by hand.
  *
  * Reading order: map_cache.h, timers.h, core_internal.h; peers.c (connections), requests.c (tries
- * and retries), operations.c (what a caller asks), operations_scan.c, operations_update.c,
- * snapshot.c (as of when), core_hold.c (which history is kept), core_txn.c (the coordinator's
- * driver).
+ * and retries), moved.c (ranges that move), operations.c (what a caller asks), operations_scan.c,
+ * operations_update.c, operations_admin.c, snapshot.c (as of when), core_hold.c (which history is
+ * kept), core_txn.c (the coordinator's driver).
  *
  * Invariants:
  *   Q1 every operation submitted is completed exactly once.
@@ -32,6 +32,7 @@ struct client_core_options {
     uint32_t try_timeout_ms;       /* 1000: a silent store is given up for another */
     uint32_t backoff_ms_min;       /* 2 */
     uint32_t backoff_ms_max;       /* 100 */
+    uint32_t moved_backoff_ms_max; /* 20: while a range is on its way from group to group */
 };
 void client_core_options_default(struct client_core_options *out_options);
 
@@ -63,7 +64,11 @@ enum operation_type {
     OPERATION_ROUTE, /* key: which group has it; result_group */
     OPERATION_STATUS,
     OPERATION_TXNS, /* store, wants_locks, after, rows_count_max */
+    /* Of group 0's leader (operations_admin.c). */
     OPERATION_CHANGE_REPLICAS,
+    OPERATION_CHANGE_RANGE,
+    OPERATION_CHANGE_STORE, /* changed_store, store_change */
+    OPERATION_PROGRESS,
     OPERATION_HOLD,    /* hold_timestamp, hold_ttl_ms; gives `hold`, which the core renews until */
     OPERATION_RELEASE, /* lets go of `hold`; done at once */
 };
@@ -95,6 +100,13 @@ struct operation {
     group_id_t group; /* CHANGE_REPLICAS, as are the next three */
     uint64_t group_epoch;
     store_id_t add_store, remove_store;
+    /* CHANGE_RANGE: that which holds `key`, as our map has it; a split begins its right half with
+     * `key`, a move goes to `group`, and with `cancel` it is that change that is called off. */
+    Ostraka__RangeChangeKind range_change;
+    uint64_t cancel;
+    Ostraka__StoreChangeKind store_change;
+    store_id_t changed_store;
+    uint32_t timeout_ms; /* 0: the client's */
     bool wants_locks;
     Ostraka__TxnsCursor after; /* group 0: from the start */
     Ostraka__LockEntry after_entry;
@@ -114,6 +126,9 @@ struct operation {
     const Ostraka__Map *result_map;
     const Ostraka__StatusAnswer *result_status;
     const Ostraka__ChangeReplicasAnswer *result_change;
+    const Ostraka__ChangeRangeAnswer *result_range_change;
+    uint64_t result_epoch; /* CHANGE_RANGE: that was named */
+    const Ostraka__ProgressAnswer *result_progress;
     const Ostraka__TxnsAnswer *result_txns;
     const char *why; /* static, the core's or why_text; may be NULL */
     /* The submitter's. */

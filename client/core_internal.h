@@ -65,16 +65,19 @@ struct request {
     store_id_t store;   /* STATUS: this one and no other; otherwise 0 */
     struct blob *frame; /* NULL: to be encoded at the next try */
     struct peer *peer;  /* of this try */
+    uint64_t map_epoch; /* of the map by which the frame was encoded */
     uint32_t tries_count, backoffs_count, redirects_count, waits_count;
-    bool in_doubt;    /* a try of before may have been done, or be done yet */
-    bool any_replica; /* this try need not go to the leader */
-    bool reroute;     /* RANGE_MOVED: ask the coordinator before the next try */
-    int last_status;  /* why the last try was none */
-    char *last_text;  /* and what it said; NULL: nothing */
+    uint32_t moved_count; /* pauses after RANGE_MOVED, since a newer map ended one */
+    uint32_t woken_count; /* by newer maps */
+    bool in_doubt;        /* a try of before may have been done, or be done yet */
+    bool any_replica;     /* this try need not go to the leader */
+    bool reroute;         /* RANGE_MOVED: rests in core->moved; encoded anew for the next try */
+    int last_status;      /* why the last try was none */
+    char *last_text;      /* and what it said; NULL: nothing */
     nanoseconds_t sent_ns;
     nanoseconds_t give_up_ns;
     struct timer timer;
-    TAILQ_ENTRY(request) link; /* the peer's */
+    TAILQ_ENTRY(request) link; /* the peer's; core->moved's */
     UT_hash_handle hh;
 };
 
@@ -130,6 +133,7 @@ struct client_core {
     struct request *requests;
     struct request *requests_free;
     uint32_t requests_free_count;
+    struct request_list moved; /* moved.c */
     struct core_txn *txns;
     struct core_txn *txns_free;
     uint32_t txns_free_count;
@@ -149,6 +153,8 @@ struct client_core {
     uint64_t map_request_id;
     struct peer *map_asked;
     nanoseconds_t map_asked_ns;
+    bool map_asked_for_caller; /* who wants the newest map, not just a newer one */
+    uint32_t map_pause_ms;     /* between two questions that find nothing newer */
     bool map_wanted;
     uint32_t map_turn;
     struct timer map_timer;
@@ -188,6 +194,8 @@ void core_complete(struct client_core *core, struct operation *operation, int st
  * before that. */
 uint32_t core_wait_ms(const struct client_core *core, nanoseconds_t give_up_ns);
 nanoseconds_t core_backoff_ns(struct client_core *core, uint32_t tries_count);
+/* The same where a range is on its way, which is soon over. */
+nanoseconds_t core_moved_backoff_ns(struct client_core *core, uint32_t tries_count);
 
 /* peers.c */
 void peers_init(struct client_core *core);
@@ -217,6 +225,8 @@ struct request *request_new(struct client_core *core, uint16_t type, enum reques
 /* Tries it now. */
 void request_start(struct client_core *core, struct request *request);
 void request_free(struct client_core *core, struct request *request);
+/* Under way no longer; tried again at that time. */
+void request_rest_until(struct client_core *core, struct request *request, nanoseconds_t until_ns);
 void requests_peer_opened(struct client_core *core, struct peer *peer);
 void requests_peer_lost(struct client_core *core, struct peer *peer);
 void request_answered(struct client_core *core, struct peer *peer, const struct frame *frame);
@@ -235,6 +245,16 @@ struct answer {
     bool more;
     struct bytes payload;
 };
+
+/* moved.c */
+/* Does our map say another group or epoch for what the request names? */
+bool moved_is_outdated(const struct client_core *core, const struct request *request);
+/* RANGE_MOVED. */
+void moved_answered(struct client_core *core, struct request *request, bool was_any_replica);
+/* It is tried, or gone. */
+void moved_forget(struct client_core *core, struct request *request);
+/* A newer one. */
+void moved_map_received(struct client_core *core);
 
 /* core_txn.c */
 struct core_txn *core_txn_take(struct client_core *core); /* from the pool, or a new one */
@@ -285,6 +305,13 @@ static inline bool operation_is_callers(const struct operation *operation)
 /* Says why it failed, in a text of its own. */
 __attribute__((format(printf, 2, 3))) void operation_explain(struct operation *operation,
                                                              const char *format, ...);
+
+/* operations_admin.c */
+bool operation_is_admin(const struct operation *operation);
+uint16_t admin_frame_type(const struct operation *operation);
+struct blob *admin_encode(struct client_core *core, struct request *request);
+void admin_answered(struct client_core *core, struct operation *operation,
+                    const struct answer *answer);
 
 /* operations_update.c */
 void update_start(struct client_core *core, struct operation *operation);

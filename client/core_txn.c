@@ -164,6 +164,7 @@ static void slot_send(struct client_core *core, struct core_txn *txn, uint32_t s
             txn->rerouting = NULL;
             blob_unref(request->frame);
             request->frame = frame;
+            request->map_epoch = map_cache_epoch(&core->map);
             request->group = group;
             request_start(core, request);
             return;

@@ -6,6 +6,9 @@
 
 #define MAP_ASK_MS_MIN 10u
 #define MAP_KEEP_MS    100u
+/* Where nothing newer is found: pushes bring it sooner or later, and a map may be large. */
+#define MAP_PAUSE_MS_MAX  100u
+#define MAP_PAUSE_KEPT_NS NS_PER_S
 
 /* One that is silent only when there is no other to be opened: what was asked of it may have been
  * lost, and it does not speak unasked. */
@@ -30,12 +33,30 @@ static void map_ask(struct client_core *core, struct peer *peer, bool subscribe)
     request.subscribe = subscribe;
     core->map_request_id = ++core->request_id;
     core->map_asked = peer;
+    if (core->now_ns - core->map_asked_ns >= MAP_PAUSE_KEPT_NS)
+        core->map_pause_ms = MAP_ASK_MS_MIN;
     core->map_asked_ns = core->now_ns;
+    core->map_asked_for_caller = operations_wait_for_map(core);
     core->map_wanted = false;
     peer_send(core, peer, frame_encode(FRAME_MAP, core->map_request_id, &request.base, NULL, 0));
 }
 
 static void map_timer_fired(void *context, struct timer *timer);
+
+static void map_pause_grow(struct client_core *core)
+{
+    core->map_pause_ms = core->map_pause_ms ? 2 * core->map_pause_ms : 2 * MAP_ASK_MS_MIN;
+    if (core->map_pause_ms > MAP_PAUSE_MS_MAX)
+        core->map_pause_ms = MAP_PAUSE_MS_MAX;
+}
+
+static nanoseconds_t map_next_ns(const struct client_core *core)
+{
+    bool is_waited_for = !core->map.map || operations_wait_for_map(core);
+    uint32_t pause_ms =
+        is_waited_for || core->map_pause_ms < MAP_ASK_MS_MIN ? MAP_ASK_MS_MIN : core->map_pause_ms;
+    return core->map_asked_ns + pause_ms * NS_PER_MS;
+}
 
 /* Does what is due, and says when to look again. */
 static void map_keep(struct client_core *core)
@@ -50,7 +71,7 @@ static void map_keep(struct client_core *core)
         core->map_asked = NULL;
         core->map_wanted = true;
     }
-    nanoseconds_t next_ns = core->map_asked_ns + MAP_ASK_MS_MIN * NS_PER_MS;
+    nanoseconds_t next_ns = map_next_ns(core);
     if (!core->map_asked && !core->map_peer) {
         core->map_peer = open_peer(core, core->map_turn);
         if (core->map_peer)
@@ -63,14 +84,13 @@ static void map_keep(struct client_core *core)
             map_ask(core, peer, peer == core->map_peer);
     }
     bool is_calm = core->map_peer && !core->map_asked && !core->map_wanted && core->map.map;
+    nanoseconds_t look_ns = core->now_ns + MAP_KEEP_MS * NS_PER_MS;
+    if (core->map_wanted && !core->map_asked)
+        look_ns = next_ns > core->now_ns ? next_ns : core->now_ns + MAP_ASK_MS_MIN * NS_PER_MS;
     if (is_calm)
         timer_stop(&core->timers, &core->map_timer);
     else
-        timer_set(&core->timers, &core->map_timer,
-                  core->now_ns +
-                      (core->map_wanted && !core->map_asked ? MAP_ASK_MS_MIN : MAP_KEEP_MS) *
-                          NS_PER_MS,
-                  map_timer_fired);
+        timer_set(&core->timers, &core->map_timer, look_ns, map_timer_fired);
 }
 
 static void map_timer_fired(void *context, struct timer *timer)
@@ -122,6 +142,8 @@ void map_received(struct client_core *core, struct peer *peer, const struct fram
         /* Whoever knows no more than we do is not asked next. */
         if (status != OST_OK)
             core->map_turn = peer->number + 1;
+        if (status == OST_EXISTS && !core->map_asked_for_caller)
+            map_pause_grow(core);
     }
     if (status == OST_NOT_READY)
         core->map_wanted = core->map_wanted || !core->map.map;
@@ -129,7 +151,9 @@ void map_received(struct client_core *core, struct peer *peer, const struct fram
         /* Who asks for the newest map waits for an answer, not for what was sent before it asked.
          */
         core->map_wanted = core->map_wanted && !was_asked && operations_wait_for_map(core);
+        core->map_pause_ms = MAP_ASK_MS_MIN;
         peers_learn(core);
+        moved_map_received(core);
     }
     if (core->map.map && status != OST_NOT_READY)
         operations_map_received(core, was_asked);

@@ -221,9 +221,14 @@ static void txn_scan_start(struct client_core *core, struct operation *operation
     scan_start(core, operation);
 }
 
+static uint32_t timeout_ms(const struct client_core *core, const struct operation *operation)
+{
+    return operation->timeout_ms ? operation->timeout_ms : core->options.operation_timeout_ms;
+}
+
 void operation_submitted(struct client_core *core, struct operation *operation)
 {
-    operation->deadline_ns = core->now_ns + core->options.operation_timeout_ms * NS_PER_MS;
+    operation->deadline_ns = core->now_ns + timeout_ms(core, operation) * NS_PER_MS;
     operation->status = OST_OK;
     if (core->is_stopped) {
         if (operation->type == OPERATION_TXN_DROP) {
@@ -268,7 +273,10 @@ void operation_submitted(struct client_core *core, struct operation *operation)
         request_for(core, operation, FRAME_TXNS, OWNER_OPERATION);
         break;
     case OPERATION_CHANGE_REPLICAS:
-        request_for(core, operation, FRAME_CHANGE_REPLICAS, OWNER_OPERATION);
+    case OPERATION_CHANGE_RANGE:
+    case OPERATION_CHANGE_STORE:
+    case OPERATION_PROGRESS:
+        request_for(core, operation, admin_frame_type(operation), OWNER_OPERATION);
         break;
     case OPERATION_HOLD:
         hold_take(core, operation);
@@ -332,15 +340,8 @@ struct blob *operation_encode(struct client_core *core, struct request *request)
         }
         return frame_encode(FRAME_TXNS, request->id, &message.base, NULL, 0);
     }
-    if (operation->type == OPERATION_CHANGE_REPLICAS) {
-        Ostraka__ChangeReplicas message = OSTRAKA__CHANGE_REPLICAS__INIT;
-        message.group = operation->group;
-        message.group_epoch = operation->group_epoch;
-        message.add_store = operation->add_store;
-        message.remove_store = operation->remove_store;
-        request->group = SHARD_MASTER_GROUP;
-        return frame_encode(FRAME_CHANGE_REPLICAS, request->id, &message.base, NULL, 0);
-    }
+    if (operation_is_admin(operation))
+        return admin_encode(core, request);
     if (request->type == FRAME_LOCK) {
         coordinator_set_wait(operation->txn->coordinator, core_wait_ms(core, request->give_up_ns));
         return coordinator_encode_lock(operation->txn->coordinator, request->id, operation->key,
@@ -404,8 +405,10 @@ void operation_answered(struct client_core *core, struct request *request,
         core_complete(core, operation, answer->status);
         break;
     case OPERATION_CHANGE_REPLICAS:
-        operation->result_change = (const Ostraka__ChangeReplicasAnswer *)answer->message;
-        core_complete(core, operation, answer->status);
+    case OPERATION_CHANGE_RANGE:
+    case OPERATION_CHANGE_STORE:
+    case OPERATION_PROGRESS:
+        admin_answered(core, operation, answer);
         break;
     case OPERATION_COMPARE_AND_SET:
     case OPERATION_ADD:
@@ -428,8 +431,7 @@ void operation_gave_up(struct client_core *core, struct operation *operation, in
     /* Reads alone get here: nothing was done. What stood in the way tells more than the time does.
      */
     if (!operation->why)
-        operation_explain(operation, "no other answer within %u ms",
-                          core->options.operation_timeout_ms);
+        operation_explain(operation, "no other answer within %u ms", timeout_ms(core, operation));
     core_complete(core, operation, last_status != OST_OK ? last_status : OST_DEADLINE_EXCEEDED);
 }
 

@@ -300,18 +300,31 @@ struct ost_group_info {
     const struct ost_replica_info *replicas;
     uint32_t replicas_count;
 };
+/* What is being done to a range. */
+struct ost_range_change {
+    uint64_t change;               /* its number, given once; 0: nothing is */
+    const char *kind;              /* static: "split", "merge", "move"; "" when nothing is */
+    uint64_t from_group, to_group; /* of a move */
+    struct ost_bytes at; /* where a split cuts; where the right one of two that merge begins, and
+                          * both have the change */
+};
 struct ost_range_info {
     struct ost_bytes start, end;
     uint64_t group;
     uint64_t epoch;
+    struct ost_range_change change;
 };
 struct ost_store_info {
     uint64_t store;
     const char *address;
+    const char *state; /* static: "up", "draining", "dead"; it says nothing of this moment */
+    const char *host;  /* the machine that it shares with others; may be empty */
 };
 struct ost_cluster_info {
     uint64_t cluster_id;
     uint64_t map_epoch;
+    uint64_t
+        next_change; /* every change of a range with a lower number was begun before this map */
     const struct ost_store_info *stores;
     size_t stores_count;
     struct ost_group_info master; /* group 0 */
@@ -333,6 +346,62 @@ void ost_cluster_info_free(struct ost_cluster_info *info);
  * such store, group or replica; OST_TOO_LARGE: over 7 replicas. */
 int ost_change_replicas(struct ost_client *client, uint64_t group, uint64_t epoch,
                         uint64_t add_store, uint64_t remove_store, char *out_why);
+
+/* Ranges are changed by group 0 and the groups that have them, with a number for each change. It is
+ * under way when the call returns, and over when a map whose `next_change` is above the number does
+ * not show it any more. Each names the range that holds a key, as it is in the client's map; when
+ * that is old, the map is fetched and the call made once more. `out_change` gets the number (with
+ * OST_OK). `out_why` (256 bytes, may be NULL) says why not.
+ * OST_CONFLICT: the range has a change already, or became another one meanwhile. OST_EXISTS: it is
+ * so already. OST_NOT_FOUND: there is no such group, or no right neighbour.
+ *
+ * In two, of which the right one begins with `at`. */
+int ost_split_range(struct ost_client *client, struct ost_bytes at, uint64_t *out_change,
+                    char *out_why);
+/* The range that holds `key` (an empty one: the first) and its right neighbour, which must be in
+ * the same group, in one. */
+int ost_merge_ranges(struct ost_client *client, struct ost_bytes key, uint64_t *out_change,
+                     char *out_why);
+/* The range that holds `key` (an empty one: the first) to another group, with all that is in it.
+ * For a moment it takes nothing new; requests wait and go on by themselves. */
+int ost_move_range(struct ost_client *client, struct ost_bytes key, uint64_t to_group,
+                   uint64_t *out_change, char *out_why);
+/* Calls off a move that has not been decided yet: everything stays where it was. OST_NOT_FOUND: it
+ * is over, or never was. OST_CONFLICT: it is decided, or cannot be called off, as splits and
+ * merges.
+ */
+int ost_cancel_change(struct ost_client *client, uint64_t change, char *out_why);
+
+/* Gives the store's replicas to others, one after the other; it gets no new ones. OST_EXISTS: it
+ * drains already. */
+int ost_drain_store(struct ost_client *client, uint64_t store, char *out_why);
+/* It may have replicas again; what has left does not come back. OST_EXISTS: it does not drain. */
+int ost_undrain_store(struct ost_client *client, uint64_t store, char *out_why);
+/* Strikes a store that has no replicas any more from the map, for good. OST_CONFLICT: it has some,
+ * drain it first. OST_NOT_FOUND: there is no such store. */
+int ost_remove_store(struct ost_client *client, uint64_t store, char *out_why);
+
+/* Something that is under way. Zeros: does not apply. */
+struct ost_progress_item {
+    const char *what;       /* "move", "split", "merge", "drain", "join", "replace", "replica" */
+    uint64_t change;        /* of a range: its number, as in the map */
+    uint64_t group;         /* of the range, or the one whose replicas change */
+    uint64_t to_group;      /* of a move */
+    uint64_t store;         /* that drains, joins, or is replaced */
+    struct ost_bytes start; /* of the range */
+    uint64_t done_count;    /* bytes of a move; replicas of a drain or a join */
+    uint64_t whole_count;   /* of so many, by an estimate: it may be passed; 0: not known */
+    uint64_t age_ms;        /* since the leader of group 0 has seen to it */
+    const char *waits_for;  /* what it waits for, in words; empty: it goes on */
+};
+struct ost_progress {
+    const struct ost_progress_item *items;
+    size_t items_count;
+    void *memory;
+};
+/* What is under way in the cluster, and how far it is. ost_progress_free when done. */
+int ost_progress(struct ost_client *client, struct ost_progress *out_progress);
+void ost_progress_free(struct ost_progress *progress);
 
 struct ost_group_status {
     uint64_t group, replica, term, leader_store, commit_index, applied_index, last_index,
@@ -362,6 +431,12 @@ struct ost_store_status {
 int ost_store_status(struct ost_client *client, uint64_t store,
                      struct ost_store_status *out_status);
 void ost_store_status_free(struct ost_store_status *status);
+/* Asks many stores at once, each for itself: `out_results` gets a status for each, and
+ * `out_statuses` what those with OST_OK say. Takes no longer than `timeout_ms` (0: the client's
+ * timeout), however many are silent. OST_INVALID_ARGUMENT: called from a callback. */
+int ost_store_statuses(struct ost_client *client, const uint64_t *stores, size_t stores_count,
+                       uint32_t timeout_ms, struct ost_store_status *out_statuses,
+                       int *out_results);
 
 /* What a transaction waits for. */
 struct ost_wait_info {

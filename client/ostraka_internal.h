@@ -43,6 +43,8 @@ OST_MUST_CHECK int api_txn_submit(struct ost_txn *txn, struct operation *operati
                                   ost_done_fn done, void *context);
 int api_txn_failed(struct ost_txn *txn, int status);
 
+/* Why the operation failed into 256 bytes, if `context` is not NULL. */
+void api_copy_why(struct operation *operation, void *context);
 /* Results into the caller's memory; `context` is an ost_value or ost_rows. */
 void api_copy_value(struct operation *operation, void *context);
 void api_copy_rows(struct operation *operation, void *context);

@@ -47,6 +47,7 @@ void request_free(struct client_core *core, struct request *request)
 {
     timer_stop(&core->timers, &request->timer);
     request_leave_peer(request);
+    moved_forget(core, request);
     HASH_DEL(core->requests, request);
     blob_unref(request->frame);
     free(request->last_text);
@@ -114,9 +115,12 @@ static void request_rested(void *context, struct timer *timer)
         request_give_up(core, request);
         return;
     }
-    if (request->reroute) {
+    /* Whatever it has rested for: where it was to go may be nobody's any more, who answers nothing.
+     */
+    bool reroute = request->reroute || moved_is_outdated(core, request);
+    moved_forget(core, request);
+    if (reroute) {
         COVER(CLIENT_REROUTED);
-        request->reroute = false;
         if (request->owner == OWNER_TXN) {
             core_txn_reroute(core, request);
             return;
@@ -127,11 +131,10 @@ static void request_rested(void *context, struct timer *timer)
     request_start(core, request);
 }
 
-static void request_rest(struct client_core *core, struct request *request, nanoseconds_t rest_ns)
+void request_rest_until(struct client_core *core, struct request *request, nanoseconds_t until_ns)
 {
     request_leave_peer(request);
     request->peer = NULL;
-    nanoseconds_t until_ns = core->now_ns + rest_ns;
     if (until_ns > request->give_up_ns)
         until_ns = request->give_up_ns;
     timer_set(&core->timers, &request->timer, until_ns, request_rested);
@@ -141,7 +144,8 @@ static void request_back_off(struct client_core *core, struct request *request, 
 {
     request->last_status = status;
     request->redirects_count = 0;
-    request_rest(core, request, core_backoff_ns(core, request->backoffs_count++));
+    request_rest_until(core, request,
+                       core->now_ns + core_backoff_ns(core, request->backoffs_count++));
 }
 
 static void request_turn(struct client_core *core, const struct request *request, store_id_t hint)
@@ -237,8 +241,10 @@ static struct peer *request_choose_peer(struct client_core *core, struct request
 void request_start(struct client_core *core, struct request *request)
 {
     ASSERT(request->state == REQUEST_RESTING);
-    if (!request->frame)
-        request->frame = core->map.map ? request_encode(core, request) : NULL;
+    if (!request->frame && core->map.map) {
+        request->frame = request_encode(core, request);
+        request->map_epoch = map_cache_epoch(&core->map);
+    }
     struct peer *peer = request->frame ? request_choose_peer(core, request) : NULL;
     if (!peer) {
         if (!request->frame)
@@ -299,15 +305,29 @@ static void entry_of_message(const Ostraka__LockEntry *entry, struct answer *out
         out->entry = (struct lock_entry_number){entry->term, entry->counter};
 }
 
-/* Group 0's answers have no header: what is in one stands beside the rest. */
-static Ostraka__AnswerHeader *header_new(struct arena *arena, int status, store_id_t leader_store)
+/* Group 0's answers have no header: what is in one stands beside the rest. `text` may be NULL. */
+static Ostraka__AnswerHeader *header_new(struct arena *arena, int status, store_id_t leader_store,
+                                         char *text)
 {
     Ostraka__AnswerHeader *header = arena_alloc(arena, sizeof(*header));
     ostraka__answer_header__init(header);
     header->status = status;
     header->leader_store = leader_store;
+    if (text)
+        header->text = text;
     return header;
 }
+
+#define MASTER_ANSWER_OF(frame_type, name, type, why)                                              \
+    case frame_type: {                                                                             \
+        const Ostraka__##type *message = (const Ostraka__##type *)message_unpack(                  \
+            &ostraka__##name##__descriptor, frame->message, arena);                                \
+        if (!message)                                                                              \
+            return false;                                                                          \
+        out->message = &message->base;                                                             \
+        out->header = header_new(arena, message->status, message->leader_store, why);              \
+        break;                                                                                     \
+    }
 
 static bool answer_parse(const struct frame *frame, struct arena *arena, struct answer *out)
 {
@@ -345,38 +365,28 @@ static bool answer_parse(const struct frame *frame, struct arena *arena, struct 
             &ostraka__timestamp_answer__descriptor, frame->message, arena);
         if (!message)
             return false;
-        Ostraka__AnswerHeader *header = header_new(arena, message->status, message->leader_store);
+        Ostraka__AnswerHeader *header =
+            header_new(arena, message->status, message->leader_store, NULL);
         if (message->status == OST_OK)
             out->timestamp = header->heard_timestamp = message->timestamp;
         out->message = &message->base;
         out->header = header;
         break;
     }
-    case FRAME_CHANGE_REPLICAS_ANSWER: {
-        const Ostraka__ChangeReplicasAnswer *message =
-            (const Ostraka__ChangeReplicasAnswer *)message_unpack(
-                &ostraka__change_replicas_answer__descriptor, frame->message, arena);
-        if (!message)
-            return false;
-        out->message = &message->base;
-        out->header = header_new(arena, message->status, message->leader_store);
-        break;
-    }
+        MASTER_ANSWER_OF(FRAME_CHANGE_REPLICAS_ANSWER, change_replicas_answer, ChangeReplicasAnswer,
+                         message->text)
+        MASTER_ANSWER_OF(FRAME_CHANGE_RANGE_ANSWER, change_range_answer, ChangeRangeAnswer,
+                         message->text)
+        MASTER_ANSWER_OF(FRAME_CHANGE_STORE_ANSWER, change_store_answer, ChangeStoreAnswer,
+                         message->text)
+        MASTER_ANSWER_OF(FRAME_PROGRESS_ANSWER, progress_answer, ProgressAnswer, NULL)
+        MASTER_ANSWER_OF(FRAME_HOLD_ANSWER, hold_answer, HoldAnswer, message->text)
     case FRAME_TXNS_ANSWER: {
         const Ostraka__TxnsAnswer *message = (const Ostraka__TxnsAnswer *)message_unpack(
             &ostraka__txns_answer__descriptor, frame->message, arena);
         if (!message)
             return false;
         out->message = &message->base;
-        break;
-    }
-    case FRAME_HOLD_ANSWER: {
-        const Ostraka__HoldAnswer *message = (const Ostraka__HoldAnswer *)message_unpack(
-            &ostraka__hold_answer__descriptor, frame->message, arena);
-        if (!message)
-            return false;
-        out->message = &message->base;
-        out->header = header_new(arena, message->status, message->leader_store);
         break;
     }
     case FRAME_STATUS_ANSWER: {
@@ -426,9 +436,7 @@ static void request_refused_for_now(struct client_core *core, struct request *re
     bool was_any_replica = request->any_replica;
     request->any_replica = false;
     if (status == OST_RANGE_MOVED) {
-        request->reroute = true;
-        map_want(core);
-        request_back_off(core, request, status);
+        moved_answered(core, request, was_any_replica);
         return;
     }
     if (status != OST_NOT_LEADER && !was_any_replica) {

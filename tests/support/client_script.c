@@ -31,6 +31,33 @@ void script_reply(uint64_t connection_id, uint16_t type, uint64_t request_id,
                 payload ? bytes_of_string(payload) : bytes_of(NULL, 0));
 }
 
+void script_ranges_set(const struct script_range *ranges, size_t count)
+{
+    cr_assert_leq(count, (size_t)SCRIPT_RANGES_MAX);
+    memcpy(script.ranges, ranges, count * sizeof(ranges[0]));
+    script.ranges_count = count;
+    script.map_epoch++;
+}
+
+static size_t ranges_fill(Ostraka__RangeInfo *ranges, Ostraka__RangeInfo **list)
+{
+    struct script_range two[] = {{"", 1, script.range_epoch, NULL},
+                                 {"m", script.high_group, script.range_epoch, NULL}};
+    const struct script_range *from = script.ranges_count ? script.ranges : two;
+    size_t count = script.ranges_count ? script.ranges_count : 2;
+    for (size_t index = 0; index < count; index++) {
+        ostraka__range_info__init(list[index] = &ranges[index]);
+        ranges[index].start.data = (uint8_t *)(uintptr_t)from[index].start;
+        ranges[index].start.len = strlen(from[index].start);
+        ranges[index].group = from[index].group;
+        ranges[index].epoch = from[index].epoch;
+        ranges[index].change = from[index].change;
+        if (index > 0)
+            ranges[index - 1].end = ranges[index].start;
+    }
+    return count;
+}
+
 void script_map_send(uint64_t connection_id, uint64_t request_id)
 {
     static char addresses[SCRIPT_STORES_COUNT][4];
@@ -38,7 +65,7 @@ void script_map_send(uint64_t connection_id, uint64_t request_id)
     Ostraka__ReplicaInfo replicas[SCRIPT_STORES_COUNT], *replicas_list[SCRIPT_STORES_COUNT + 1];
     Ostraka__ReplicaInfo joining = OSTRAKA__REPLICA_INFO__INIT;
     Ostraka__GroupInfo groups[3], *groups_list[3];
-    Ostraka__RangeInfo ranges[2], *ranges_list[2];
+    Ostraka__RangeInfo ranges[SCRIPT_RANGES_MAX], *ranges_list[SCRIPT_RANGES_MAX];
     for (unsigned index = 0; index < SCRIPT_STORES_COUNT; index++) {
         ostraka__store_info__init(stores_list[index] = &stores[index]);
         ostraka__replica_info__init(replicas_list[index] = &replicas[index]);
@@ -57,12 +84,7 @@ void script_map_send(uint64_t connection_id, uint64_t request_id)
         groups[index].leader_store = script.map_leaders[index];
         groups[index].leader_term = 1;
     }
-    for (unsigned index = 0; index < 2; index++) {
-        ostraka__range_info__init(ranges_list[index] = &ranges[index]);
-        ranges[index].group = index ? script.high_group : 1;
-        ranges[index].epoch = script.range_epoch;
-    }
-    ranges[0].end = ranges[1].start = (ProtobufCBinaryData){1, (uint8_t *)"m"};
+    size_t ranges_count = ranges_fill(ranges, ranges_list);
     Ostraka__Map map = OSTRAKA__MAP__INIT;
     map.cluster_id = 77;
     map.epoch = script.map_epoch;
@@ -70,8 +92,9 @@ void script_map_send(uint64_t connection_id, uint64_t request_id)
     map.stores = stores_list;
     map.n_groups = 3;
     map.groups = groups_list;
-    map.n_ranges = 2;
+    map.n_ranges = ranges_count;
     map.ranges = ranges_list;
+    map.next_change = script.next_change;
     script_reply(connection_id, FRAME_MAP_ANSWER, request_id, &map.base, NULL);
 }
 
@@ -245,6 +268,51 @@ struct script_request *script_only(uint16_t type, store_id_t store)
     return &script.inbox[0];
 }
 
+static void named_add(struct script_named *named, const Ostraka__RangeRef *range)
+{
+    cr_assert_lt(named->ranges_count, (size_t)SCRIPT_RANGES_MAX);
+    snprintf(named->starts[named->ranges_count], sizeof(named->starts[0]), "%.*s",
+             (int)range->start.len, range->start.data ? (const char *)range->start.data : "");
+    named->epochs[named->ranges_count++] = range->epoch;
+}
+
+#define NAMES_ONE(frame_type, name, type)                                                          \
+    case frame_type: {                                                                             \
+        Ostraka__##type *message = ostraka__##name##__unpack(NULL, bytes.bytes_count, bytes.data); \
+        cr_assert(message);                                                                        \
+        named.group = message->group;                                                              \
+        named_add(&named, message->range);                                                         \
+        ostraka__##name##__free_unpacked(message, NULL);                                           \
+        break;                                                                                     \
+    }
+
+struct script_named script_names(size_t at)
+{
+    cr_assert_lt(at, script.inbox_count);
+    const struct frame *frame = &script.inbox[at].frame;
+    struct bytes bytes = frame->message;
+    struct script_named named = {0};
+    switch (frame->type) {
+        NAMES_ONE(FRAME_GET, get_request, GetRequest)
+        NAMES_ONE(FRAME_LOCK, lock_request, LockRequest)
+        NAMES_ONE(FRAME_SCAN, scan_request, ScanRequest)
+        NAMES_ONE(FRAME_COMMIT, commit_request, CommitRequest)
+        NAMES_ONE(FRAME_ABORT, abort_request, AbortRequest)
+    case FRAME_PREPARE: {
+        Ostraka__PrepareRequest *message =
+            ostraka__prepare_request__unpack(NULL, bytes.bytes_count, bytes.data);
+        named.group = message->group;
+        for (size_t index = 0; index < message->n_ranges; index++)
+            named_add(&named, message->ranges[index]);
+        ostraka__prepare_request__free_unpacked(message, NULL);
+        break;
+    }
+    default:
+        cr_assert(false, "a %s names no range", frame_type_name(frame->type));
+    }
+    return named;
+}
+
 struct script_request script_take(size_t at)
 {
     struct script_request taken = script.inbox[at];
@@ -349,6 +417,7 @@ void script_setup(void)
     script.map_epoch = script.range_epoch = 1;
     script.joining_store = 0;
     script.high_group = 2;
+    script.ranges_count = 0;
     script.map_leaders[0] = script.map_leaders[1] = 1;
     script.map_leaders[2] = 2;
     struct client_core_options options;

@@ -1,7 +1,8 @@
 /* client_script.h: the client's core against three scripted stores, frame by frame, in made-up
  * time. Greetings, maps and timestamps are answered by themselves; every other frame waits in the
- * inbox for the test to answer. Group 1 has the keys below "m", group 2 the others; store 1 leads
- * groups 0 and 1, store 2 group 2. One script a process: each test runs in one of its own. */
+ * inbox for the test to answer. Group 1 has the keys below "m", group 2 the others, until the test
+ * says otherwise; store 1 leads groups 0 and 1, store 2 group 2. One script a process: each test
+ * runs in one of its own. */
 #pragma once
 
 #include "client/client_core.h"
@@ -9,12 +10,20 @@
 
 #define SCRIPT_STORES_COUNT 3
 #define SCRIPT_INBOX_MAX    64
+#define SCRIPT_RANGES_MAX   8
 
 struct script_request {
     uint64_t connection_id;
     store_id_t store;
     struct blob *blob;
     struct frame frame;
+};
+
+struct script_range {
+    const char *start;
+    group_id_t group;
+    uint64_t epoch;
+    Ostraka__RangeChange *change; /* under way; may be NULL */
 };
 
 /* What came of an operation. */
@@ -42,7 +51,10 @@ struct client_script {
     bool refuses[SCRIPT_STORES_COUNT + 1]; /* connects fail */
     store_id_t map_leaders[3];
     uint64_t map_epoch, range_epoch;
-    group_id_t high_group;    /* of the keys from "m" on */
+    group_id_t high_group;                         /* of the keys from "m" on */
+    struct script_range ranges[SCRIPT_RANGES_MAX]; /* instead of those two */
+    size_t ranges_count;
+    uint64_t next_change;
     store_id_t joining_store; /* has a second replica of each group; 0: none has */
     bool timestamps_wait;     /* they are the test's to answer */
 };
@@ -79,8 +91,19 @@ void script_inbox_clear(void);
 /* `payload` NULL: none. */
 void script_reply(uint64_t connection_id, uint16_t type, uint64_t request_id,
                   const ProtobufCMessage *message, const char *payload);
+/* The next map: so many ranges in key order, the first from "" on. */
+void script_ranges_set(const struct script_range *ranges, size_t count);
 /* An answer, or with request id 0 a push. */
 void script_map_send(uint64_t connection_id, uint64_t request_id);
+
+/* What the request that waits names: its group, and its range or ranges. */
+struct script_named {
+    group_id_t group;
+    char starts[SCRIPT_RANGES_MAX][16];
+    uint64_t epochs[SCRIPT_RANGES_MAX];
+    size_t ranges_count;
+};
+struct script_named script_names(size_t at);
 
 /* These answer inbox[at] and take it out. A status alone, which may be OST_OK: */
 void script_refuse(size_t at, int status, store_id_t hint);

@@ -1,6 +1,6 @@
 /* The client's thread against a store of one process, over real sockets: the store greets, has a
  * map of one range, and keeps the last value written in memory. A get of "silent" is never
- * answered. */
+ * answered. It leads group 0 as well, and does what it is asked as such. */
 #include "client/ostraka.h"
 #include "io/tcp.h"
 #include "proto/kv.pb-c.h"
@@ -23,6 +23,10 @@ static struct {
     atomic_bool is_stopping;
     atomic_int silent_gets_count;
     atomic_int checks_count; /* of the last commit */
+    atomic_int range_epoch;  /* what the range is at, less one */
+    atomic_int asked_epoch;  /* what the map says that is asked for, less one */
+    atomic_int moved_count;  /* RANGE_MOVED answers; with the third the newest map is pushed */
+    atomic_int changes_count;
     char value[64];
 } server;
 
@@ -34,8 +38,10 @@ static void answer(uint64_t connection_id, const struct frame *request,
         frame_encode((uint16_t)(request->type + 1), request->request_id, message, &payload, 1));
 }
 
+/* `frame` NULL: a push of the newest one. */
 static void send_map(uint64_t connection_id, const struct frame *frame)
 {
+    int epoch = 1 + atomic_load(frame ? &server.asked_epoch : &server.range_epoch);
     char address[32];
     snprintf(address, sizeof(address), "127.0.0.1:%d", atomic_load(&server.port));
     Ostraka__StoreInfo store = OSTRAKA__STORE_INFO__INIT, *stores[] = {&store};
@@ -46,16 +52,93 @@ static void send_map(uint64_t connection_id, const struct frame *frame)
     store.address = address;
     group.replicas = replicas;
     group.n_replicas = 1;
-    range.epoch = 1;
+    range.epoch = (uint64_t)epoch;
+    store.state = 2;
+    store.host = (char *)(uintptr_t) "h";
+    Ostraka__RangeChange change = OSTRAKA__RANGE_CHANGE__INIT;
+    change.id = 17;
+    change.kind = OSTRAKA__RANGE_CHANGE_KIND__SPLIT_RANGE;
+    change.at = (ProtobufCBinaryData){1, (uint8_t *)(uintptr_t) "m"};
+    if (atomic_load(&server.changes_count))
+        range.change = &change;
     Ostraka__Map map = OSTRAKA__MAP__INIT;
     map.cluster_id = 5;
-    map.epoch = 1;
+    map.epoch = (uint64_t)epoch;
+    map.next_change = 18;
     map.heard_timestamp = timestamp_from_ms(1000);
     map.stores = stores;
     map.groups = groups;
     map.ranges = ranges;
     map.n_stores = map.n_groups = map.n_ranges = 1;
-    answer(connection_id, frame, &map.base, bytes_of(NULL, 0));
+    if (frame)
+        answer(connection_id, frame, &map.base, bytes_of(NULL, 0));
+    else
+        io_tcp_send(server.tcp, connection_id,
+                    frame_encode(FRAME_MAP_ANSWER, 0, &map.base, NULL, 0));
+}
+
+static void server_get(uint64_t connection_id, const struct frame *frame,
+                       const Ostraka__GetRequest *request)
+{
+    Ostraka__GetAnswer got = OSTRAKA__GET_ANSWER__INIT;
+    if (request->range->epoch != (uint64_t)atomic_load(&server.range_epoch) + 1) {
+        Ostraka__AnswerHeader header = OSTRAKA__ANSWER_HEADER__INIT;
+        header.status = OST_RANGE_MOVED;
+        got.header = &header;
+        answer(connection_id, frame, &got.base, bytes_of(NULL, 0));
+        if (atomic_fetch_add(&server.moved_count, 1) == 2)
+            send_map(connection_id, NULL);
+        return;
+    }
+    got.found = server.value[0] != '\0';
+    got.version = 9;
+    answer(connection_id, frame, &got.base, bytes_of_string(server.value));
+}
+
+static void server_change_range(uint64_t connection_id, const struct frame *frame,
+                                const Ostraka__ChangeRange *request)
+{
+    Ostraka__ChangeRangeAnswer told = OSTRAKA__CHANGE_RANGE_ANSWER__INIT;
+    if (request->kind == OSTRAKA__RANGE_CHANGE_KIND__NO_CHANGE) {
+        told.status = request->cancel == 17 ? OST_OK : OST_NOT_FOUND;
+        told.text = (char *)(uintptr_t)(request->cancel == 17 ? "" : "there is no such change");
+    } else if (request->epoch != (uint64_t)atomic_load(&server.range_epoch) + 1) {
+        told.status = OST_CONFLICT;
+        told.text = (char *)(uintptr_t) "the range is at another epoch";
+    } else if (atomic_fetch_add(&server.changes_count, 1) > 0) {
+        told.status = OST_CONFLICT;
+        told.text = (char *)(uintptr_t) "the range has a change already";
+    } else {
+        told.change = 17;
+    }
+    answer(connection_id, frame, &told.base, bytes_of(NULL, 0));
+}
+
+static void server_change_store(uint64_t connection_id, const struct frame *frame,
+                                const Ostraka__ChangeStore *request)
+{
+    Ostraka__ChangeStoreAnswer told = OSTRAKA__CHANGE_STORE_ANSWER__INIT;
+    bool is_drain = request->kind == OSTRAKA__STORE_CHANGE_KIND__DRAIN_STORE;
+    bool is_removal = request->kind == OSTRAKA__STORE_CHANGE_KIND__REMOVE_STORE;
+    told.status = is_drain ? OST_OK : is_removal ? OST_CONFLICT : OST_EXISTS;
+    if (is_removal)
+        told.text = (char *)(uintptr_t) "store 1 has 1 replica";
+    answer(connection_id, frame, &told.base, bytes_of(NULL, 0));
+}
+
+static void server_progress(uint64_t connection_id, const struct frame *frame)
+{
+    Ostraka__ProgressItem item = OSTRAKA__PROGRESS_ITEM__INIT, *items[] = {&item};
+    item.what = (char *)(uintptr_t) "split";
+    item.change = 17;
+    item.start = (ProtobufCBinaryData){1, (uint8_t *)(uintptr_t) "k"};
+    item.done_count = 3;
+    item.whole_count = 4;
+    item.waits_for = (char *)(uintptr_t) "a quorum";
+    Ostraka__ProgressAnswer told = OSTRAKA__PROGRESS_ANSWER__INIT;
+    told.items = items;
+    told.n_items = 1;
+    answer(connection_id, frame, &told.base, bytes_of(NULL, 0));
 }
 
 static void server_frame(void *context, uint64_t connection_id, const struct frame *frame)
@@ -76,11 +159,23 @@ static void server_frame(void *context, uint64_t connection_id, const struct fra
         if (bytes_equal(bytes_of(request->key.data, request->key.len), bytes_of_string("silent"))) {
             atomic_fetch_add(&server.silent_gets_count, 1);
         } else {
-            Ostraka__GetAnswer got = OSTRAKA__GET_ANSWER__INIT;
-            got.found = server.value[0] != '\0';
-            got.version = 9;
-            answer(connection_id, frame, &got.base, bytes_of_string(server.value));
+            server_get(connection_id, frame, request);
         }
+    } else if (frame->type == FRAME_CHANGE_RANGE) {
+        server_change_range(connection_id, frame,
+                            (Ostraka__ChangeRange *)message_unpack(
+                                &ostraka__change_range__descriptor, frame->message, &arena));
+    } else if (frame->type == FRAME_CHANGE_STORE) {
+        server_change_store(connection_id, frame,
+                            (Ostraka__ChangeStore *)message_unpack(
+                                &ostraka__change_store__descriptor, frame->message, &arena));
+    } else if (frame->type == FRAME_PROGRESS) {
+        server_progress(connection_id, frame);
+    } else if (frame->type == FRAME_STATUS) {
+        Ostraka__StatusAnswer status = OSTRAKA__STATUS_ANSWER__INIT;
+        status.store = 1;
+        status.uptime_ms = 12;
+        answer(connection_id, frame, &status.base, bytes_of(NULL, 0));
     } else if (frame->type == FRAME_PREPARE) {
         Ostraka__PrepareRequest *request = (Ostraka__PrepareRequest *)message_unpack(
             &ostraka__prepare_request__descriptor, frame->message, &arena);
@@ -343,6 +438,141 @@ Test(runtime, limits_are_checked_before_anything_is_sent)
     cr_assert_eq(reason.status, OST_TOO_LARGE);
     cr_assert_str_eq(reason.cause, "too_large");
     ost_txn_free(txn);
+}
+
+/* --- Maps that are pushed --- */
+
+/* The store has another range by now, and says so in no map but the one that it pushes. */
+static void range_changes(void)
+{
+    atomic_store(&server.moved_count, 0);
+    atomic_fetch_add(&server.range_epoch, 1);
+}
+
+Test(runtime, a_pushed_map_reaches_calls_that_wait)
+{
+    struct ost_value value;
+    range_changes();
+    cr_assert_eq(ost_get(client, ost_string("k"), &value), OST_NOT_FOUND, "%s", ost_last_error());
+    cr_assert_eq(atomic_load(&server.moved_count), 3);
+}
+
+static atomic_int pushed_status = 1;
+
+static void pushed_got(void *context, const struct ost_result *result)
+{
+    (void)context;
+    atomic_store(&pushed_status, result->status);
+}
+
+Test(runtime, a_pushed_map_reaches_calls_that_do_not_wait)
+{
+    range_changes();
+    cr_assert_eq(ost_get_async(client, ost_string("k"), pushed_got, NULL), OST_OK);
+    while (atomic_load(&pushed_status) == 1)
+        pause_shortly();
+    cr_assert_eq(atomic_load(&pushed_status), OST_NOT_FOUND);
+    cr_assert_eq(atomic_load(&server.moved_count), 3);
+}
+
+/* --- Who runs the cluster --- */
+
+Test(runtime, a_change_of_a_range_is_begun_and_called_off)
+{
+    uint64_t change;
+    char why[256];
+    cr_assert_eq(ost_split_range(client, ost_string("m"), &change, why), OST_OK);
+    cr_assert_eq(change, 17u);
+    cr_assert_str_eq(why, "");
+    cr_assert_eq(ost_move_range(client, ost_string(""), 2, &change, why), OST_CONFLICT);
+    cr_assert_str_eq(why, "the range has a change already");
+    cr_assert_str_eq(ost_last_error(),
+                     "the state is not the one expected: the range has a change already");
+    cr_assert_eq(atomic_load(&server.changes_count), 2, "the epoch was right: once is enough");
+    cr_assert_eq(change, 0u);
+    cr_assert_eq(ost_cancel_change(client, 17, why), OST_OK);
+    cr_assert_eq(ost_cancel_change(client, 18, why), OST_NOT_FOUND);
+    cr_assert_str_eq(why, "there is no such change");
+    cr_assert_eq(ost_split_range(client, ost_string(""), &change, why), OST_INVALID_ARGUMENT);
+    cr_assert_eq(ost_move_range(client, ost_string("k"), 0, &change, why), OST_INVALID_ARGUMENT);
+    cr_assert_eq(ost_cancel_change(client, 0, why), OST_INVALID_ARGUMENT);
+}
+
+Test(runtime, a_change_by_an_old_map_is_asked_once_more_by_the_newest)
+{
+    uint64_t change;
+    char why[256];
+    atomic_store(&server.range_epoch, 4);
+    atomic_store(&server.asked_epoch, 4);
+    cr_assert_eq(ost_merge_ranges(client, ost_string("k"), &change, why), OST_OK);
+    cr_assert_eq(change, 17u);
+    /* Where the newest map is old as well, that is the end of it. */
+    atomic_store(&server.range_epoch, 5);
+    cr_assert_eq(ost_merge_ranges(client, ost_string("k"), &change, why), OST_CONFLICT);
+    cr_assert_str_eq(why, "the range is at another epoch");
+}
+
+Test(runtime, what_an_answer_that_was_lost_has_done_is_found_done)
+{
+    uint64_t change;
+    char why[256];
+    atomic_store(&server.range_epoch, 4);
+    atomic_store(&server.asked_epoch, 4);
+    cr_assert_eq(ost_move_range(client, ost_string("k"), 1, &change, why), OST_EXISTS);
+    cr_assert_eq(atomic_load(&server.changes_count), 0);
+}
+
+Test(runtime, stores_drain_and_leave)
+{
+    char why[256];
+    cr_assert_eq(ost_drain_store(client, 1, why), OST_OK);
+    cr_assert_eq(ost_undrain_store(client, 1, why), OST_EXISTS);
+    cr_assert_eq(ost_remove_store(client, 1, why), OST_CONFLICT);
+    cr_assert_str_eq(why, "store 1 has 1 replica");
+    cr_assert_eq(ost_remove_store(client, 0, why), OST_INVALID_ARGUMENT);
+}
+
+Test(runtime, the_cluster_says_what_is_under_way)
+{
+    struct ost_progress progress;
+    cr_assert_eq(ost_progress(client, &progress), OST_OK);
+    cr_assert_eq(progress.items_count, 1u);
+    const struct ost_progress_item *item = &progress.items[0];
+    cr_assert_str_eq(item->what, "split");
+    cr_assert(item->change == 17 && item->done_count == 3 && item->whole_count == 4);
+    cr_assert(item->start.bytes_count == 1 && ((const char *)item->start.data)[0] == 'k');
+    cr_assert_str_eq(item->waits_for, "a quorum");
+    ost_progress_free(&progress);
+    atomic_store(&server.changes_count, 1);
+    atomic_store(&server.asked_epoch, 1);
+    struct ost_cluster_info info;
+    cr_assert_eq(ost_cluster_info(client, &info), OST_OK);
+    cr_assert_str_eq(info.stores[0].state, "draining");
+    cr_assert_str_eq(info.stores[0].host, "h");
+    cr_assert_eq(info.next_change, 18u);
+    cr_assert_eq(info.ranges[0].change.change, 17u);
+    cr_assert_str_eq(info.ranges[0].change.kind, "split");
+    cr_assert_eq(info.ranges[0].change.at.bytes_count, 1u);
+    ost_cluster_info_free(&info);
+}
+
+Test(runtime, stores_that_are_silent_do_not_hold_up_the_others)
+{
+    static const uint64_t STORES[] = {7, 1, 0, 8};
+    struct ost_store_status statuses[4];
+    int results[4];
+    struct timespec before, after;
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    cr_assert_eq(ost_store_statuses(client, STORES, 4, 100, statuses, results), OST_OK);
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    cr_assert_lt((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000,
+                 2000);
+    cr_assert(results[0] != OST_OK && results[3] != OST_OK);
+    cr_assert_eq(results[1], OST_OK);
+    cr_assert_eq(statuses[1].uptime_ms, 12u);
+    cr_assert_eq(results[2], OST_INVALID_ARGUMENT);
+    ost_store_status_free(&statuses[1]);
+    cr_assert_eq(ost_store_statuses(client, STORES, 0, 100, statuses, results), OST_OK);
 }
 
 Test(runtime_open, nobody_there, .timeout = 60)

@@ -67,16 +67,15 @@ static unsigned steps_as_owner(const struct range_fact *from, const struct range
     return 1 + steps_from_owned(&unfrozen, to);
 }
 
+/* CLEAR once more leaves it as it was; another change has to wait for DISCARD. */
 static unsigned steps_as_taker(const struct range_fact *from, const struct range_fact *to)
 {
     bool is_same = to->change == from->change && to->epoch == from->epoch &&
                    range_fact_has_same_keys(from, to);
-    unsigned copied = to->state == COPIED;
-    if (is_same)
-        return from->state <= to->state ? (unsigned)(to->state - from->state) : RANGE_STEPS_NEVER;
-    if (from->state == COPYING && to->change >= from->change)
-        return 1 + copied; /* CLEAR by a later change, or once more */
-    return RANGE_STEPS_NEVER;
+    bool is_back = from->state == COPIED && to->state == COPYING;
+    if (!is_same || is_back)
+        return RANGE_STEPS_NEVER;
+    return from->state == to->state ? 0 : 1;
 }
 
 static unsigned steps_to_ownership(const struct range_fact *from, const struct range_fact *to)
@@ -107,12 +106,9 @@ static unsigned steps_from_nothing(const struct range_fact *to, bool may_be_assi
     return (to->state == OWNED && to->change != 0 ? 2 : 1) + freezes;
 }
 
-static unsigned steps_to_nothing(const struct range_fact *from, const struct range_fact *to)
+static unsigned steps_to_nothing(const struct range_fact *from)
 {
-    if (range_fact_is_held(from))
-        return from->state == SEALED ? 1 : from->state == FROZEN ? 2 : 3;
-    /* CLEAR needs no end of what it takes the place of. */
-    return from->state == COPYING && to && to->change > from->change ? 0 : 1;
+    return from->state == OWNED ? 3 : from->state == FROZEN ? 2 : 1;
 }
 
 unsigned range_fact_steps(const struct range_fact *from, const struct range_fact *to,
@@ -121,7 +117,7 @@ unsigned range_fact_steps(const struct range_fact *from, const struct range_fact
     if (!from)
         return steps_from_nothing(to, may_be_assigned);
     unsigned by_way_of_nothing =
-        steps_to_nothing(from, to) +
+        steps_to_nothing(from) +
         steps_from_nothing(to, may_be_assigned && !range_fact_is_held(from));
     if (!to)
         return by_way_of_nothing;

@@ -414,7 +414,6 @@ Test(sim_range_check, each_step_of_the_table_takes_one_entry)
 {
     static const char *const ways[][2] = {
         {"", "a-m@1 COPYING#1"},
-        {"a-m@1 COPYING#1", "a-m@2 COPYING#3"},
         {"a-m@1 COPYING#1", "a-m@1 COPIED#1"},
         {"a-m@1 COPIED#1", "a-m@2 OWNED#1"},
         {"a-m@2 OWNED#1", "a-m@2 FROZEN#2"},
@@ -443,6 +442,7 @@ Test(sim_range_check, other_steps_take_more_entries)
     } ways[] = {
         {"a-m@1 COPYING#1", "a-m@2 OWNED#1", 2},
         {"a-m@1 COPIED#1", "a-m@1 COPYING#1", 2}, /* by way of nothing */
+        {"a-m@1 COPYING#1", "a-m@2 COPYING#3", 2},
         {"a-m@1 COPYING#3", "a-m@1 COPYING#1", 2},
         {"", "a-m@2 OWNED#1", 3},
         {"a-m@1 OWNED", "a-m@1 SEALED#1", 2},

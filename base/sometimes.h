@@ -207,7 +207,20 @@
     X(RARE, COORDINATOR_DIES_BETWEEN_PREPARES, 60, "a client dies with one of its prepares sent")  \
     X(RARE, COORDINATOR_DIES_BEFORE_COMMIT, 60, "a client dies with all votes in")                 \
     X(RARE, COORDINATOR_DIES_AFTER_COMMIT, 60, "a client dies when it has sent its commit")        \
-    X(RARE, COORDINATOR_DIES_BEFORE_ANSWER, 60, "a client dies before it hears of its commit")
+    X(RARE, COORDINATOR_DIES_BEFORE_ANSWER, 60, "a client dies before it hears of its commit")     \
+    X(RARE, LEADERS_DIE_AT_BEGIN, 150, "leaders die when a change of a range has begun")           \
+    X(RARE, LEADERS_DIE_AT_CLEAR, 150, "leaders die when room was made for a range")               \
+    X(RARE, LEADERS_DIE_AT_FREEZE, 150, "leaders die when a range was frozen")                     \
+    X(RARE, LEADERS_DIE_AT_SEAL, 150, "leaders die when a range was sealed")                       \
+    X(RARE, LEADERS_DIE_AT_COPIED, 150, "leaders die when a range has come in whole")              \
+    X(RARE, LEADERS_DIE_AT_SWITCH, 150, "leaders die when a move was switched")                    \
+    X(RARE, LEADERS_DIE_AT_OWN, 150, "leaders die when a range was taken over")                    \
+    X(RARE, LEADERS_DIE_AT_DONE, 150, "leaders die when a change of a range is done")              \
+    X(RARE, LEADERS_DIE_AT_DROP, 150, "leaders die when a range was dropped")                      \
+    X(RARE, LEADERS_DIE_AT_CANCEL, 150, "leaders die when a move was called off")                  \
+    X(RARE, LEADERS_DIE_AT_UNFREEZE, 150, "leaders die when a range was given back")               \
+    X(RARE, LEADERS_DIE_AT_DISCARD, 150, "leaders die when what had come of a range is gone")      \
+    X(RARE, LEADERS_DIE_AT_SPLIT_OR_MERGE, 150, "leaders die when a range was split or merged")
 
 enum site {
 #define SITE_ENUM(kind, name, per_mille, text) kind##_##name,

@@ -1,24 +1,11 @@
+/* admin_replicas.c: which stores hold which groups. */
 #include "tests/sim/admin.h"
 
-#include "cmd/node_internal.h"
 #include "shardmaster/master_replicas.h"
 #include "tests/sim/quorum.h"
 #include "tests/sim/sim.h"
 
 #include <inttypes.h>
-
-/* The newest that any store has; NULL: none yet. */
-static const Ostraka__Map *map_newest(const struct sim *sim)
-{
-    const Ostraka__Map *newest = NULL;
-    for (uint32_t place = 0; place < sim->plan.stores; place++) {
-        const struct process *process = &sim->stores[place];
-        const Ostraka__Map *map = process_is_up(process) ? process->node->map : NULL;
-        if (map && (!newest || map->epoch > newest->epoch))
-            newest = map;
-    }
-    return newest;
-}
 
 static void change_done(struct operation *operation)
 {
@@ -81,7 +68,7 @@ static store_id_t store_joining(const Ostraka__GroupInfo *group)
 
 bool admin_change(struct sim *sim, group_id_t group_id, struct random *random)
 {
-    const Ostraka__Map *map = map_newest(sim);
+    const Ostraka__Map *map = admin_map_newest(sim);
     const Ostraka__GroupInfo *group = map ? master_map_group(map, group_id) : NULL;
     if (!group || group->n_replicas == 0 || !sim_admin(sim)->core ||
         sim->admin.requests_count == ADMIN_REQUESTS_MAX)
@@ -108,24 +95,11 @@ bool admin_change(struct sim *sim, group_id_t group_id, struct random *random)
 
 bool admin_all_is_settled(const struct sim *sim)
 {
-    const Ostraka__Map *map = map_newest(sim);
+    const Ostraka__Map *map = admin_map_newest(sim);
     for (group_id_t group_id = 0; map && group_id <= sim->plan.groups; group_id++) {
         const Ostraka__GroupInfo *group = master_map_group(map, group_id);
         if (!group || master_group_is_changing(group))
             return false;
     }
     return map != NULL;
-}
-
-bool admin_all_disks_are_known(const struct sim *sim)
-{
-    const Ostraka__Map *map = map_newest(sim);
-    for (uint32_t place = 0; place < sim->plan.stores; place++) {
-        const struct process *process = &sim->stores[place];
-        const Ostraka__StoreInfo *store = map ? master_map_store(map, place + 1) : NULL;
-        if (!store || !process_is_up(process) || process->node->incarnation != store->incarnation ||
-            process->node->founding == FOUNDING_WRITING)
-            return false;
-    }
-    return true;
 }

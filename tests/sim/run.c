@@ -223,7 +223,7 @@ static void demand_progress(struct sim *sim, const char *name)
         return;
     char text[256] = "";
     audit_probe_print(sim->audit, text, sizeof text);
-    sim_fail(sim, name, "after %" PRIu64 " s these ranges took no write: %s",
+    sim_fail(sim, name, "after %" PRIu64 " s these ranges take no write: %s",
              PROGRESS_NS_MAX / NS_PER_S, text);
 }
 
@@ -249,7 +249,7 @@ static void run_phases(struct sim *sim)
         process_start(&sim->stores[place]);
     for (uint32_t number = 0; number < sim->plan.clients; number++)
         client_process_start(&sim->clients[number]);
-    if (sim->plan.fault_replicas != 0)
+    if (plan_has_admin(&sim->plan))
         client_process_start(sim_admin(sim));
     if (sim->plan.keeper != 0)
         keeper_start(&sim->keeper, sim);
@@ -345,6 +345,20 @@ static void judge_activity(struct sim *sim)
                  counts->elections);
     else if (plan_crosses_groups(plan) && counts->commits_over_groups == 0)
         sim_fail(sim, "idle-run", "no transaction has crossed groups");
+    else if (plan_moves_ranges(plan) && counts->moves == 0)
+        sim_fail(sim, "idle-run", "no range has moved");
+    else if (plan_splits_ranges(plan) && counts->splits == 0)
+        sim_fail(sim, "idle-run", "no range was split");
+}
+
+static void ranges_count(struct sim *sim)
+{
+    struct range_counts counts;
+    observe_range_counts(sim->observer, &counts);
+    sim->counts.moves = counts.moves;
+    sim->counts.cancels = counts.cancels;
+    sim->counts.splits = counts.splits;
+    sim->counts.merges = counts.merges;
 }
 
 static void history_print(const struct sim *sim, FILE *file)
@@ -364,6 +378,7 @@ void run(const struct plan *plan, const struct run_options *options, struct run_
         history_print(&sim, options->history);
     for (uint32_t place = 0; place < plan->stores; place++)
         process_stop(&sim.stores[place], STOP_POWER); /* its counts are added */
+    ranges_count(&sim);
     judge_activity(&sim);
     out_result->counts = sim.counts;
     for (size_t site = 0; site < SITES_COUNT; site++)

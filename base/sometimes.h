@@ -172,6 +172,27 @@
     X(COVER, CLOSED_SILENCE, 0, "a replica's reads waited in vain for a closed timestamp")         \
     X(COVER, CLOSE_WAITED, 0, "closing a timestamp waited for a writer bound below it")            \
     X(COVER, SNAPSHOT_UNDER_RESTORE, 0, "a replica's rows were replaced under a snapshot read")    \
+    X(COVER, DECIDED_ELSEWHERE, 0, "a commit or abort was applied where its home is no longer")    \
+    X(COVER, HOME_CAME_TO_PARTICIPANT, 0,                                                          \
+      "a record came with its range to where its part was prepared")                               \
+    X(RARE, RANGE_REPORT_LOST, 100, "the shard master is not told of a range")                     \
+    X(RARE, FETCH_ANSWER_LOST, 50, "rows of a range that moves are lost on the way")               \
+    X(RARE, FEED_CHUNK_TINY, 250, "a range that moves is sent row by row")                         \
+    X(RARE, FEED_LOST, 10, "the list of a range's changes is full")                                \
+    X(COVER, RANGE_SPLIT, 0, "a range was split")                                                  \
+    X(COVER, RANGES_MERGED, 0, "two ranges were merged")                                           \
+    X(COVER, RANGE_FROZEN, 0, "a range was frozen")                                                \
+    X(COVER, RANGE_SEALED, 0, "a range was sealed")                                                \
+    X(COVER, RANGE_UNFROZEN, 0, "a range was given back")                                          \
+    X(COVER, RANGE_DROPPED, 0, "a range was dropped by its former owner")                          \
+    X(COVER, RANGE_CLEARED, 0, "room was made for a range that comes")                             \
+    X(COVER, RANGE_COPIED, 0, "a range had come in whole")                                         \
+    X(COVER, RANGE_OWNED, 0, "a range was taken over")                                             \
+    X(COVER, RANGE_DISCARDED, 0, "a range that was coming was called off")                         \
+    X(COVER, FEED_BEGUN_ANEW, 0, "a copy of a range had to begin anew")                            \
+    X(COVER, FEED_OVERFLOWN, 0, "and that because too much had changed meanwhile")                 \
+    X(COVER, FEED_WALK_OF_NOBODY, 0,                                                               \
+      "rows of a range that moves came back from the pool to nobody")                              \
     /* shardmaster */                                                                              \
     X(RARE, MASTER_PROPOSAL_REFUSED, 50, "the shard master cannot propose now")                    \
     X(RARE, MASTER_MAP_PUSH_LOST, 100, "a store is not told the map")                              \

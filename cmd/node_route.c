@@ -239,6 +239,9 @@ static int dispatch_from_store(struct node *node, store_id_t store, uint64_t con
     case FRAME_INQUIRE_ANSWER:
     case FRAME_CLOSE_TIMESTAMP:
     case FRAME_CLOSE_TIMESTAMP_ANSWER:
+    case FRAME_RANGE_ORDER:
+    case FRAME_RANGE_FETCH:
+    case FRAME_RANGE_FETCH_ANSWER:
         return kv_server_receive(node->kv, connection_id, frame, node->now_ns);
     default:
         return OST_UNSUPPORTED;

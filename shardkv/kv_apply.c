@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/sometimes.h"
+#include "shardkv/kv_feed.h"
 #include "shardkv/kv_keys.h"
 
 #include <stdlib.h>
@@ -62,6 +63,13 @@ static void slice_put(struct kv_slice *slice, struct bytes value)
     store_batch_put(slice->batch, buffer_bytes(&slice->key), value);
 }
 
+/* What follows the generation. */
+static struct bytes slice_key_tail(const struct kv_slice *slice)
+{
+    return bytes_of(slice->key.data + KV_GENERATION_PREFIX_BYTES,
+                    slice->key.bytes_count - KV_GENERATION_PREFIX_BYTES);
+}
+
 static void put_writes(struct kv_group *group, struct bytes write_set, timestamp_t timestamp)
 {
     struct kv_slice *slice = &group->slice;
@@ -74,6 +82,9 @@ static void put_writes(struct kv_group *group, struct bytes write_set, timestamp
         buffer_append_u8(&slice->value, (uint8_t)write.kind);
         buffer_append(&slice->value, write.value.data, write.value.bytes_count);
         slice_put(slice, buffer_bytes(&slice->value));
+        kv_load_asked(group, write.key, slice->key.bytes_count + slice->value.bytes_count);
+        if (group->feeds_count > 0)
+            kv_feeds_row(group, write.key, slice_key_tail(slice), buffer_bytes(&slice->value));
     }
     ASSERT(status == OST_NOT_FOUND); /* the set was checked before it was proposed */
     if (slice->meta.commit_timestamp_max < timestamp)
@@ -92,6 +103,8 @@ static void put_outcome(struct kv_group *group, const struct record_effect *effe
     buffer_append_u64_be(&slice->value, slice->meta.applied_index);
     buffer_append(&slice->value, record.data, record.bytes_count);
     slice_put(slice, buffer_bytes(&slice->value));
+    if (group->feeds_count > 0)
+        kv_feeds_row(group, effect->anchor, slice_key_tail(slice), record);
     struct kv_slice_outcome *put;
     HASH_FIND(hh, slice->outcomes, slice->key.data, slice->key.bytes_count, put);
     if (!put) {
@@ -127,6 +140,11 @@ static bool ranges_hold(const struct kv_group *group, Ostraka__RangeRef **refs, 
     return refs_count > 0;
 }
 
+static bool anchor_is_here(const struct kv_group *group, ProtobufCBinaryData anchor)
+{
+    return kv_ranges_find_settling(&group->ranges, bytes_of_field(anchor)) != NULL;
+}
+
 /* False: it changed nothing. */
 static bool apply_assign_range(struct kv_group *group, const Ostraka__AssignRangeCommand *command)
 {
@@ -143,7 +161,9 @@ static bool apply_assign_range(struct kv_group *group, const Ostraka__AssignRang
                   key_print(start, text, sizeof(text)));
         return false;
     }
-    kv_ranges_add(&group->ranges, start, end, command->epoch);
+    struct kv_range *range =
+        kv_ranges_add(&group->ranges, start, end, command->epoch, KV_RANGE_OWNED);
+    kv_checkpoint_touch_range(group, range->start);
     return true;
 }
 
@@ -157,6 +177,20 @@ static void apply_prepared(struct kv_group *group, const Ostraka__PreparedComman
     txn_records_apply_prepared(
         group->records, command, bytes_of(message, message_bytes), write_set, log_timestamp,
         ranges_hold(group, command->ranges, command->n_ranges), &slice->record);
+}
+
+static void take_update(struct kv_group *group, struct bytes write_set,
+                        struct kv_consequence *consequence)
+{
+    struct kv_slice *slice = &group->slice;
+    const struct record_update *update = &slice->record;
+    kv_chain_update(&slice->meta, update, write_set);
+    for (uint32_t index = 0; index < update->effects_count; index++)
+        put_effect(group, &update->effects[index]);
+    consequence->decision = update->decision;
+    consequence->prepared = update->prepared;
+    consequence->finished = update->finished;
+    consequence->txn = update->txn;
 }
 
 /* Which of them it was stays in the consequence, for the counters. */
@@ -179,10 +213,12 @@ static void apply_command(struct kv_group *group, const Ostraka__KvCommand *comm
             ranges_hold(group, command->commit_one->ranges, command->commit_one->n_ranges), update);
         break;
     case OSTRAKA__KV_COMMAND__COMMAND_COMMIT:
-        txn_records_apply_commit(group->records, command->commit, log_timestamp, update);
+        txn_records_apply_commit(group->records, command->commit, log_timestamp,
+                                 anchor_is_here(group, command->commit->anchor), update);
         break;
     case OSTRAKA__KV_COMMAND__COMMAND_ABORT:
-        txn_records_apply_abort(group->records, command->abort, log_timestamp, update);
+        txn_records_apply_abort(group->records, command->abort, log_timestamp,
+                                anchor_is_here(group, command->abort->anchor), update);
         break;
     case OSTRAKA__KV_COMMAND__COMMAND_RESOLVED:
         txn_records_apply_resolved(group->records, command->resolved, log_timestamp, update);
@@ -196,36 +232,24 @@ static void apply_command(struct kv_group *group, const Ostraka__KvCommand *comm
         kv_chain_safe_point(&slice->meta);
         consequence->has_txn = false;
         break;
+    case OSTRAKA__KV_COMMAND__COMMAND_RANGE:
+        consequence->step = command->range;
+        consequence->is_step_done = kv_step_apply(group, command->range, consequence);
+        kv_chain_range(&slice->meta, consequence->is_step_done);
+        consequence->has_txn = false;
+        break;
+    case OSTRAKA__KV_COMMAND__COMMAND_COPY_ROWS:
+        consequence->copy_rows = command->copy_rows;
+        consequence->is_step_done = kv_step_apply_rows(group, command->copy_rows, write_set);
+        kv_chain_rows(&slice->meta, consequence->is_step_done, write_set);
+        consequence->has_txn = false;
+        break;
     default:
         kv_chain_range(&slice->meta, apply_assign_range(group, command->assign_range));
         consequence->has_txn = false;
         break;
     }
-    kv_chain_update(&slice->meta, update, write_set);
-    for (uint32_t index = 0; index < update->effects_count; index++)
-        put_effect(group, &update->effects[index]);
-    consequence->decision = update->decision;
-    consequence->prepared = update->prepared;
-    consequence->finished = update->finished;
-    consequence->txn = update->txn;
-}
-
-/* False: the entry does not parse, and no replica can go on. */
-static bool apply_payload(struct kv_group *group, const struct raft_entry *entry,
-                          struct kv_consequence *consequence)
-{
-    struct reader reader = reader_of(blob_bytes(entry->payload));
-    uint32_t message_bytes;
-    struct bytes message;
-    if (!reader_u32_be(&reader, &message_bytes) || !reader_bytes(&reader, message_bytes, &message))
-        return false;
-    Ostraka__KvCommand *command = (Ostraka__KvCommand *)message_unpack(
-        &ostraka__kv_command__descriptor, message, &group->slice.arena);
-    if (!command || command->command_case == OSTRAKA__KV_COMMAND__COMMAND__NOT_SET)
-        return false;
-    kv_chain_entry(&group->slice.meta, entry, message);
-    apply_command(group, command, bytes_of(reader.data, reader.bytes_left), consequence);
-    return true;
+    take_update(group, write_set, consequence);
 }
 
 static struct kv_consequence *consequence_add(struct kv_slice *slice,
@@ -240,6 +264,46 @@ static struct kv_consequence *consequence_add(struct kv_slice *slice,
     struct kv_consequence *consequence = &slice->consequences[slice->consequences_count++];
     *consequence = (struct kv_consequence){.index = entry->index, .term = entry->term};
     return consequence;
+}
+
+/* The records that came with the range: each has a transaction of its own, like an entry. */
+static void adopt_records(struct kv_group *group, const struct raft_entry *entry,
+                          const Ostraka__RangeLuggage *luggage)
+{
+    struct kv_slice *slice = &group->slice;
+    for (size_t index = 0; index < luggage->n_records; index++) {
+        record_update_reset(&slice->record);
+        int status = txn_records_adopt(group->records, bytes_of_field(luggage->records[index]),
+                                       &slice->record);
+        if (status != OST_OK) { /* checked before it was proposed, so a bug */
+            log_write(LOG_ERROR, "a record that came with a range is malformed", "group=%lu",
+                      group->id);
+            continue;
+        }
+        struct kv_consequence *consequence = consequence_add(slice, entry);
+        consequence->has_txn = true;
+        take_update(group, bytes_of(NULL, 0), consequence);
+    }
+}
+
+/* False: the entry does not parse, and no replica can go on. */
+static bool apply_payload(struct kv_group *group, const struct raft_entry *entry)
+{
+    struct reader reader = reader_of(blob_bytes(entry->payload));
+    uint32_t message_bytes;
+    struct bytes message;
+    if (!reader_u32_be(&reader, &message_bytes) || !reader_bytes(&reader, message_bytes, &message))
+        return false;
+    Ostraka__KvCommand *command = (Ostraka__KvCommand *)message_unpack(
+        &ostraka__kv_command__descriptor, message, &group->slice.arena);
+    if (!command || command->command_case == OSTRAKA__KV_COMMAND__COMMAND__NOT_SET)
+        return false;
+    kv_chain_entry(&group->slice.meta, entry, message);
+    struct kv_consequence *consequence = consequence_add(&group->slice, entry);
+    apply_command(group, command, bytes_of(reader.data, reader.bytes_left), consequence);
+    if (consequence->luggage)
+        adopt_records(group, entry, consequence->luggage);
+    return true;
 }
 
 static void apply_entry(struct kv_group *group, const struct raft_entry *entry)
@@ -260,8 +324,15 @@ static void apply_entry(struct kv_group *group, const struct raft_entry *entry)
         kv_chain_entry(meta, entry, blob_bytes(entry->payload));
         return;
     }
-    if (!apply_payload(group, entry, consequence_add(slice, entry)))
+    if (!apply_payload(group, entry))
         kv_fatal(group->shared, "entry %lu of group %lu does not parse", entry->index, group->id);
+}
+
+/* The slice ends behind it: whoever may read these rows finds them written (kv_steps.c). */
+static bool consequence_brings_rows(const struct kv_consequence *consequence)
+{
+    return consequence->copy_rows ||
+           (consequence->step && consequence->step->step == OSTRAKA__RANGE_STEP__RANGE_CLEAR);
 }
 
 static void slice_build(struct kv_group *group, const struct raft_entry *entries,
@@ -270,9 +341,14 @@ static void slice_build(struct kv_group *group, const struct raft_entry *entries
     struct kv_slice *slice = &group->slice;
     ASSERT(!slice->is_built);
     kv_meta_copy(&slice->meta, &group->meta);
-    for (size_t index = 0; index < entries_count; index++)
-        apply_entry(group, &entries[index]);
-    slice->entries_count = entries_count;
+    slice->entries_count = 0;
+    bool brings_rows = false;
+    while (slice->entries_count < entries_count && !brings_rows) {
+        size_t known_count = slice->consequences_count;
+        apply_entry(group, &entries[slice->entries_count++]);
+        brings_rows = slice->consequences_count > known_count &&
+                      consequence_brings_rows(&slice->consequences[known_count]);
+    }
     slice->is_built = true;
 }
 
@@ -306,7 +382,11 @@ static void consequence_take(struct kv_group *group, const struct kv_consequence
         kv_request_applied(request, &consequence->decision);
     else if (request)
         kv_answer_status(request, OST_NOT_LEADER, "another leader's entry took its place");
-    if (!group->is_leading || !consequence->has_txn)
+    if (!group->is_leading)
+        return;
+    if (consequence->step || consequence->copy_rows)
+        kv_group_step_taken(group, consequence);
+    if (!consequence->has_txn)
         return;
     count(group, consequence);
     if (consequence->prepared || consequence->finished) {
@@ -315,6 +395,8 @@ static void consequence_take(struct kv_group *group, const struct kv_consequence
             .txn = consequence->txn,
         };
         kv_group_step(group, &event);
+        if (consequence->finished)
+            kv_group_prepared_ended(group);
     }
     if (consequence->decision.changed) {
         struct recovery_update *update = kv_group_recovery_begin(group);
@@ -354,6 +436,7 @@ static void slice_finish(struct kv_group *group)
         consequence_take(group, &slice->consequences[index]);
     kv_slice_drop(group);
     kv_closed_applied(group);
+    kv_feeds_applied(group);
 }
 
 size_t kv_group_apply(void *machine, const struct raft_entry *entries, size_t entries_count)

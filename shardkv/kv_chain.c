@@ -68,9 +68,16 @@ void kv_chain_update(struct kv_meta *meta, const struct record_update *update,
         chain_effect(meta, &update->effects[index]);
 }
 
-void kv_chain_range(struct kv_meta *meta, bool is_taken)
+void kv_chain_range(struct kv_meta *meta, bool is_done)
 {
-    CHAIN_WORDS(meta, is_taken);
+    CHAIN_WORDS(meta, is_done);
+}
+
+void kv_chain_rows(struct kv_meta *meta, bool is_done, struct bytes rows)
+{
+    CHAIN_WORDS(meta, is_done);
+    if (rows.bytes_count > 0)
+        chain_bytes(meta, rows);
 }
 
 void kv_chain_safe_point(struct kv_meta *meta)

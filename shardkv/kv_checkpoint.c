@@ -82,22 +82,68 @@ static void put_open(void *context, struct txn_open *open)
     store_batch_put(writer->batch, buffer_bytes(key), txn_open_pack(open, &writer->arena));
 }
 
-/* A range's row is never taken back: a group only gains ranges. */
-static void put_ranges(struct checkpoint_writer *writer)
+void kv_checkpoint_touch_range(struct kv_group *group, struct blob *start)
+{
+    struct kv_checkpoint *checkpoint = &group->checkpoint;
+    if (checkpoint->touched_count == checkpoint->touched_capacity) {
+        checkpoint->touched_capacity =
+            checkpoint->touched_capacity ? 2 * checkpoint->touched_capacity : 16;
+        checkpoint->touched_ranges =
+            memory_realloc(checkpoint->touched_ranges,
+                           checkpoint->touched_capacity * sizeof(checkpoint->touched_ranges[0]));
+    }
+    checkpoint->touched_ranges[checkpoint->touched_count++] = blob_ref(start);
+}
+
+static void forget_touched(struct kv_checkpoint *checkpoint, size_t count)
+{
+    for (size_t index = 0; index < count; index++)
+        blob_unref(checkpoint->touched_ranges[index]);
+    checkpoint->touched_count -= count;
+    if (checkpoint->touched_count > 0)
+        memmove(checkpoint->touched_ranges, checkpoint->touched_ranges + count,
+                checkpoint->touched_count * sizeof(checkpoint->touched_ranges[0]));
+}
+
+void kv_checkpoint_fini(struct kv_checkpoint *checkpoint)
+{
+    forget_touched(checkpoint, checkpoint->touched_count);
+    free(checkpoint->touched_ranges);
+    free(checkpoint->rows);
+}
+
+/* A group may have thousands of ranges: only the rows of those that have changed since the last
+ * checkpoint are written. */
+static void put_range(struct checkpoint_writer *writer, struct bytes start)
 {
     struct kv_group *group = writer->group;
     struct kv_shared *shared = group->shared;
-    const struct kv_range *range;
-    for (range = kv_ranges_first(&group->ranges); range; range = kv_ranges_next(range)) {
-        Ostraka__OwnedRange row = OSTRAKA__OWNED_RANGE__INIT;
-        row.end = field_of_bytes(blob_bytes(range->end));
-        row.epoch = range->epoch;
-        buffer_reset(&shared->value);
-        size_t row_bytes = ostraka__owned_range__get_packed_size(&row);
-        ostraka__owned_range__pack(&row, buffer_extend(&shared->value, row_bytes));
-        kv_key_range(&shared->key, group->id, group->meta.generation, blob_bytes(range->start));
-        store_batch_put(writer->batch, buffer_bytes(&shared->key), buffer_bytes(&shared->value));
+    const struct kv_range *range = kv_ranges_at(&group->ranges, start);
+    kv_key_range(&shared->key, group->id, group->meta.generation, start);
+    if (!range) {
+        store_batch_delete(writer->batch, buffer_bytes(&shared->key));
+        return;
     }
+    Ostraka__RangeRow row = OSTRAKA__RANGE_ROW__INIT;
+    row.end = field_of_bytes(blob_bytes(range->end));
+    row.epoch = range->epoch;
+    row.state = (Ostraka__RangeState)range->state;
+    row.change = range->change;
+    row.from_group = range->from_group;
+    if (range->luggage)
+        row.luggage = field_of_bytes(blob_bytes(range->luggage));
+    buffer_reset(&shared->value);
+    size_t row_bytes = ostraka__range_row__get_packed_size(&row);
+    ostraka__range_row__pack(&row, buffer_extend(&shared->value, row_bytes));
+    store_batch_put(writer->batch, buffer_bytes(&shared->key), buffer_bytes(&shared->value));
+}
+
+static void put_ranges(struct checkpoint_writer *writer)
+{
+    struct kv_checkpoint *checkpoint = &writer->group->checkpoint;
+    checkpoint->touched_count_before = checkpoint->touched_count;
+    for (size_t index = 0; index < checkpoint->touched_count; index++)
+        put_range(writer, blob_bytes(checkpoint->touched_ranges[index]));
 }
 
 static void put_meta(struct checkpoint_writer *writer)
@@ -133,6 +179,8 @@ void kv_checkpoint_put(struct kv_group *group, struct store_batch *batch)
 void kv_checkpoint_written(struct kv_group *group)
 {
     struct kv_checkpoint *checkpoint = &group->checkpoint;
+    forget_touched(checkpoint, checkpoint->touched_count_before);
+    checkpoint->touched_count_before = 0;
     if (checkpoint->rows_count_before == 0)
         return;
     checkpoint->rows_count -= checkpoint->rows_count_before;
@@ -159,15 +207,31 @@ int kv_checkpoint_write(struct kv_group *group)
 /* --- Loading -----------------------------------------------------------------------------------
  */
 
+static bool range_row_is_sound(const struct kv_group *group, struct bytes start,
+                               const Ostraka__RangeRow *row, struct arena *arena)
+{
+    if (row->state < OSTRAKA__RANGE_STATE__RANGE_OWNED ||
+        row->state > OSTRAKA__RANGE_STATE__RANGE_COPIED ||
+        kv_ranges_overlap(&group->ranges, start, bytes_of_field(row->end)))
+        return false;
+    return row->state != OSTRAKA__RANGE_STATE__RANGE_COPIED ||
+           message_unpack(&ostraka__range_luggage__descriptor, bytes_of_field(row->luggage), arena);
+}
+
 static int load_range(struct kv_group *group, struct bytes start, struct bytes row)
 {
     struct arena arena;
     arena_init(&arena);
     int status = OST_CORRUPT;
-    Ostraka__OwnedRange *owned =
-        (Ostraka__OwnedRange *)message_unpack(&ostraka__owned_range__descriptor, row, &arena);
-    if (owned && !kv_ranges_overlap(&group->ranges, start, bytes_of_field(owned->end))) {
-        kv_ranges_add(&group->ranges, start, bytes_of_field(owned->end), owned->epoch);
+    Ostraka__RangeRow *loaded =
+        (Ostraka__RangeRow *)message_unpack(&ostraka__range_row__descriptor, row, &arena);
+    if (loaded && range_row_is_sound(group, start, loaded, &arena)) {
+        struct kv_range *range = kv_ranges_add(&group->ranges, start, bytes_of_field(loaded->end),
+                                               loaded->epoch, (enum kv_range_state)loaded->state);
+        range->change = loaded->change;
+        range->from_group = loaded->from_group;
+        if (range->state == KV_RANGE_COPIED)
+            range->luggage = blob_copy(bytes_of_field(loaded->luggage));
         status = OST_OK;
     }
     arena_fini(&arena);
@@ -242,6 +306,7 @@ int kv_group_load(struct kv_group *group)
     kv_ranges_fini(&group->ranges);
     txn_records_clear(group->records);
     group->checkpoint.rows_count = 0;
+    forget_touched(&group->checkpoint, group->checkpoint.touched_count);
     kv_key_group_meta(&shared->key, group->id);
     int status = store_get(shared->environment.store, buffer_bytes(&shared->key), STORE_MAY_BLOCK,
                            &shared->value);

@@ -100,8 +100,8 @@ static bool prepare_answer_known(struct kv_request *request, const Ostraka__Prep
     const struct txn_open *open = txn_records_find(group->records, request->txn);
     recovery_heard(group->recovery, request->txn, request->shared->now_ns);
     bool is_same_form =
-        !open || (!message->one_group && message->is_home == open->is_home &&
-                  bytes_equal(bytes_of_field(message->anchor), blob_bytes(open->anchor)));
+        !open || (!message->one_group &&
+                  txn_open_is_of_form(open, message->is_home, bytes_of_field(message->anchor)));
     if (!is_same_form)
         kv_answer_status(request, OST_INVALID_ARGUMENT, "the transaction is open in another form");
     else
@@ -350,7 +350,7 @@ void kv_commit_begin(struct kv_request *request)
     struct bytes anchor = bytes_of_field(message->anchor);
     request->txn = txn_id_of_message(message->txn);
     if (!kv_request_check_txn(request) || !kv_request_check_key(request, anchor) ||
-        !kv_request_check_range_of_key(request, message->range, anchor))
+        !kv_request_check_range_of_anchor(request, message->range, anchor))
         return;
     /* Only what is decided may be answered from here: what is not known may be in the log. */
     struct record_decision decision;
@@ -395,7 +395,7 @@ void kv_abort_begin(struct kv_request *request)
         return;
     }
     if (!kv_request_check_key(request, anchor) ||
-        !kv_request_check_range_of_key(request, message->range, anchor))
+        !kv_request_check_range_of_anchor(request, message->range, anchor))
         return;
     if (message->n_participants > TXN_OPERATIONS_COUNT_MAX) {
         kv_answer_status(request, OST_TOO_LARGE,

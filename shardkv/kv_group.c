@@ -2,6 +2,8 @@
 
 #include "base/log.h"
 #include "base/sometimes.h"
+#include "shardkv/kv_copy.h"
+#include "shardkv/kv_feed.h"
 #include "shardkv/kv_keys.h"
 
 #include <stdarg.h>
@@ -168,6 +170,10 @@ struct kv_group *kv_group_new(struct kv_shared *shared, group_id_t id, replica_i
     TAILQ_INIT(&group->requests);
     TAILQ_INIT(&group->checks_due);
     TAILQ_INIT(&group->closed.waiting);
+    TAILQ_INIT(&group->feeds);
+    TAILQ_INIT(&group->copies);
+    kv_loads_init(&group->loads);
+    group->ranges_report_ns = group->seal_retry_ns = NS_NEVER;
     kv_slice_init(group);
     return group;
 }
@@ -178,8 +184,11 @@ void kv_group_free(struct kv_group *group)
     struct kv_request *request;
     while ((request = TAILQ_FIRST(&group->requests)) != NULL)
         kv_request_free(request);
+    kv_copies_drop(group);
+    kv_feeds_drop(group);
+    kv_loads_drop(group);
     kv_slice_fini(group);
-    free(group->checkpoint.rows);
+    kv_checkpoint_fini(&group->checkpoint);
     for (size_t index = 0; index < KV_STEPS_DEPTH_MAX; index++)
         participant_update_fini(&group->steps[index]);
     recovery_update_fini(&group->recovery_update);
@@ -322,6 +331,7 @@ void kv_group_timer(struct kv_group *group)
     }
     if (group->safe_point_retry_ns <= shared->now_ns)
         kv_group_safe_point_step(group);
+    kv_group_ranges_timer(group);
     if (group->recovery_deadline_ns <= shared->now_ns) {
         timestamp_t heard = raft_host_heard_timestamp(shared->environment.host);
         timestamp_t log_timestamp = group->meta.log_timestamp;
@@ -339,7 +349,10 @@ nanoseconds_t kv_group_deadline_ns(const struct kv_group *group)
     nanoseconds_t deadline_ns = group->participant_deadline_ns < group->recovery_deadline_ns
                                     ? group->participant_deadline_ns
                                     : group->recovery_deadline_ns;
-    return deadline_ns < group->safe_point_retry_ns ? deadline_ns : group->safe_point_retry_ns;
+    if (group->safe_point_retry_ns < deadline_ns)
+        deadline_ns = group->safe_point_retry_ns;
+    nanoseconds_t ranges_ns = kv_group_ranges_deadline_ns(group);
+    return ranges_ns < deadline_ns ? ranges_ns : deadline_ns;
 }
 
 /* --- Leadership --------------------------------------------------------------------------------
@@ -395,6 +408,7 @@ static void leadership_begin(struct kv_group *group, raft_term_t term)
     kv_group_recovery_end(group);
     group->safe_point_proposed = 0;
     kv_group_safe_point_step(group);
+    kv_group_ranges_led(group);
 }
 
 static void leadership_end(struct kv_group *group)
@@ -404,6 +418,7 @@ static void leadership_end(struct kv_group *group)
     struct participant_event deposed = {.type = PARTICIPANT_EV_DEPOSED};
     kv_group_step(group, &deposed);
     recovery_deposed(group->recovery);
+    kv_group_ranges_deposed(group);
     group->is_leading = false;
     group->participant_deadline_ns = NS_NEVER;
     group->recovery_deadline_ns = NS_NEVER;

@@ -6,8 +6,10 @@
  * kv_requests.c what clients ask; kv_reads.c reads and locks; kv_commit.c what commits; kv_check.c
  * what was read without locks; kv_closed.c reads as of a timestamp, at the leader and at others;
  * kv_peers.c what other groups ask; kv_scan.c reading rows; kv_answers.c the frames that go back;
- * kv_snapshot.c to and from other replicas; kv_flush.c what of it is durable; kv_server.c all
- * replicas of a store, kv_report.c what it says of them.
+ * kv_steps.c what becomes of ranges, kv_orders.c what the shard master asks of them, kv_feed.c and
+ * kv_copy.c how they go from group to group, kv_load.c how much is asked of them; kv_snapshot.c to
+ * and from other replicas; kv_flush.c what of it is durable; kv_server.c all replicas of a store,
+ * kv_report.c what it says of them.
  *
  * A request is in one state at a time and is answered once; an answer frees it. Allowed moves:
  *   NEW -> CLOCK, READ, LOCKS, APPLY      CLOCK -> NEW           READ -> LOCKS, APPLY
@@ -22,6 +24,7 @@
 #include "base/memory.h"
 #include "proto/command.pb-c.h"
 #include "shardkv/kv_gc.h"
+#include "shardkv/kv_load.h"
 #include "shardkv/kv_ranges.h"
 #include "shardkv/kv_server.h"
 #include "shardkv/oracle_client.h"
@@ -78,6 +81,11 @@ struct kv_consequence {
     bool has_txn;
     bool prepared;
     bool finished;
+    /* Of a range's step, or of rows that came in; in the slice's arena. */
+    const Ostraka__RangeCommand *step;
+    const Ostraka__CopyRowsCommand *copy_rows;
+    const Ostraka__RangeLuggage *luggage; /* OWN */
+    bool is_step_done;
 };
 
 /* An outcome that was put in the slice under way, and is not in the store yet. By its row's key, as
@@ -116,6 +124,10 @@ struct kv_checkpoint {
     struct kv_checkpoint_row *rows;
     size_t rows_count, rows_capacity;
     size_t rows_count_before; /* while one is written: the first of them are to be deleted */
+    /* Where ranges begin, or began, whose rows are out of date. */
+    struct blob **touched_ranges;
+    size_t touched_count, touched_capacity;
+    size_t touched_count_before; /* while one is written */
 };
 
 /* A step of the participant may be needed while another's update is being worked off: each depth
@@ -167,6 +179,16 @@ struct kv_group {
     struct recovery *recovery;
     struct recovery_update recovery_update;
     nanoseconds_t recovery_deadline_ns;
+
+    /* Ranges that change: kv_orders.c, kv_feed.c, kv_copy.c. */
+    nanoseconds_t ranges_report_ns, seal_retry_ns;
+    uint64_t seal_asked_change;
+    nanoseconds_t seal_asked_ns;
+    TAILQ_HEAD(, kv_feed) feeds;
+    uint32_t feeds_count;
+    uint64_t feed_id_last;
+    TAILQ_HEAD(, kv_copy) copies;
+    struct kv_loads loads;
 
     TAILQ_HEAD(, kv_request) checks_due; /* Prepares that hold what they have read */
     bool are_checks_running;
@@ -318,6 +340,10 @@ nanoseconds_t kv_sweeper_deadline_ns(const struct kv_sweeper *sweeper, struct kv
 bool kv_sweeper_is_busy_with(const struct kv_sweeper *sweeper, group_id_t group);
 /* A safe point at or above this timestamp may make something superfluous. */
 void kv_group_garbage_from(struct kv_group *group, timestamp_t timestamp);
+/* All rows in [lower, upper) have been deleted: their space is to come back. */
+void kv_sweeper_space_freed(struct kv_sweeper *sweeper, struct bytes lower, struct bytes upper);
+/* kv_server.c: the store's. */
+struct kv_sweeper *kv_server_sweeper(struct kv_shared *shared);
 
 /* --- kv_checkpoint.c --- */
 /* Reads meta, ranges and open transactions out of the store, in place of what it has. */
@@ -328,6 +354,9 @@ OST_MUST_CHECK int kv_checkpoint_write(struct kv_group *group);
 /* The same in two parts, for a batch that holds more: say when it has been written. */
 void kv_checkpoint_put(struct kv_group *group, struct store_batch *batch);
 void kv_checkpoint_written(struct kv_group *group);
+/* The range that begins, or began, there is no longer what its row says. */
+void kv_checkpoint_touch_range(struct kv_group *group, struct blob *start);
+void kv_checkpoint_fini(struct kv_checkpoint *checkpoint);
 
 /* --- kv_chain.c --- */
 /* What an entry is and asks for: a command's message without its write set, or a configuration. */
@@ -335,7 +364,8 @@ void kv_chain_entry(struct kv_meta *meta, const struct raft_entry *entry, struct
 /* What was decided by it, and every effect; `write_set` came with the entry. */
 void kv_chain_update(struct kv_meta *meta, const struct record_update *update,
                      struct bytes write_set);
-void kv_chain_range(struct kv_meta *meta, bool is_taken);
+void kv_chain_range(struct kv_meta *meta, bool is_done);
+void kv_chain_rows(struct kv_meta *meta, bool is_done, struct bytes rows);
 void kv_chain_safe_point(struct kv_meta *meta);
 
 /* --- kv_apply.c --- */
@@ -344,6 +374,29 @@ void kv_slice_fini(struct kv_group *group);
 /* Forgets a batch that was not written. */
 void kv_slice_drop(struct kv_group *group);
 size_t kv_group_apply(void *machine, const struct raft_entry *entries, size_t entries_count);
+
+/* --- kv_steps.c --- */
+/* False: it changed nothing. */
+bool kv_step_apply(struct kv_group *group, const Ostraka__RangeCommand *command,
+                   struct kv_consequence *consequence);
+bool kv_step_apply_rows(struct kv_group *group, const Ostraka__CopyRowsCommand *command,
+                        struct bytes rows);
+
+/* --- kv_orders.c --- */
+/* The shard master's order reached this group. */
+void kv_group_order(struct kv_group *group, const Ostraka__RangeOrder *order);
+/* At the leader: a range's step, or rows that came in, were applied. */
+void kv_group_step_taken(struct kv_group *group, const struct kv_consequence *consequence);
+/* At the leader: something that was prepared has ended. */
+void kv_group_prepared_ended(struct kv_group *group);
+void kv_group_report_range(struct kv_group *group, const struct kv_range *range);
+/* Of a step that names no more than the range itself. */
+OST_MUST_CHECK int kv_group_propose_step(struct kv_group *group, const struct kv_range *range,
+                                         Ostraka__RangeStep step);
+void kv_group_ranges_led(struct kv_group *group);
+void kv_group_ranges_deposed(struct kv_group *group);
+void kv_group_ranges_timer(struct kv_group *group);
+nanoseconds_t kv_group_ranges_deadline_ns(const struct kv_group *group);
 
 /* --- kv_requests.c --- */
 struct kv_request *kv_request_new(struct kv_shared *shared, uint16_t type, uint64_t connection_id,
@@ -362,6 +415,9 @@ bool kv_request_check_key(struct kv_request *request, struct bytes key);
 bool kv_request_check_txn(struct kv_request *request);
 bool kv_request_check_range_of_key(struct kv_request *request, const Ostraka__RangeRef *ref,
                                    struct bytes key);
+/* The same for what ends a transaction: a frozen range takes it. */
+bool kv_request_check_range_of_anchor(struct kv_request *request, const Ostraka__RangeRef *ref,
+                                      struct bytes anchor);
 /* T5 */
 bool kv_request_check_deadline(struct kv_request *request, timestamp_t deadline);
 /* Never more than so far ahead. This store may merely not have heard for a while what time it is,

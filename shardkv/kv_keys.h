@@ -6,7 +6,7 @@
  *     03 group generation 'p' txn               u32 message bytes, PreparedCommand, write set
  *     03 group generation 'o' txn               TxnRecord that is open, at home
  *     03 group generation 'r' anchor txn        u64 log index, TxnRecord that is an outcome
- *     03 group generation 'w' start             OwnedRange
+ *     03 group generation 'w' start             RangeRow
  *     04 name                                   rows of the shard master
  *
  * Meta, 'p', 'o' and 'w' rows are written by checkpoints (kv_checkpoint.c).

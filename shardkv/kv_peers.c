@@ -135,6 +135,8 @@ void kv_peer_applied(struct kv_request *request, const struct record_decision *d
 {
     if (request->type == FRAME_RESOLVE)
         resolve_answer(request);
+    else if (decision->status == OST_RANGE_MOVED)
+        kv_request_free(request); /* home is elsewhere by now, and is asked again */
     else
         inquire_answer(request, decision->state, decision->commit_timestamp);
 }

@@ -1,6 +1,7 @@
 #include "shardkv/kv_ranges.h"
 
 #include "base/memory.h"
+#include "shardkv/kv_load.h"
 
 #include <stdlib.h>
 
@@ -12,21 +13,20 @@ RB_GENERATE_INTERNAL(kv_range_tree, kv_range, link, range_compare, __attribute__
 
 void kv_ranges_init(struct kv_ranges *ranges)
 {
+    *ranges = (struct kv_ranges){0};
     RB_INIT(&ranges->by_start);
-    ranges->count = 0;
 }
 
 void kv_ranges_fini(struct kv_ranges *ranges)
 {
     struct kv_range *range;
-    while ((range = RB_ROOT(&ranges->by_start)) != NULL) {
-        RB_REMOVE(kv_range_tree, &ranges->by_start, range);
-        blob_unref(range->start);
-        blob_unref(range->end);
-        free(range);
-    }
-    ranges->count = 0;
+    while ((range = RB_ROOT(&ranges->by_start)) != NULL)
+        kv_ranges_remove(ranges, range);
+    ASSERT(ranges->count == 0 && ranges->unsettled_count == 0);
 }
+
+/* --- Which one? --------------------------------------------------------------------------------
+ */
 
 /* The last one that begins at or before `key`. Walks down by hand, because the tree's own lookups
  * want a node that owns its key, and this is on the way of every request. */
@@ -48,54 +48,128 @@ bool kv_range_holds(const struct kv_range *range, struct bytes key)
     return key_in_range(key, blob_bytes(range->start), blob_bytes(range->end));
 }
 
-const struct kv_range *kv_ranges_find(const struct kv_ranges *ranges, struct bytes key)
+static bool range_settles(const struct kv_range *range)
 {
-    const struct kv_range *range = range_at_or_before(ranges, key);
-    return range && kv_range_holds(range, key) ? range : NULL;
+    return range->state == KV_RANGE_OWNED || range->state == KV_RANGE_FROZEN;
 }
 
-const struct kv_range *kv_ranges_at(const struct kv_ranges *ranges, struct bytes start)
+const struct kv_range *kv_ranges_find_settling(const struct kv_ranges *ranges, struct bytes key)
 {
-    const struct kv_range *range = range_at_or_before(ranges, start);
+    const struct kv_range *range = range_at_or_before(ranges, key);
+    return range && range_settles(range) && kv_range_holds(range, key) ? range : NULL;
+}
+
+const struct kv_range *kv_ranges_find(const struct kv_ranges *ranges, struct bytes key)
+{
+    const struct kv_range *range = kv_ranges_find_settling(ranges, key);
+    return range && range->state == KV_RANGE_OWNED ? range : NULL;
+}
+
+struct kv_range *kv_ranges_at(const struct kv_ranges *ranges, struct bytes start)
+{
+    struct kv_range *range = range_at_or_before(ranges, start);
     return range && bytes_equal(blob_bytes(range->start), start) ? range : NULL;
 }
 
 bool kv_ranges_overlap(const struct kv_ranges *ranges, struct bytes start, struct bytes end)
 {
-    const struct kv_range *range;
-    for (range = kv_ranges_first(ranges); range; range = kv_ranges_next(range)) {
-        if (ranges_overlap(start, end, blob_bytes(range->start), blob_bytes(range->end)))
-            return true;
-    }
-    return false;
+    const struct kv_range *range = range_at_or_before(ranges, start);
+    if (range && ranges_overlap(start, end, blob_bytes(range->start), blob_bytes(range->end)))
+        return true;
+    range = range ? kv_ranges_next(range) : kv_ranges_first(ranges);
+    return range && ranges_overlap(start, end, blob_bytes(range->start), blob_bytes(range->end));
 }
 
-void kv_ranges_add(struct kv_ranges *ranges, struct bytes start, struct bytes end, uint64_t epoch)
-{
-    ASSERT(!kv_ranges_overlap(ranges, start, end));
-    struct kv_range *range = memory_alloc_zeroed(1, sizeof(*range));
-    range->start = blob_copy(start);
-    range->end = blob_copy(end);
-    range->epoch = epoch;
-    struct kv_range *other = RB_INSERT(kv_range_tree, &ranges->by_start, range);
-    ASSERT(!other);
-    ranges->count++;
-}
-
-const struct kv_range *kv_ranges_named(const struct kv_ranges *ranges, const Ostraka__RangeRef *ref)
+const struct kv_range *kv_ranges_named_settling(const struct kv_ranges *ranges,
+                                                const Ostraka__RangeRef *ref)
 {
     if (!ref)
         return NULL;
     const struct kv_range *range = kv_ranges_at(ranges, bytes_of(ref->start.data, ref->start.len));
-    return range && range->epoch == ref->epoch ? range : NULL;
+    return range && range_settles(range) && range->epoch == ref->epoch ? range : NULL;
 }
 
-const struct kv_range *kv_ranges_first(const struct kv_ranges *ranges)
+const struct kv_range *kv_ranges_named(const struct kv_ranges *ranges, const Ostraka__RangeRef *ref)
+{
+    const struct kv_range *range = kv_ranges_named_settling(ranges, ref);
+    return range && range->state == KV_RANGE_OWNED ? range : NULL;
+}
+
+struct kv_range *kv_ranges_first(const struct kv_ranges *ranges)
 {
     return RB_MIN(kv_range_tree, (struct kv_range_tree *)(uintptr_t)&ranges->by_start);
 }
 
-const struct kv_range *kv_ranges_next(const struct kv_range *range)
+struct kv_range *kv_ranges_next(const struct kv_range *range)
 {
     return RB_NEXT(kv_range_tree, NULL, (struct kv_range *)(uintptr_t)range);
+}
+
+/* --- Changes -----------------------------------------------------------------------------------
+ */
+
+struct kv_range *kv_ranges_add(struct kv_ranges *ranges, struct bytes start, struct bytes end,
+                               uint64_t epoch, enum kv_range_state state)
+{
+    ASSERT(state != KV_RANGE_GONE && !kv_ranges_overlap(ranges, start, end));
+    struct kv_range *range = memory_alloc_zeroed(1, sizeof(*range));
+    range->start = blob_copy(start);
+    range->end = blob_copy(end);
+    range->epoch = epoch;
+    range->state = state;
+    struct kv_range *other = RB_INSERT(kv_range_tree, &ranges->by_start, range);
+    ASSERT(!other);
+    ranges->count++;
+    ranges->unsettled_count += state != KV_RANGE_OWNED;
+    return range;
+}
+
+void kv_ranges_remove(struct kv_ranges *ranges, struct kv_range *range)
+{
+    RB_REMOVE(kv_range_tree, &ranges->by_start, range);
+    ranges->count--;
+    ranges->unsettled_count -= range->state != KV_RANGE_OWNED;
+    blob_unref(range->start);
+    blob_unref(range->end);
+    blob_unref(range->luggage);
+    if (range->load)
+        range->load->range = NULL;
+    free(range);
+}
+
+void kv_range_move(struct kv_ranges *ranges, struct kv_range *range, enum kv_range_state state)
+{
+    static const uint8_t allowed[] = {
+        [KV_RANGE_OWNED] = 1u << KV_RANGE_FROZEN,
+        [KV_RANGE_FROZEN] = 1u << KV_RANGE_SEALED | 1u << KV_RANGE_OWNED,
+        [KV_RANGE_SEALED] = 1u << KV_RANGE_OWNED,
+        [KV_RANGE_COPYING] = 1u << KV_RANGE_COPIED,
+        [KV_RANGE_COPIED] = 1u << KV_RANGE_OWNED,
+    };
+    ASSERT(allowed[range->state] & 1u << state);
+    ranges->unsettled_count -= range->state != KV_RANGE_OWNED;
+    ranges->unsettled_count += state != KV_RANGE_OWNED;
+    range->state = state;
+}
+
+struct kv_range *kv_ranges_split(struct kv_ranges *ranges, struct kv_range *range, struct bytes at)
+{
+    ASSERT(range->state == KV_RANGE_OWNED && kv_range_holds(range, at) &&
+           bytes_compare(blob_bytes(range->start), at) < 0);
+    struct blob *end = range->end;
+    range->end = blob_copy(at);
+    struct kv_range *right = kv_ranges_add(ranges, at, blob_bytes(end), range->epoch, range->state);
+    right->change = range->change;
+    blob_unref(end);
+    return right;
+}
+
+void kv_ranges_merge(struct kv_ranges *ranges, struct kv_range *left, struct kv_range *right)
+{
+    ASSERT(left->state == KV_RANGE_OWNED && right->state == KV_RANGE_OWNED);
+    ASSERT(bytes_equal(blob_bytes(left->end), blob_bytes(right->start)));
+    struct blob *end = blob_ref(right->end);
+    kv_ranges_remove(ranges, right);
+    blob_unref(left->end);
+    left->end = end;
 }

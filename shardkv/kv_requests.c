@@ -182,6 +182,16 @@ bool kv_request_check_range_of_key(struct kv_request *request, const Ostraka__Ra
     return false;
 }
 
+bool kv_request_check_range_of_anchor(struct kv_request *request, const Ostraka__RangeRef *ref,
+                                      struct bytes anchor)
+{
+    const struct kv_range *range = kv_ranges_named_settling(&request->group->ranges, ref);
+    if (range && kv_range_holds(range, anchor))
+        return true;
+    kv_answer_status(request, OST_RANGE_MOVED, NULL);
+    return false;
+}
+
 bool kv_request_check_ahead(struct kv_request *request, timestamp_t timestamp,
                             uint64_t ahead_ms_max, const char *text)
 {

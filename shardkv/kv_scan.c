@@ -309,7 +309,9 @@ static void read_job_done(struct job *job)
     ASSERT(request->group->is_leading);
     kv_request_move(request, KV_REQUEST_LOCKS);
     if (request->entry.term == 0) {
-        kv_read_answer(request);
+        /* The rows of a range that has gone meanwhile may have been deleted under the read. */
+        if (kv_request_check_target(request))
+            kv_read_answer(request);
         return;
     }
     /* The lock may have gone in the meantime; then the value is worth nothing. */
@@ -401,6 +403,7 @@ void kv_read_value(struct kv_request *request)
     ProtobufCBinaryData key = request->type == FRAME_GET
                                   ? ((const Ostraka__GetRequest *)request->message)->key
                                   : ((const Ostraka__LockRequest *)request->message)->key;
+    kv_load_asked(group, bytes_of_field(key), 0);
     kv_key_data(&shared->key, group->id, group->meta.generation, bytes_of_field(key),
                 visible_timestamp(request));
     int status = store_first_version(shared->environment.store, buffer_bytes(&shared->key),
@@ -424,6 +427,7 @@ void kv_read_rows(struct kv_request *request)
     struct kv_scan *scan = &read->scan;
     read->is_rows = true;
     request->read_timestamp = kv_group_read_timestamp(group);
+    kv_load_asked(group, bytes_of_field(message->start), 0);
     scan->reverse = message->reverse;
     scan->timestamp = visible_timestamp(request);
     scan->keys_only = message->keys_only;

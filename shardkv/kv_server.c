@@ -3,6 +3,8 @@
  */
 #include "base/log.h"
 #include "base/sometimes.h"
+#include "shardkv/kv_copy.h"
+#include "shardkv/kv_feed.h"
 #include "shardkv/kv_keys.h"
 #include "shardkv/kv_server_internal.h"
 
@@ -26,6 +28,10 @@ void kv_options_default(struct kv_options *out_options)
         .requests_bytes_max = 512u << 20,
         .request_deadline_ms_max = 60000,
         .garbage_bytes_min = 64u << 10,
+        .range_split_bytes = 96u << 20,
+        .range_merge_bytes = 24u << 20,
+        .range_split_operations = 5000,
+        .range_merge_operations = 1000,
     };
     participant_options_default(&out_options->participant);
     recovery_options_default(&out_options->recovery);
@@ -88,6 +94,11 @@ static struct kv_group *server_find(const struct kv_server *server, group_id_t i
 struct kv_group *kv_server_group(struct kv_shared *shared, group_id_t id)
 {
     return server_find((struct kv_server *)shared, id);
+}
+
+struct kv_sweeper *kv_server_sweeper(struct kv_shared *shared)
+{
+    return ((struct kv_server *)shared)->sweeper;
 }
 
 static struct lost_replica *lost_find(const struct kv_server *server, group_id_t group)
@@ -418,7 +429,7 @@ group_id_t kv_server_group_of_key(const struct kv_server *server, struct bytes k
 {
     const struct kv_group *group;
     for (group = server->groups; group; group = group->hh.next) {
-        if (!group->is_doomed && kv_ranges_find(&group->ranges, key))
+        if (!group->is_doomed && kv_ranges_find_settling(&group->ranges, key))
             return group->id;
     }
     return 0;
@@ -504,6 +515,12 @@ static const ProtobufCMessageDescriptor *peer_descriptor(uint16_t type)
         return &ostraka__close_timestamp_answer__descriptor;
     case FRAME_SAFE_POINT:
         return &ostraka__safe_point__descriptor;
+    case FRAME_RANGE_ORDER:
+        return &ostraka__range_order__descriptor;
+    case FRAME_RANGE_FETCH:
+        return &ostraka__range_fetch__descriptor;
+    case FRAME_RANGE_FETCH_ANSWER:
+        return &ostraka__range_fetch_answer__descriptor;
     default:
         return NULL;
     }
@@ -542,6 +559,21 @@ static void receive_peer(struct kv_server *server, const struct frame *frame,
         break;
     case FRAME_SAFE_POINT:
         receive_safe_point(server, (const Ostraka__SafePoint *)message);
+        break;
+    case FRAME_RANGE_ORDER:
+        group = server_find(server, ((const Ostraka__RangeOrder *)message)->group);
+        if (group)
+            kv_group_order(group, (const Ostraka__RangeOrder *)message);
+        break;
+    case FRAME_RANGE_FETCH:
+        group = server_find(server, ((const Ostraka__RangeFetch *)message)->from_group);
+        if (group)
+            kv_feed_fetch(group, (const Ostraka__RangeFetch *)message);
+        break;
+    case FRAME_RANGE_FETCH_ANSWER:
+        group = server_find(server, ((const Ostraka__RangeFetchAnswer *)message)->to_group);
+        if (group && group->is_leading)
+            kv_copy_answered(group, (const Ostraka__RangeFetchAnswer *)message, frame->payload);
         break;
     default:
         ASSERT(frame->type == FRAME_ASSIGN_RANGE);

@@ -37,6 +37,10 @@ struct kv_options {
     uint64_t requests_bytes_max; /* 512 MiB of such requests: the same */
     uint64_t garbage_bytes_min;  /* 64 KiB that may be dropped: less is not worth a compaction */
     uint32_t request_deadline_ms_max; /* 60000: deadlines further ahead are refused (T5) */
+    uint64_t range_split_bytes;       /* 96 MiB: a larger range is to be split */
+    uint64_t range_merge_bytes;       /* 24 MiB: neighbours that are smaller together may merge */
+    uint64_t range_split_operations;  /* 5000 a second: the same by what is asked of it */
+    uint64_t range_merge_operations;  /* 1000 a second */
 };
 void kv_options_default(struct kv_options *out_options);
 
@@ -62,8 +66,9 @@ void kv_server_destroy_replica(struct kv_server *server, group_id_t group, repli
 /* Grows when a replica has come or gone: the shard master waits to hear of it. */
 uint64_t kv_server_replicas_changed(const struct kv_server *server);
 
-/* A frame of kv.proto, or ASSIGN_RANGE, or SAFE_POINT. `connection_id` is where the answer goes.
- * OST_PROTOCOL: it does not parse, close that connection. Every other error is answered. */
+/* A frame of kv.proto, or ASSIGN_RANGE, SAFE_POINT, RANGE_ORDER, RANGE_FETCH or its answer.
+ * `connection_id` is where the answer goes. OST_PROTOCOL: it does not parse, close that connection.
+ * Every other error is answered. */
 OST_MUST_CHECK int kv_server_receive(struct kv_server *server, uint64_t connection_id,
                                      const struct frame *frame, nanoseconds_t now_ns);
 /* The oracle's answer (FRAME_TIMESTAMP_ANSWER) to the request this server sent. */

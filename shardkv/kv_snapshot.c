@@ -1,8 +1,7 @@
 /* kv_snapshot.c: a group's rows to another replica, and from one (S2).
  *
- * A chunk is a run of rows: varint key bytes, key, varint value bytes, value; a key is what follows
- * the generation, so that the other side puts it under one of its own. The first row has an empty
- * key and carries the sender's GroupMeta: what a Raft snapshot's meta does not say.
+ * A chunk is a run of rows (kv_rows.h). The first one has an empty key and carries the sender's
+ * GroupMeta: what a Raft snapshot's meta does not say.
  *
  * A restore writes under a new generation, which nothing shows until restore_finish has flushed it
  * and then the meta row that names it. What is left of any other generation is deleted when the
@@ -13,24 +12,13 @@
 #include "base/log.h"
 #include "base/sometimes.h"
 #include "shardkv/kv_keys.h"
+#include "shardkv/kv_rows.h"
 
 #include <stdlib.h>
 
 #define RESTORE_BATCH_BYTES_MAX (1u << 20)
 /* A stalled store is helped by a flush, and then has room again; if not, the restore fails. */
 #define RESTORE_TRIES_MAX 8u
-
-static void append_counted(struct buffer *buffer, struct bytes bytes)
-{
-    buffer_append_varint(buffer, bytes.bytes_count);
-    buffer_append(buffer, bytes.data, bytes.bytes_count);
-}
-
-static bool read_counted(struct reader *reader, struct bytes *out_bytes)
-{
-    uint64_t bytes_count;
-    return reader_varint(reader, &bytes_count) && reader_bytes(reader, bytes_count, out_bytes);
-}
 
 void kv_group_rows_delete(struct store_batch *batch, group_id_t group)
 {
@@ -100,16 +88,16 @@ int kv_snapshot_read(void *opaque, struct buffer *chunk, size_t bytes_max, bool 
         store_iterator_first(snapshot->iterator);
     }
     if (snapshot->meta.bytes_count > 0) {
-        append_counted(chunk, bytes_of(NULL, 0));
-        append_counted(chunk, buffer_bytes(&snapshot->meta));
+        kv_row_append(chunk, bytes_of(NULL, 0), buffer_bytes(&snapshot->meta));
         buffer_reset(&snapshot->meta);
     }
     struct store_iterator *iterator = snapshot->iterator;
     while (store_iterator_valid(iterator) && chunk->bytes_count - bytes_before < bytes_max) {
         struct bytes key = store_iterator_key(iterator);
-        append_counted(chunk, bytes_of(key.data + KV_GENERATION_PREFIX_BYTES,
-                                       key.bytes_count - KV_GENERATION_PREFIX_BYTES));
-        append_counted(chunk, store_iterator_value(iterator));
+        kv_row_append(chunk,
+                      bytes_of(key.data + KV_GENERATION_PREFIX_BYTES,
+                               key.bytes_count - KV_GENERATION_PREFIX_BYTES),
+                      store_iterator_value(iterator));
         store_iterator_next(iterator);
     }
     if (store_iterator_valid(iterator))
@@ -208,17 +196,16 @@ int kv_restore_write(void *opaque, struct bytes chunk)
     struct kv_restore *restore = opaque;
     struct reader reader = reader_of(chunk);
     while (reader.bytes_left > 0) {
-        struct bytes key;
-        struct bytes value;
+        struct kv_row row;
         int status = OST_OK;
-        if (!read_counted(&reader, &key) || !read_counted(&reader, &value))
+        if (!kv_row_next(&reader, &row))
             return OST_CORRUPT;
-        if (key.bytes_count == 0) {
-            status = restore_take_meta(restore, value);
+        if (row.key.bytes_count == 0) {
+            status = restore_take_meta(restore, row.value);
         } else {
             kv_key_generation(&restore->key, restore->group, restore->generation);
-            buffer_append(&restore->key, key.data, key.bytes_count);
-            store_batch_put(restore->batch, buffer_bytes(&restore->key), value);
+            buffer_append(&restore->key, row.key.data, row.key.bytes_count);
+            store_batch_put(restore->batch, buffer_bytes(&restore->key), row.value);
             if (store_batch_bytes(restore->batch) >= RESTORE_BATCH_BYTES_MAX ||
                 RARE(RESTORE_ONE_ROW))
                 status = restore_batch_write(restore);

@@ -63,8 +63,20 @@ struct sweep {
     struct store_batch *batch;
 };
 
+/* Of a range that has gone: nothing is there any more, and files are to be rewritten without it. */
+struct freed_span {
+    struct job job;
+    TAILQ_ENTRY(freed_span) link;
+    struct kv_sweeper *sweeper;
+    struct blob *lower, *upper;
+    int status;
+};
+
 struct kv_sweeper {
     struct kv_shared *shared;
+    TAILQ_HEAD(, freed_span) freed;
+    uint32_t freed_count;
+    bool is_freeing;     /* the first of them is on the pool */
     struct sweep *sweep; /* the pass under way; NULL: none */
     bool is_running;     /* on the pool */
     nanoseconds_t begun_ns;
@@ -76,6 +88,7 @@ struct kv_sweeper *kv_sweeper_new(struct kv_shared *shared)
 {
     struct kv_sweeper *sweeper = memory_alloc_zeroed(1, sizeof(*sweeper));
     sweeper->shared = shared;
+    TAILQ_INIT(&sweeper->freed);
     return sweeper;
 }
 
@@ -92,10 +105,71 @@ static void sweep_free(struct sweep *sweep)
     free(sweep);
 }
 
+/* --- Space of ranges that have gone --------------------------------------------------------------
+ */
+
+static void freed_span_end(struct freed_span *span)
+{
+    TAILQ_REMOVE(&span->sweeper->freed, span, link);
+    span->sweeper->freed_count--;
+    blob_unref(span->lower);
+    blob_unref(span->upper);
+    free(span);
+}
+
+static void freed_span_run(struct job *job)
+{
+    struct freed_span *span = (struct freed_span *)job;
+    span->status = store_compact(span->sweeper->shared->environment.store, blob_bytes(span->lower),
+                                 blob_bytes(span->upper));
+}
+
+static void freed_span_done(struct job *job)
+{
+    struct freed_span *span = (struct freed_span *)job;
+    struct kv_sweeper *sweeper = span->sweeper;
+    if (span->status != OST_OK && span->status != OST_BUSY)
+        log_write(LOG_WARN, "the space of a range that is gone comes back later",
+                  "store=%lu status=%s", sweeper->shared->environment.store_id,
+                  ost_status_name(span->status));
+    sweeper->is_freeing = false;
+    freed_span_end(span);
+}
+
+/* Above, the store finds out by itself, in its own time. */
+#define FREED_SPANS_COUNT_MAX 1024u
+
+void kv_sweeper_space_freed(struct kv_sweeper *sweeper, struct bytes lower, struct bytes upper)
+{
+    if (sweeper->freed_count == FREED_SPANS_COUNT_MAX)
+        return;
+    struct freed_span *span = memory_alloc_zeroed(1, sizeof(*span));
+    span->sweeper = sweeper;
+    span->lower = blob_copy(lower);
+    span->upper = blob_copy(upper);
+    TAILQ_INSERT_TAIL(&sweeper->freed, span, link);
+    sweeper->freed_count++;
+}
+
+static void free_next(struct kv_sweeper *sweeper)
+{
+    struct freed_span *span = TAILQ_FIRST(&sweeper->freed);
+    if (!span || sweeper->is_freeing)
+        return;
+    struct kv_environment *environment = &sweeper->shared->environment;
+    span->job =
+        (struct job){.run = freed_span_run, .done = freed_span_done, .next = *environment->jobs};
+    *environment->jobs = &span->job;
+    sweeper->is_freeing = true;
+}
+
 void kv_sweeper_free(struct kv_sweeper *sweeper)
 {
     ASSERT(!sweeper->is_running); /* the host runs every job to its end first */
     sweep_free(sweeper->sweep);
+    ASSERT(!sweeper->is_freeing);
+    while (!TAILQ_EMPTY(&sweeper->freed))
+        freed_span_end(TAILQ_FIRST(&sweeper->freed));
     free(sweeper);
 }
 
@@ -340,6 +414,7 @@ nanoseconds_t kv_sweeper_deadline_ns(const struct kv_sweeper *sweeper, struct kv
 
 void kv_sweeper_step(struct kv_sweeper *sweeper, struct kv_group *groups)
 {
+    free_next(sweeper);
     if (sweeper->is_running || sweeper->shared->now_ns < sweeper->rest_until_ns)
         return;
     if (sweeper->sweep && !group_of_sweep(sweeper))

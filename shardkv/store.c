@@ -167,3 +167,8 @@ uint64_t store_unflushed_bytes(const struct store *store)
 {
     return store->ops->unflushed_bytes(store);
 }
+
+uint64_t store_approximate_bytes(struct store *store, struct bytes lower, struct bytes upper)
+{
+    return store->ops->approximate_bytes(store, lower, upper);
+}

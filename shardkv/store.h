@@ -108,3 +108,6 @@ OST_MUST_CHECK int store_flush(struct store *store);
 OST_MUST_CHECK int store_compact(struct store *store, struct bytes lower, struct bytes upper);
 /* Bytes written since the last flush began. */
 uint64_t store_unflushed_bytes(const struct store *store);
+/* About how many bytes of files the rows of [lower, upper) take: what was never flushed counts for
+ * nothing. For the pool. */
+uint64_t store_approximate_bytes(struct store *store, struct bytes lower, struct bytes upper);

@@ -581,6 +581,22 @@ static int memory_compact(struct store *base, struct bytes lower, struct bytes u
     return OST_OK;
 }
 
+static uint64_t memory_approximate_bytes(struct store *base, struct bytes lower, struct bytes upper)
+{
+    struct store_memory *store = of_store(base);
+    uint64_t bytes_count = 0;
+    lock(store);
+    struct memory_row *row = row_at_or_after(store, lower);
+    for (; row && bytes_compare(blob_bytes(row->key), upper) < 0;
+         row = RB_NEXT(memory_rows, &store->rows, row)) {
+        struct blob *value = value_at(row, store->flushed_sequence);
+        if (value)
+            bytes_count += row->key->bytes_count + value->bytes_count;
+    }
+    unlock(store);
+    return bytes_count;
+}
+
 static uint64_t memory_unflushed_bytes(const struct store *base)
 {
     struct store_memory *store = of_store(base);
@@ -619,6 +635,7 @@ static const struct store_ops memory_ops = {
     .flush = memory_flush,
     .compact = memory_compact,
     .unflushed_bytes = memory_unflushed_bytes,
+    .approximate_bytes = memory_approximate_bytes,
 };
 
 struct store *store_new_memory(void)

@@ -39,6 +39,7 @@ struct store_ops {
     int (*flush)(struct store *store);
     int (*compact)(struct store *store, struct bytes lower, struct bytes upper);
     uint64_t (*unflushed_bytes)(const struct store *store);
+    uint64_t (*approximate_bytes)(struct store *store, struct bytes lower, struct bytes upper);
 };
 
 struct store {

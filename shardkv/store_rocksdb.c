@@ -648,6 +648,19 @@ static uint64_t rocksdb_store_unflushed_bytes(const struct store *base)
     return atomic_load(&store->written_bytes) - atomic_load(&store->flushed_bytes);
 }
 
+static uint64_t rocksdb_store_approximate_bytes(struct store *base, struct bytes lower,
+                                                struct bytes upper)
+{
+    struct store_rocksdb *store = of_store(base);
+    const char *start = chars(lower), *limit = chars(upper);
+    uint64_t bytes_count = 0;
+    char *error = NULL;
+    rocksdb_approximate_sizes(store->db, 1, &start, &lower.bytes_count, &limit, &upper.bytes_count,
+                              &bytes_count, &error);
+    free(error); /* then it is 0: a guess like any other */
+    return bytes_count;
+}
+
 static const struct store_ops rocksdb_store_ops = {
     .close = rocksdb_store_close,
     .get = rocksdb_store_get,
@@ -677,6 +690,7 @@ static const struct store_ops rocksdb_store_ops = {
     .flush = rocksdb_store_flush,
     .compact = rocksdb_store_compact,
     .unflushed_bytes = rocksdb_store_unflushed_bytes,
+    .approximate_bytes = rocksdb_store_approximate_bytes,
 };
 
 int store_open_rocksdb(const char *directory, const struct store_options *options,

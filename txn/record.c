@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/sometimes.h"
 #include "proto/frame.h"
+#include "proto/write_set.h"
 
 #include <stdlib.h>
 
@@ -381,6 +382,14 @@ int txn_records_lookup(struct txn_records *records, struct txn_id txn, struct by
 
 /* --- applying --- */
 
+bool txn_open_is_of_form(const struct txn_open *open, bool is_home, struct bytes anchor)
+{
+    if (!bytes_equal(blob_bytes(open->anchor), anchor))
+        return false;
+    /* A record that has come here with its range may meet a late Prepare of another part. */
+    return open->is_home == is_home || state_is_decided(open->state);
+}
+
 /* A part must have a key under which home's answer finds its group again. */
 static bool prepared_is_addressable(const Ostraka__PreparedCommand *command, struct bytes write_set)
 {
@@ -415,8 +424,7 @@ void txn_records_apply_prepared(struct txn_records *records,
     update_begin(update, txn);
 
     struct record *known = records_find(records, txn);
-    if (known && (known->open.is_home != command->is_home ||
-                  !bytes_equal(blob_bytes(known->open.anchor), anchor))) {
+    if (known && !txn_open_is_of_form(&known->open, command->is_home, anchor)) {
         /* The same id in another form: a vote for one is not a vote for the other. Nothing ends
          * the locks taken for this entry but its refusal, unless they are those of a part that is
          * prepared. */
@@ -546,12 +554,23 @@ static bool commit_timestamp_is_allowed(const struct txn_open *open, timestamp_t
     return commit_timestamp >= open->bound && commit_timestamp <= highest;
 }
 
+static void update_decide_elsewhere(struct record_update *update)
+{
+    COVER(DECIDED_ELSEWHERE);
+    update_decide(update, OST_RANGE_MOVED, OSTRAKA__TXN_STATE__UNKNOWN, 0);
+}
+
 void txn_records_apply_commit(struct txn_records *records, const Ostraka__CommitCommand *command,
-                              timestamp_t log_timestamp, struct record_update *update)
+                              timestamp_t log_timestamp, bool anchor_is_here,
+                              struct record_update *update)
 {
     struct txn_id txn = txn_id_of_message(command->txn);
     struct bytes anchor = bytes_of_message(command->anchor);
     update_begin(update, txn);
+    if (!anchor_is_here) {
+        update_decide_elsewhere(update);
+        return;
+    }
 
     struct record *record = records_find(records, txn);
     if (!record || !record->open.is_home) {
@@ -596,11 +615,16 @@ static void update_decide_abort(struct record_update *update, Ostraka__TxnState 
 }
 
 void txn_records_apply_abort(struct txn_records *records, const Ostraka__AbortCommand *command,
-                             timestamp_t log_timestamp, struct record_update *update)
+                             timestamp_t log_timestamp, bool anchor_is_here,
+                             struct record_update *update)
 {
     struct txn_id txn = txn_id_of_message(command->txn);
     struct bytes anchor = bytes_of_message(command->anchor);
     update_begin(update, txn);
+    if (!anchor_is_here) {
+        update_decide_elsewhere(update);
+        return;
+    }
 
     struct record *record = records_find(records, txn);
     if (record && record->open.is_home) {
@@ -689,6 +713,99 @@ void txn_records_apply_acknowledged(struct txn_records *records,
             continue;
         struct txn_outcome outcome = outcome_of_open(&record->open);
         update_put_outcome(update, record->open.txn, blob_bytes(record->open.anchor), &outcome);
+        records_remove(records, record);
+    }
+}
+
+/* --- a range that moves --- */
+
+static bool write_set_touches(struct bytes write_set, struct bytes start, struct bytes end)
+{
+    struct reader reader = reader_of(write_set);
+    struct write write;
+    while (write_set_next(&reader, &write) == OST_OK) {
+        if (key_in_range(write.key, start, end))
+            return true;
+    }
+    return false;
+}
+
+static bool prepared_touches(const struct txn_open *open, struct bytes start, struct bytes end)
+{
+    if (write_set_touches(blob_bytes(open->write_set), start, end))
+        return true;
+    struct arena arena;
+    arena_init(&arena);
+    const Ostraka__PreparedCommand *command = (const Ostraka__PreparedCommand *)message_unpack(
+        &ostraka__prepared_command__descriptor, blob_bytes(open->prepared_message), &arena);
+    ASSERT(command); /* it was parsed when it was applied or loaded */
+    /* Home holds its anchor, even if it is not among its writes. */
+    bool touches = command->is_home && key_in_range(bytes_of_message(command->anchor), start, end);
+    for (size_t index = 0; index < command->n_shared_locks && !touches; index++) {
+        const Ostraka__LockInterval *lock = command->shared_locks[index];
+        struct bytes from = bytes_of_message(lock->start);
+        touches = lock->is_key ? key_in_range(from, start, end)
+                               : ranges_overlap(from, bytes_of_message(lock->end), start, end);
+    }
+    arena_fini(&arena);
+    return touches;
+}
+
+uint32_t txn_records_prepared_count_in(const struct txn_records *records, struct bytes start,
+                                       struct bytes end)
+{
+    uint32_t count = 0;
+    const struct record *record;
+    for (record = records->by_id; record; record = record->hh.next)
+        count += record->open.is_prepared && prepared_touches(&record->open, start, end);
+    return count;
+}
+
+bool txn_open_is_home_in(const struct txn_open *open, struct bytes start, struct bytes end)
+{
+    return open->is_home && key_in_range(blob_bytes(open->anchor), start, end);
+}
+
+int txn_records_adopt(struct txn_records *records, struct bytes row, struct record_update *update)
+{
+    struct arena arena;
+    arena_init(&arena);
+    int status = OST_CORRUPT;
+    Ostraka__TxnRecord *message =
+        (Ostraka__TxnRecord *)message_unpack(&ostraka__txn_record__descriptor, row, &arena);
+    if (!message || !message->txn || !state_is_decided(message->state))
+        goto out_free_arena;
+    struct txn_id txn = txn_id_of_message(message->txn);
+    struct record *record = records_find(records, txn);
+    if (record && record->open.is_home)
+        goto out_free_arena;
+    update_begin(update, txn);
+    if (!record)
+        record = records_add(records, txn, bytes_of_message(message->anchor), message->deadline);
+    struct txn_open *open = &record->open;
+    open->is_home = true;
+    open->state = message->state;
+    open->commit_timestamp = message->commit_timestamp;
+    open_set_participants(open, message->participants, message->n_participants);
+    if (open->is_prepared) {
+        COVER(HOME_CAME_TO_PARTICIPANT);
+        open_end_prepared(open, update);
+    }
+    update->decision.changed = true;
+    update_decide(update, OST_OK, open->state, open->commit_timestamp);
+    status = OST_OK;
+out_free_arena:
+    arena_fini(&arena);
+    return status;
+}
+
+void txn_records_drop_homes_in(struct txn_records *records, struct bytes start, struct bytes end)
+{
+    struct record *record, *next;
+    HASH_ITER (hh, records->by_id, record, next) {
+        if (!txn_open_is_home_in(&record->open, start, end))
+            continue;
+        ASSERT(!record->open.is_prepared); /* SEAL has waited for it */
         records_remove(records, record);
     }
 }

@@ -123,6 +123,8 @@ OST_MUST_CHECK int txn_outcome_unpack(struct bytes message, struct txn_outcome *
 /* Nobody can ask for it any more: it counts as absent. */
 bool txn_outcome_is_over(const struct txn_outcome *outcome, timestamp_t log_timestamp);
 
+/* May a Prepare in this form be one for the open transaction? */
+bool txn_open_is_of_form(const struct txn_open *open, bool is_home, struct bytes anchor);
 const struct txn_open *txn_records_find(const struct txn_records *records, struct txn_id txn);
 /* The open one, or the outcome row; a copy in out_decision as an apply would answer. For inquiries
  * and for the leader's quick answers to duplicates. OST_NOT_FOUND: never heard of it, or forgotten.
@@ -145,13 +147,32 @@ void txn_records_apply_commit_one(struct txn_records *records,
                                   const Ostraka__CommitOneCommand *command, struct bytes write_set,
                                   timestamp_t log_timestamp, bool ranges_hold,
                                   struct record_update *update);
+/* `anchor_is_here`: the range of the anchor lies in this group, and is not sealed; if not,
+ * OST_RANGE_MOVED and no effect, because home's record may be elsewhere by now. */
 void txn_records_apply_commit(struct txn_records *records, const Ostraka__CommitCommand *command,
-                              timestamp_t log_timestamp, struct record_update *update);
+                              timestamp_t log_timestamp, bool anchor_is_here,
+                              struct record_update *update);
 void txn_records_apply_abort(struct txn_records *records, const Ostraka__AbortCommand *command,
-                             timestamp_t log_timestamp, struct record_update *update);
+                             timestamp_t log_timestamp, bool anchor_is_here,
+                             struct record_update *update);
 void txn_records_apply_resolved(struct txn_records *records,
                                 const Ostraka__ResolvedCommand *command, timestamp_t log_timestamp,
                                 struct record_update *update);
 void txn_records_apply_acknowledged(struct txn_records *records,
                                     const Ostraka__AcknowledgedCommand *command,
                                     struct record_update *update);
+
+/* --- A range that moves (docs/range-moves.md) --- */
+
+/* How many transactions are prepared with a write or a durable lock in [start, end). */
+uint32_t txn_records_prepared_count_in(const struct txn_records *records, struct bytes start,
+                                       struct bytes end);
+/* Is it a record of a home in [start, end)? Where nothing is prepared these are decided, and only
+ * have participants to be told: they go along with the range, packed by txn_open_pack. */
+bool txn_open_is_home_in(const struct txn_open *open, struct bytes start, struct bytes end);
+/* One of them arrives: this group is its home now. A part of the same transaction that is prepared
+ * here ends, because home's own part ends with the decision. OST_CORRUPT: it is none such. */
+OST_MUST_CHECK int txn_records_adopt(struct txn_records *records, struct bytes row,
+                                     struct record_update *update);
+/* They have gone elsewhere. */
+void txn_records_drop_homes_in(struct txn_records *records, struct bytes start, struct bytes end);

@@ -212,6 +212,23 @@ static void oracle_answer(struct kv_world *world, store_id_t from, const struct 
     world->held[world->held_count++] = (struct kv_world_packet){.from = from, .frame = blob};
 }
 
+static void master_receive(struct kv_world *world, store_id_t from, const struct frame *frame)
+{
+    if (frame->type == FRAME_TIMESTAMP) {
+        oracle_answer(world, from, frame);
+        return;
+    }
+    cr_assert_eq(frame->type, FRAME_RANGE_REPORT);
+    struct arena arena;
+    arena_init(&arena);
+    const Ostraka__RangeReport *report = (const Ostraka__RangeReport *)message_unpack(
+        &ostraka__range_report__descriptor, frame->message, &arena);
+    cr_assert_not_null(report);
+    if (world->range_report)
+        world->range_report(world->range_context, report);
+    arena_fini(&arena);
+}
+
 static struct kv_world_store *leader_of_key(struct kv_world *world, struct bytes key)
 {
     for (store_id_t id = 1; id <= world->stores_count; id++) {
@@ -239,10 +256,14 @@ static void packet_deliver(struct kv_world *world, const struct kv_world_packet 
         world->answers[frame.request_id] = blob_ref(packet->frame);
         return;
     case ADDRESS_GROUP:
-        cr_assert_eq(packet->to.id, SHARD_MASTER_GROUP);
-        if (world->stores[packet->from].is_up)
-            oracle_answer(world, packet->from, &frame);
-        return;
+        if (packet->to.id == SHARD_MASTER_GROUP) {
+            if (world->stores[packet->from].is_up)
+                master_receive(world, packet->from, &frame);
+            return;
+        }
+        if (kv_world_leader_now(world, packet->to.id) != 0)
+            to = &world->stores[kv_world_leader_now(world, packet->to.id)];
+        break;
     case ADDRESS_STORE:
         to = world_store(world, packet->to.id);
         break;
@@ -252,6 +273,8 @@ static void packet_deliver(struct kv_world *world, const struct kv_world_packet 
             to = NULL;
         break;
     }
+    if (world->is_lost && world->is_lost(world->lost_context, &frame))
+        to = NULL;
     bool is_cut =
         to && to->id != packet->from && (world->isolated[to->id] || world->isolated[packet->from]);
     if (!to || !to->is_up || is_cut) {

@@ -53,6 +53,11 @@ struct kv_world {
     /* Connections from here on are of somebody else, who gets their frames. */
     void (*client_frame)(void *context, uint64_t connection_id, struct blob *frame);
     void *client_context;
+    /* What leaders tell the shard master of their ranges; NULL: nobody listens. */
+    void (*range_report)(void *context, const Ostraka__RangeReport *report);
+    void *range_context;
+    bool (*is_lost)(void *context, const struct frame *frame); /* between stores; NULL: none */
+    void *lost_context;
     struct kv_world_packet *packets;
     size_t packets_count, packets_capacity;
     struct arena arena; /* of answers that were looked at */

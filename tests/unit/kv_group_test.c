@@ -1,5 +1,5 @@
 /* The store's replicas as clients and other groups see them, over the real Raft host. */
-#include "tests/support/kv_world.h"
+#include "tests/support/kv_client.h"
 
 #include "proto/write_set.h"
 #include "shardkv/kv_keys.h"
@@ -8,213 +8,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
-static ProtobufCBinaryData field(const char *text)
-{
-    return (ProtobufCBinaryData){strlen(text), (uint8_t *)(uintptr_t)text};
-}
-
-static struct bytes write_of(struct kv_world *world, const char *key, const char *value)
-{
-    struct buffer buffer = BUFFER_INIT;
-    struct write write = {.kind = value ? WRITE_PUT : WRITE_DELETE, .key = bytes_of_string(key)};
-    if (value)
-        write.value = bytes_of_string(value);
-    write_set_append(&buffer, &write);
-    struct bytes set = arena_copy(&world->arena, buffer_bytes(&buffer));
-    buffer_fini(&buffer);
-    return set;
-}
-
-/* What a transaction's requests to one group share. */
-struct part {
-    group_id_t group;
-    const char *range_start;
-    uint64_t epoch;
-    uint64_t sequence; /* the transaction's */
-    const char *anchor;
-    bool is_home;
-    bool one_group;
-    const char *participant; /* to home: the other's key */
-    struct lock_entry_number entry;
-    timestamp_t deadline;
-};
-
-static uint64_t send_prepare(struct kv_world *world, store_id_t store, const struct part *part,
-                             struct bytes write_set)
-{
-    Ostraka__RangeRef range = OSTRAKA__RANGE_REF__INIT;
-    range.start = field(part->range_start);
-    range.epoch = part->epoch ? part->epoch : 1;
-    Ostraka__RangeRef *ranges[] = {&range};
-    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
-    txn.client = 9;
-    txn.sequence = part->sequence;
-    Ostraka__TxnAge age = OSTRAKA__TXN_AGE__INIT;
-    age.timestamp = part->sequence;
-    age.client = 9;
-    age.sequence = part->sequence;
-    Ostraka__LockEntry entry = OSTRAKA__LOCK_ENTRY__INIT;
-    entry.term = part->entry.term;
-    entry.counter = part->entry.counter;
-    Ostraka__Participant participant = OSTRAKA__PARTICIPANT__INIT;
-    Ostraka__Participant *participants[] = {&participant};
-    Ostraka__PrepareRequest request = OSTRAKA__PREPARE_REQUEST__INIT;
-    request.group = part->group;
-    request.n_ranges = 1;
-    request.ranges = ranges;
-    request.txn = &txn;
-    request.age = &age;
-    request.entry = &entry;
-    request.deadline = part->deadline ? part->deadline : kv_world_deadline(world, 5000);
-    request.anchor = field(part->anchor);
-    request.is_home = part->is_home;
-    request.one_group = part->one_group;
-    if (part->participant) {
-        participant.key = field(part->participant);
-        request.n_participants = 1;
-        request.participants = participants;
-    }
-    return kv_world_send(world, store, FRAME_PREPARE, &request.base, write_set);
-}
-
-static const Ostraka__PrepareAnswer *wait_prepare(struct kv_world *world, uint64_t request_id)
-{
-    return (const Ostraka__PrepareAnswer *)kv_world_wait(
-        world, request_id, &ostraka__prepare_answer__descriptor, NULL);
-}
-
-static const Ostraka__PrepareAnswer *prepare(struct kv_world *world, const struct part *part,
-                                             struct bytes write_set)
-{
-    return wait_prepare(world,
-                        send_prepare(world, kv_world_leader(world, part->group), part, write_set));
-}
-
-static uint64_t last_sequence = 1000;
-
-static const Ostraka__PrepareAnswer *put(struct kv_world *world, group_id_t group,
-                                         const char *start, const char *key, const char *value)
-{
-    struct part part = {.group = group,
-                        .range_start = start,
-                        .sequence = ++last_sequence,
-                        .anchor = key,
-                        .one_group = true};
-    const Ostraka__PrepareAnswer *answer = prepare(world, &part, write_of(world, key, value));
-    cr_assert_eq(answer->header->status, OST_OK, "%s", answer->header->text);
-    return answer;
-}
-
-static uint64_t send_get(struct kv_world *world, store_id_t store, group_id_t group,
-                         const char *start, uint64_t epoch, const char *key)
-{
-    Ostraka__RangeRef range = OSTRAKA__RANGE_REF__INIT;
-    range.start = field(start);
-    range.epoch = epoch;
-    Ostraka__GetRequest request = OSTRAKA__GET_REQUEST__INIT;
-    request.group = group;
-    request.range = &range;
-    request.key = field(key);
-    return kv_world_send(world, store, FRAME_GET, &request.base, bytes_of(NULL, 0));
-}
-
-static const Ostraka__GetAnswer *wait_get(struct kv_world *world, uint64_t request_id,
-                                          struct bytes *out_value)
-{
-    return (const Ostraka__GetAnswer *)kv_world_wait(world, request_id,
-                                                     &ostraka__get_answer__descriptor, out_value);
-}
-
-static void expect_get(struct kv_world *world, group_id_t group, const char *start, const char *key,
-                       const char *expected)
-{
-    struct bytes value;
-    const Ostraka__GetAnswer *answer = wait_get(
-        world, send_get(world, kv_world_leader(world, group), group, start, 1, key), &value);
-    cr_assert_eq(answer->header->status, OST_OK);
-    cr_assert_eq(answer->found, expected != NULL, "%s", key);
-    if (expected)
-        cr_assert(bytes_equal(value, bytes_of_string(expected)), "%s: %.*s", key,
-                  (int)value.bytes_count, value.data);
-}
-
-static const Ostraka__LockAnswer *lock(struct kv_world *world, struct part *part, const char *key,
-                                       bool exclusive, struct bytes *out_value)
-{
-    Ostraka__RangeRef range = OSTRAKA__RANGE_REF__INIT;
-    range.start = field(part->range_start);
-    range.epoch = 1;
-    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
-    txn.client = 9;
-    txn.sequence = part->sequence;
-    Ostraka__TxnAge age = OSTRAKA__TXN_AGE__INIT;
-    age.timestamp = part->sequence;
-    age.client = 9;
-    age.sequence = part->sequence;
-    Ostraka__LockEntry entry = OSTRAKA__LOCK_ENTRY__INIT;
-    entry.term = part->entry.term;
-    entry.counter = part->entry.counter;
-    Ostraka__LockRequest request = OSTRAKA__LOCK_REQUEST__INIT;
-    request.group = part->group;
-    request.range = &range;
-    request.txn = &txn;
-    request.age = &age;
-    request.entry = &entry;
-    request.key = field(key);
-    request.mode = exclusive ? OSTRAKA__LOCK_MODE__EXCLUSIVE : OSTRAKA__LOCK_MODE__SHARED;
-    uint64_t id = kv_world_send(world, kv_world_leader(world, part->group), FRAME_LOCK,
-                                &request.base, bytes_of(NULL, 0));
-    const Ostraka__LockAnswer *answer = (const Ostraka__LockAnswer *)kv_world_wait(
-        world, id, &ostraka__lock_answer__descriptor, out_value);
-    if (answer->entry)
-        part->entry = (struct lock_entry_number){answer->entry->term, answer->entry->counter};
-    return answer;
-}
-
-static const Ostraka__CommitAnswer *commit(struct kv_world *world, const struct part *part,
-                                           timestamp_t timestamp)
-{
-    Ostraka__RangeRef range = OSTRAKA__RANGE_REF__INIT;
-    range.start = field(part->range_start);
-    range.epoch = 1;
-    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
-    txn.client = 9;
-    txn.sequence = part->sequence;
-    Ostraka__CommitRequest request = OSTRAKA__COMMIT_REQUEST__INIT;
-    request.group = part->group;
-    request.range = &range;
-    request.txn = &txn;
-    request.anchor = field(part->anchor);
-    request.commit_timestamp = timestamp;
-    request.deadline = kv_world_deadline(world, 5000);
-    uint64_t id = kv_world_send(world, kv_world_leader(world, part->group), FRAME_COMMIT,
-                                &request.base, bytes_of(NULL, 0));
-    return (const Ostraka__CommitAnswer *)kv_world_wait(world, id,
-                                                        &ostraka__commit_answer__descriptor, NULL);
-}
-
-static const Ostraka__AbortAnswer *abort_txn(struct kv_world *world, const struct part *part,
-                                             const char *anchor)
-{
-    Ostraka__RangeRef range = OSTRAKA__RANGE_REF__INIT;
-    range.start = field(part->range_start);
-    range.epoch = 1;
-    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
-    txn.client = 9;
-    txn.sequence = part->sequence;
-    Ostraka__AbortRequest request = OSTRAKA__ABORT_REQUEST__INIT;
-    request.group = part->group;
-    request.range = &range;
-    request.txn = &txn;
-    request.anchor = field(anchor);
-    request.deadline = kv_world_deadline(world, 5000);
-    uint64_t id = kv_world_send(world, kv_world_leader(world, part->group), FRAME_ABORT,
-                                &request.base, bytes_of(NULL, 0));
-    return (const Ostraka__AbortAnswer *)kv_world_wait(world, id,
-                                                       &ostraka__abort_answer__descriptor, NULL);
-}
-
-static int validate(struct kv_world *world, const struct part *part)
+static int validate(struct kv_world *world, const struct kv_part *part)
 {
     Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
     txn.client = 9;
@@ -242,8 +36,8 @@ static const char *scan(struct kv_world *world, const char *start, const char *e
     Ostraka__ScanRequest request = OSTRAKA__SCAN_REQUEST__INIT;
     request.group = 1;
     request.range = &range;
-    request.start = field(start);
-    request.end = field(end);
+    request.start = kv_field(start);
+    request.end = kv_field(end);
     request.rows_count_max = rows_max;
     request.reverse = reverse;
     uint64_t id = kv_world_send(world, kv_world_leader(world, 1), FRAME_SCAN, &request.base,
@@ -288,14 +82,14 @@ static struct kv_world *world_two(uint32_t stores_count)
 Test(kv_group, put_get_delete)
 {
     struct kv_world *world = world_one(1);
-    expect_get(world, 1, "", "a", NULL);
-    timestamp_t first = put(world, 1, "", "a", "one")->commit_timestamp_min;
-    expect_get(world, 1, "", "a", "one");
-    timestamp_t second = put(world, 1, "", "a", "two")->commit_timestamp_min;
+    kv_client_expect_get(world, 1, "", "a", NULL);
+    timestamp_t first = kv_client_put(world, 1, "", "a", "one")->commit_timestamp_min;
+    kv_client_expect_get(world, 1, "", "a", "one");
+    timestamp_t second = kv_client_put(world, 1, "", "a", "two")->commit_timestamp_min;
     cr_assert_gt(second, first);
-    expect_get(world, 1, "", "a", "two");
-    put(world, 1, "", "a", NULL);
-    expect_get(world, 1, "", "a", NULL);
+    kv_client_expect_get(world, 1, "", "a", "two");
+    kv_client_put(world, 1, "", "a", NULL);
+    kv_client_expect_get(world, 1, "", "a", NULL);
     cr_assert_eq(world->stores[1].metrics.txns_one_group_count, 3);
     kv_world_free(world);
 }
@@ -304,12 +98,12 @@ Test(kv_group, scan_skips_old_versions_and_markers)
 {
     struct kv_world *world = world_one(1);
     for (int round = 0; round < 12; round++) {
-        put(world, 1, "", "b", round == 11 ? "new" : "old");
-        put(world, 1, "", "d", round == 11 ? NULL : "old");
+        kv_client_put(world, 1, "", "b", round == 11 ? "new" : "old");
+        kv_client_put(world, 1, "", "d", round == 11 ? NULL : "old");
     }
-    put(world, 1, "", "a", "1");
-    put(world, 1, "", "c", "3");
-    put(world, 1, "", "e", "5");
+    kv_client_put(world, 1, "", "a", "1");
+    kv_client_put(world, 1, "", "c", "3");
+    kv_client_put(world, 1, "", "e", "5");
     for (int is_cold = 0; is_cold < 2; is_cold++) {
         store_memory_hinder(world->stores[1].store, false, is_cold);
         bool more;
@@ -340,9 +134,9 @@ Test(kv_group, long_scan_goes_to_the_pool)
         struct write write = {WRITE_PUT, bytes_of_string(key), bytes_of_string("v")};
         write_set_append(&set, &write);
     }
-    struct part part = {
+    struct kv_part part = {
         .group = 1, .range_start = "", .sequence = 1, .anchor = "k00000", .one_group = true};
-    cr_assert_eq(prepare(world, &part, buffer_bytes(&set))->header->status, OST_OK);
+    cr_assert_eq(kv_client_prepare(world, &part, buffer_bytes(&set))->header->status, OST_OK);
     buffer_fini(&set);
     for (int reverse = 0; reverse < 2; reverse++) {
         bool more;
@@ -357,56 +151,61 @@ Test(kv_group, long_scan_goes_to_the_pool)
 Test(kv_group, limits_and_ranges_are_checked)
 {
     struct kv_world *world = world_two(1);
-    uint64_t wrong_epoch = send_get(world, 1, 1, "", 2, "a");
-    uint64_t wrong_range = send_get(world, 1, 1, "", 1, "z");
-    uint64_t wrong_group = send_get(world, 1, 7, "", 1, "a");
-    uint64_t empty_key = send_get(world, 1, 1, "", 1, "");
-    cr_assert_eq(wait_get(world, wrong_epoch, NULL)->header->status, OST_RANGE_MOVED);
-    cr_assert_eq(wait_get(world, wrong_range, NULL)->header->status, OST_RANGE_MOVED);
-    cr_assert_eq(wait_get(world, wrong_group, NULL)->header->status, OST_NOT_LEADER);
-    cr_assert_eq(wait_get(world, empty_key, NULL)->header->status, OST_INVALID_ARGUMENT);
+    uint64_t wrong_epoch = kv_client_send_get(world, 1, 1, "", 2, "a");
+    uint64_t wrong_range = kv_client_send_get(world, 1, 1, "", 1, "z");
+    uint64_t wrong_group = kv_client_send_get(world, 1, 7, "", 1, "a");
+    uint64_t empty_key = kv_client_send_get(world, 1, 1, "", 1, "");
+    cr_assert_eq(kv_client_wait_get(world, wrong_epoch, NULL)->header->status, OST_RANGE_MOVED);
+    cr_assert_eq(kv_client_wait_get(world, wrong_range, NULL)->header->status, OST_RANGE_MOVED);
+    cr_assert_eq(kv_client_wait_get(world, wrong_group, NULL)->header->status, OST_NOT_LEADER);
+    cr_assert_eq(kv_client_wait_get(world, empty_key, NULL)->header->status, OST_INVALID_ARGUMENT);
 
-    struct part part = {
+    struct kv_part part = {
         .group = 1, .range_start = "", .sequence = 1, .anchor = "a", .one_group = true};
-    cr_assert_eq(prepare(world, &part, write_of(world, "z", "1"))->header->status, OST_RANGE_MOVED);
+    cr_assert_eq(kv_client_prepare(world, &part, kv_client_write(world, "z", "1"))->header->status,
+                 OST_RANGE_MOVED);
     part.epoch = 2;
-    cr_assert_eq(prepare(world, &part, write_of(world, "a", "1"))->header->status, OST_RANGE_MOVED);
+    cr_assert_eq(kv_client_prepare(world, &part, kv_client_write(world, "a", "1"))->header->status,
+                 OST_RANGE_MOVED);
     part.epoch = 1;
     part.deadline = kv_world_deadline(world, 61000);
-    const Ostraka__PrepareAnswer *far = prepare(world, &part, write_of(world, "a", "1"));
+    const Ostraka__PrepareAnswer *far =
+        kv_client_prepare(world, &part, kv_client_write(world, "a", "1"));
     cr_assert_eq(far->header->status, OST_INVALID_ARGUMENT);
     cr_assert_not_null(strstr(far->header->text, "request_deadline_ms_max"));
     part.deadline = kv_world_deadline(world, 0) - timestamp_from_ms(1000);
-    cr_assert_eq(prepare(world, &part, write_of(world, "a", "1"))->header->status,
+    cr_assert_eq(kv_client_prepare(world, &part, kv_client_write(world, "a", "1"))->header->status,
                  OST_DEADLINE_EXCEEDED);
-    expect_get(world, 1, "", "a", NULL);
+    kv_client_expect_get(world, 1, "", "a", NULL);
     /* A refusal leaves nothing locked. */
-    put(world, 1, "", "a", "2");
+    kv_client_put(world, 1, "", "a", "2");
     kv_world_free(world);
 }
 
 Test(kv_group, transaction_over_two_groups)
 {
     struct kv_world *world = world_two(1);
-    put(world, 1, "", "a", "100");
-    put(world, 2, "m", "z", "0");
-    struct part home = {.group = 1,
-                        .range_start = "",
-                        .sequence = 1,
-                        .anchor = "a",
-                        .is_home = true,
-                        .participant = "z"};
-    struct part other = {.group = 2, .range_start = "m", .sequence = 1, .anchor = "a"};
+    kv_client_put(world, 1, "", "a", "100");
+    kv_client_put(world, 2, "m", "z", "0");
+    struct kv_part home = {.group = 1,
+                           .range_start = "",
+                           .sequence = 1,
+                           .anchor = "a",
+                           .is_home = true,
+                           .participant = "z"};
+    struct kv_part other = {.group = 2, .range_start = "m", .sequence = 1, .anchor = "a"};
     struct bytes value;
-    cr_assert_eq(lock(world, &home, "a", true, &value)->header->status, OST_OK);
+    cr_assert_eq(kv_client_lock(world, &home, "a", true, &value)->header->status, OST_OK);
     cr_assert(bytes_equal(value, bytes_of_string("100")));
-    cr_assert_eq(lock(world, &other, "z", false, &value)->header->status, OST_OK);
+    cr_assert_eq(kv_client_lock(world, &other, "z", false, &value)->header->status, OST_OK);
     cr_assert_neq(home.entry.term, 0);
 
     timestamp_t bounds[2][2];
     for (int time = 0; time < 2; time++) { /* the second is a duplicate */
-        const Ostraka__PrepareAnswer *a = prepare(world, &home, write_of(world, "a", "90"));
-        const Ostraka__PrepareAnswer *z = prepare(world, &other, write_of(world, "z", "10"));
+        const Ostraka__PrepareAnswer *a =
+            kv_client_prepare(world, &home, kv_client_write(world, "a", "90"));
+        const Ostraka__PrepareAnswer *z =
+            kv_client_prepare(world, &other, kv_client_write(world, "z", "10"));
         cr_assert_eq(a->header->status, OST_OK);
         cr_assert_eq(z->header->status, OST_OK);
         bounds[time][0] = a->commit_timestamp_min;
@@ -417,24 +216,25 @@ Test(kv_group, transaction_over_two_groups)
     timestamp_t timestamp = bounds[0][0] > bounds[0][1] ? bounds[0][0] : bounds[0][1];
 
     /* A read meets what is prepared, and waits for the outcome. */
-    uint64_t reader = send_get(world, 1, 2, "m", 1, "z");
+    uint64_t reader = kv_client_send_get(world, 1, 2, "m", 1, "z");
     kv_world_run(world, 20);
     cr_assert_null(kv_world_answer(world, reader, &ostraka__get_answer__descriptor, NULL));
 
     for (int time = 0; time < 2; time++) {
-        const Ostraka__CommitAnswer *answer = commit(world, &home, timestamp);
+        const Ostraka__CommitAnswer *answer = kv_client_commit(world, &home, timestamp);
         cr_assert_eq(answer->header->status, OST_OK);
         cr_assert_eq(answer->commit_timestamp, timestamp);
     }
-    cr_assert_eq(wait_get(world, reader, &value)->header->status, OST_OK);
+    cr_assert_eq(kv_client_wait_get(world, reader, &value)->header->status, OST_OK);
     cr_assert(bytes_equal(value, bytes_of_string("10")));
-    expect_get(world, 1, "", "a", "90");
+    kv_client_expect_get(world, 1, "", "a", "90");
     /* What comes late is answered from the outcome, and locks nothing. */
     kv_world_run(world, 1000);
-    cr_assert_eq(prepare(world, &home, write_of(world, "a", "90"))->commit_timestamp_min,
-                 timestamp);
-    cr_assert_eq(commit(world, &home, timestamp)->commit_timestamp, timestamp);
-    cr_assert_eq(abort_txn(world, &home, "a")->header->status, OST_EXISTS);
+    cr_assert_eq(
+        kv_client_prepare(world, &home, kv_client_write(world, "a", "90"))->commit_timestamp_min,
+        timestamp);
+    cr_assert_eq(kv_client_commit(world, &home, timestamp)->commit_timestamp, timestamp);
+    cr_assert_eq(kv_client_abort(world, &home, "a")->header->status, OST_EXISTS);
     const Ostraka__GroupStatus *status = kv_world_status(world, 1, 1);
     cr_assert_eq(status->locks->keys_locked_count, 0);
     cr_assert_eq(status->locks->prepared_count, 0);
@@ -445,22 +245,23 @@ Test(kv_group, transaction_over_two_groups)
 Test(kv_group, one_group_commit_happens_once)
 {
     struct kv_world *world = world_one(1);
-    struct part part = {.group = 1,
-                        .range_start = "",
-                        .sequence = 1,
-                        .anchor = "a",
-                        .one_group = true,
-                        .deadline = kv_world_deadline(world, 5000)};
+    struct kv_part part = {.group = 1,
+                           .range_start = "",
+                           .sequence = 1,
+                           .anchor = "a",
+                           .one_group = true,
+                           .deadline = kv_world_deadline(world, 5000)};
     /* Twice at once: the second takes over the answer. */
-    struct bytes set = write_of(world, "a", "1");
-    uint64_t first = send_prepare(world, 1, &part, set);
-    uint64_t second = send_prepare(world, 1, &part, set);
-    cr_assert_eq(wait_prepare(world, first)->header->status, OST_CANCELED);
-    const Ostraka__PrepareAnswer *answer = wait_prepare(world, second);
+    struct bytes set = kv_client_write(world, "a", "1");
+    uint64_t first = kv_client_send_prepare(world, 1, &part, set);
+    uint64_t second = kv_client_send_prepare(world, 1, &part, set);
+    cr_assert_eq(kv_client_wait_prepare(world, first)->header->status, OST_CANCELED);
+    const Ostraka__PrepareAnswer *answer = kv_client_wait_prepare(world, second);
     cr_assert_eq(answer->header->status, OST_OK);
-    put(world, 1, "", "a", "2");
-    cr_assert_eq(prepare(world, &part, set)->commit_timestamp_min, answer->commit_timestamp_min);
-    expect_get(world, 1, "", "a", "2");
+    kv_client_put(world, 1, "", "a", "2");
+    cr_assert_eq(kv_client_prepare(world, &part, set)->commit_timestamp_min,
+                 answer->commit_timestamp_min);
+    kv_client_expect_get(world, 1, "", "a", "2");
     cr_assert_eq(world->stores[1].metrics.txns_one_group_count, 2);
     kv_world_free(world);
 }
@@ -468,41 +269,44 @@ Test(kv_group, one_group_commit_happens_once)
 Test(kv_group, abort_leaves_a_tombstone)
 {
     struct kv_world *world = world_two(1);
-    struct part home = {.group = 1,
-                        .range_start = "",
-                        .sequence = 1,
-                        .anchor = "a",
-                        .is_home = true,
-                        .participant = "z"};
-    struct part other = {.group = 2, .range_start = "m", .sequence = 1, .anchor = "a"};
-    cr_assert_eq(prepare(world, &other, write_of(world, "z", "1"))->header->status, OST_OK);
-    cr_assert_eq(abort_txn(world, &home, "a")->header->status, OST_OK);
-    cr_assert_eq(abort_txn(world, &home, "a")->header->status, OST_OK);
+    struct kv_part home = {.group = 1,
+                           .range_start = "",
+                           .sequence = 1,
+                           .anchor = "a",
+                           .is_home = true,
+                           .participant = "z"};
+    struct kv_part other = {.group = 2, .range_start = "m", .sequence = 1, .anchor = "a"};
+    cr_assert_eq(kv_client_prepare(world, &other, kv_client_write(world, "z", "1"))->header->status,
+                 OST_OK);
+    cr_assert_eq(kv_client_abort(world, &home, "a")->header->status, OST_OK);
+    cr_assert_eq(kv_client_abort(world, &home, "a")->header->status, OST_OK);
     /* The Prepare that was on its way must fail, and a commit has nothing to commit. */
-    cr_assert_eq(prepare(world, &home, write_of(world, "a", "1"))->header->status, OST_ABORTED);
-    cr_assert_eq(commit(world, &home, kv_world_deadline(world, 0))->header->status, OST_ABORTED);
-    struct part unknown = {.group = 1, .range_start = "", .sequence = 2, .anchor = "b"};
-    cr_assert_eq(commit(world, &unknown, 5)->header->status, OST_UNKNOWN_TXN);
+    cr_assert_eq(kv_client_prepare(world, &home, kv_client_write(world, "a", "1"))->header->status,
+                 OST_ABORTED);
+    cr_assert_eq(kv_client_commit(world, &home, kv_world_deadline(world, 0))->header->status,
+                 OST_ABORTED);
+    struct kv_part unknown = {.group = 1, .range_start = "", .sequence = 2, .anchor = "b"};
+    cr_assert_eq(kv_client_commit(world, &unknown, 5)->header->status, OST_UNKNOWN_TXN);
     /* The other part is in doubt until its deadline, and then asks home. */
-    uint64_t reader = send_get(world, 1, 2, "m", 1, "z");
-    const Ostraka__GetAnswer *answer = wait_get(world, reader, NULL);
+    uint64_t reader = kv_client_send_get(world, 1, 2, "m", 1, "z");
+    const Ostraka__GetAnswer *answer = kv_client_wait_get(world, reader, NULL);
     cr_assert(answer->header->status == OST_LOCK_TIMEOUT || answer->header->status == OST_OK);
     kv_world_run(world, 6000);
-    expect_get(world, 2, "m", "z", NULL);
+    kv_client_expect_get(world, 2, "m", "z", NULL);
     kv_world_free(world);
 }
 
 Test(kv_group, validate_tells_whether_locks_stand)
 {
     struct kv_world *world = world_one(1);
-    struct part part = {.group = 1, .range_start = "", .sequence = 5, .anchor = "a"};
-    cr_assert_eq(lock(world, &part, "a", false, NULL)->header->status, OST_OK);
+    struct kv_part part = {.group = 1, .range_start = "", .sequence = 5, .anchor = "a"};
+    cr_assert_eq(kv_client_lock(world, &part, "a", false, NULL)->header->status, OST_OK);
     cr_assert_eq(validate(world, &part), OST_OK);
-    struct part gone = part;
+    struct kv_part gone = part;
     gone.sequence = 6;
     gone.entry = (struct lock_entry_number){0, 0};
-    cr_assert_eq(lock(world, &gone, "b", false, NULL)->header->status, OST_OK);
-    cr_assert_eq(abort_txn(world, &gone, "")->header->status, OST_OK);
+    cr_assert_eq(kv_client_lock(world, &gone, "b", false, NULL)->header->status, OST_OK);
+    cr_assert_eq(kv_client_abort(world, &gone, "")->header->status, OST_OK);
     cr_assert_eq(validate(world, &gone), OST_LOCKS_LOST);
     kv_world_free(world);
 }
@@ -510,12 +314,12 @@ Test(kv_group, validate_tells_whether_locks_stand)
 Test(kv_group, cold_reads_keep_their_locks)
 {
     struct kv_world *world = world_one(1);
-    put(world, 1, "", "a", "1");
+    kv_client_put(world, 1, "", "a", "1");
     store_memory_hinder(world->stores[1].store, false, true);
-    expect_get(world, 1, "", "a", "1");
-    struct part part = {.group = 1, .range_start = "", .sequence = 5, .anchor = "a"};
+    kv_client_expect_get(world, 1, "", "a", "1");
+    struct kv_part part = {.group = 1, .range_start = "", .sequence = 5, .anchor = "a"};
     struct bytes value;
-    cr_assert_eq(lock(world, &part, "a", false, &value)->header->status, OST_OK);
+    cr_assert_eq(kv_client_lock(world, &part, "a", false, &value)->header->status, OST_OK);
     cr_assert(bytes_equal(value, bytes_of_string("1")));
     cr_assert_eq(validate(world, &part), OST_OK);
     cr_assert_eq(world->stores[1].metrics.reads_blocked_count, 2);
@@ -525,16 +329,16 @@ Test(kv_group, cold_reads_keep_their_locks)
 Test(kv_group, stalled_store_applies_once)
 {
     struct kv_world *world = world_one(1);
-    struct part part = {
+    struct kv_part part = {
         .group = 1, .range_start = "", .sequence = 1, .anchor = "a", .one_group = true};
-    uint64_t id = send_prepare(world, 1, &part, write_of(world, "a", "1"));
+    uint64_t id = kv_client_send_prepare(world, 1, &part, kv_client_write(world, "a", "1"));
     kv_world_run(world, 1); /* the oracle's answer comes at the end of it */
     store_memory_hinder(world->stores[1].store, true, false);
     kv_world_run(world, 200);
     cr_assert_null(kv_world_answer(world, id, &ostraka__prepare_answer__descriptor, NULL));
     store_memory_hinder(world->stores[1].store, false, false);
-    cr_assert_eq(wait_prepare(world, id)->header->status, OST_OK);
-    expect_get(world, 1, "", "a", "1");
+    cr_assert_eq(kv_client_wait_prepare(world, id)->header->status, OST_OK);
+    kv_client_expect_get(world, 1, "", "a", "1");
     cr_assert_eq(world->stores[1].metrics.txns_one_group_count, 1);
     kv_world_free(world);
 }
@@ -542,37 +346,38 @@ Test(kv_group, stalled_store_applies_once)
 Test(kv_group, commits_wait_for_the_oracle_and_reads_do_not)
 {
     struct kv_world *world = world_one(1);
-    put(world, 1, "", "a", "1");
+    kv_client_put(world, 1, "", "a", "1");
     world->is_oracle_down = true;
-    expect_get(world, 1, "", "a", "1");
-    struct part part = {
+    kv_client_expect_get(world, 1, "", "a", "1");
+    struct kv_part part = {
         .group = 1, .range_start = "", .sequence = 1, .anchor = "a", .one_group = true};
-    uint64_t id = send_prepare(world, 1, &part, write_of(world, "a", "2"));
+    uint64_t id = kv_client_send_prepare(world, 1, &part, kv_client_write(world, "a", "2"));
     kv_world_run(world, 500);
     cr_assert_null(kv_world_answer(world, id, &ostraka__prepare_answer__descriptor, NULL));
     cr_assert_geq(world->stores[1].metrics.oracle_requests_count, 4); /* asked again */
     world->is_oracle_down = false;
-    cr_assert_eq(wait_prepare(world, id)->header->status, OST_OK);
+    cr_assert_eq(kv_client_wait_prepare(world, id)->header->status, OST_OK);
     kv_world_free(world);
 }
 
 Test(kv_group, prepares_of_one_turn_share_a_request_to_the_oracle)
 {
     struct kv_world *world = world_one(1);
-    put(world, 1, "", "a", "1");
+    kv_client_put(world, 1, "", "a", "1");
     uint64_t before = world->stores[1].metrics.oracle_requests_count;
     uint64_t ids[10];
     const char *keys[10] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
     for (uint64_t index = 0; index < 10; index++) {
-        struct part part = {.group = 1,
-                            .range_start = "",
-                            .sequence = 100 + index,
-                            .anchor = keys[index],
-                            .one_group = true};
-        ids[index] = send_prepare(world, 1, &part, write_of(world, keys[index], "v"));
+        struct kv_part part = {.group = 1,
+                               .range_start = "",
+                               .sequence = 100 + index,
+                               .anchor = keys[index],
+                               .one_group = true};
+        ids[index] =
+            kv_client_send_prepare(world, 1, &part, kv_client_write(world, keys[index], "v"));
     }
     for (uint64_t index = 0; index < 10; index++)
-        cr_assert_eq(wait_prepare(world, ids[index])->header->status, OST_OK);
+        cr_assert_eq(kv_client_wait_prepare(world, ids[index])->header->status, OST_OK);
     cr_assert_eq(world->stores[1].metrics.oracle_requests_count, before + 1);
     kv_world_free(world);
 }
@@ -580,15 +385,15 @@ Test(kv_group, prepares_of_one_turn_share_a_request_to_the_oracle)
 Test(kv_group, closed_connection_frees_its_locks)
 {
     struct kv_world *world = world_one(1);
-    struct part holder = {.group = 1, .range_start = "", .sequence = 1, .anchor = "a"};
-    cr_assert_eq(lock(world, &holder, "a", true, NULL)->header->status, OST_OK);
-    struct part waiter = {
+    struct kv_part holder = {.group = 1, .range_start = "", .sequence = 1, .anchor = "a"};
+    cr_assert_eq(kv_client_lock(world, &holder, "a", true, NULL)->header->status, OST_OK);
+    struct kv_part waiter = {
         .group = 1, .range_start = "", .sequence = 2, .anchor = "a", .one_group = true};
-    uint64_t id = send_prepare(world, 1, &waiter, write_of(world, "a", "2"));
+    uint64_t id = kv_client_send_prepare(world, 1, &waiter, kv_client_write(world, "a", "2"));
     kv_world_run(world, 5);
     kv_server_connection_closed(world->stores[1].kv, 1, world->now_ns);
-    cr_assert_eq(abort_txn(world, &holder, "")->header->status, OST_OK);
-    put(world, 1, "", "a", "3");
+    cr_assert_eq(kv_client_abort(world, &holder, "")->header->status, OST_OK);
+    kv_client_put(world, 1, "", "a", "3");
     cr_assert_null(kv_world_answer(world, id, &ostraka__prepare_answer__descriptor, NULL));
     kv_world_free(world);
 }
@@ -597,24 +402,24 @@ Test(kv_group, restart_recovers_rows_and_prepared_locks)
 {
     for (int is_flushed = 0; is_flushed < 2; is_flushed++) {
         struct kv_world *world = world_two(1);
-        put(world, 1, "", "a", "1");
-        put(world, 2, "m", "z", "1");
-        struct part home = {.group = 1,
-                            .range_start = "",
-                            .sequence = 1,
-                            .anchor = "a",
-                            .is_home = true,
-                            .participant = "z",
-                            .deadline = kv_world_deadline(world, 30000)};
-        struct part other = {.group = 2,
-                             .range_start = "m",
-                             .sequence = 1,
-                             .anchor = "a",
-                             .deadline = home.deadline};
+        kv_client_put(world, 1, "", "a", "1");
+        kv_client_put(world, 2, "m", "z", "1");
+        struct kv_part home = {.group = 1,
+                               .range_start = "",
+                               .sequence = 1,
+                               .anchor = "a",
+                               .is_home = true,
+                               .participant = "z",
+                               .deadline = kv_world_deadline(world, 30000)};
+        struct kv_part other = {.group = 2,
+                                .range_start = "m",
+                                .sequence = 1,
+                                .anchor = "a",
+                                .deadline = home.deadline};
         timestamp_t bound_a =
-            prepare(world, &home, write_of(world, "a", "2"))->commit_timestamp_min;
-        timestamp_t bound_z =
-            prepare(world, &other, write_of(world, "z", "2"))->commit_timestamp_min;
+            kv_client_prepare(world, &home, kv_client_write(world, "a", "2"))->commit_timestamp_min;
+        timestamp_t bound_z = kv_client_prepare(world, &other, kv_client_write(world, "z", "2"))
+                                  ->commit_timestamp_min;
         uint64_t chain_hash = kv_world_status(world, 1, 2)->chain_hash;
         raft_index_t applied = kv_world_status(world, 1, 2)->applied_index;
         cr_assert_neq(chain_hash, 0);
@@ -629,15 +434,15 @@ Test(kv_group, restart_recovers_rows_and_prepared_locks)
         kv_world_create_group(world, 1);
         kv_world_create_group(world, 2);
         cr_assert_eq(kv_world_status(world, 1, 2)->locks->prepared_count, 1);
-        uint64_t reader = send_get(world, 1, 2, "m", 1, "z");
+        uint64_t reader = kv_client_send_get(world, 1, 2, "m", 1, "z");
         kv_world_run(world, 50);
         cr_assert_null(kv_world_answer(world, reader, &ostraka__get_answer__descriptor, NULL));
         timestamp_t timestamp = bound_a > bound_z ? bound_a : bound_z;
-        cr_assert_eq(commit(world, &home, timestamp)->header->status, OST_OK);
+        cr_assert_eq(kv_client_commit(world, &home, timestamp)->header->status, OST_OK);
         struct bytes value;
-        cr_assert_eq(wait_get(world, reader, &value)->header->status, OST_OK);
+        cr_assert_eq(kv_client_wait_get(world, reader, &value)->header->status, OST_OK);
         cr_assert(bytes_equal(value, bytes_of_string("2")));
-        expect_get(world, 1, "", "a", "2");
+        kv_client_expect_get(world, 1, "", "a", "2");
         kv_world_free(world);
     }
 }
@@ -645,23 +450,23 @@ Test(kv_group, restart_recovers_rows_and_prepared_locks)
 Test(kv_group, unflushed_group_comes_back_from_its_log)
 {
     struct kv_world *world = world_one(1);
-    put(world, 1, "", "a", "1");
+    kv_client_put(world, 1, "", "a", "1");
     kv_world_flush(world, 1);
-    put(world, 1, "", "a", "2");
-    put(world, 1, "", "b", "3");
+    kv_client_put(world, 1, "", "a", "2");
+    kv_client_put(world, 1, "", "b", "3");
     uint64_t chain_hash = kv_world_status(world, 1, 1)->chain_hash;
     raft_index_t applied = kv_world_status(world, 1, 1)->applied_index;
     kv_world_crash(world, 1);
     kv_world_start(world, 1);
     cr_assert_lt(kv_world_status(world, 1, 1)->applied_index, applied);
-    expect_get(world, 1, "", "a", "2");
-    expect_get(world, 1, "", "b", "3");
+    kv_client_expect_get(world, 1, "", "a", "2");
+    kv_client_expect_get(world, 1, "", "b", "3");
     cr_assert_neq(kv_world_status(world, 1, 1)->chain_hash, chain_hash); /* a term was opened */
     kv_world_free(world);
 }
 
 /* Logs a second Prepare of `part` in another form, past the checks that a leader makes. */
-static void log_other_form(struct kv_world *world, store_id_t leader, const struct part *part,
+static void log_other_form(struct kv_world *world, store_id_t leader, const struct kv_part *part,
                            const char *anchor)
 {
     Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
@@ -669,7 +474,7 @@ static void log_other_form(struct kv_world *world, store_id_t leader, const stru
     txn.sequence = part->sequence;
     Ostraka__TxnAge age = OSTRAKA__TXN_AGE__INIT;
     Ostraka__RangeRef range = OSTRAKA__RANGE_REF__INIT;
-    range.start = field(part->range_start);
+    range.start = kv_field(part->range_start);
     range.epoch = 1;
     Ostraka__RangeRef *ranges[] = {&range};
     Ostraka__PreparedCommand prepared = OSTRAKA__PREPARED_COMMAND__INIT;
@@ -678,12 +483,12 @@ static void log_other_form(struct kv_world *world, store_id_t leader, const stru
     prepared.ranges = ranges;
     prepared.n_ranges = 1;
     prepared.deadline = part->deadline;
-    prepared.anchor = field(anchor);
+    prepared.anchor = kv_field(anchor);
     prepared.commit_timestamp_min = 1;
     Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
     command.command_case = OSTRAKA__KV_COMMAND__COMMAND_PREPARED;
     command.prepared = &prepared;
-    struct bytes set = write_of(world, anchor, "never");
+    struct bytes set = kv_client_write(world, anchor, "never");
     size_t message_bytes = ostraka__kv_command__get_packed_size(&command);
     struct buffer payload = BUFFER_INIT;
     buffer_append_u32_be(&payload, (uint32_t)message_bytes);
@@ -736,23 +541,24 @@ static void expect_equal_rows(struct kv_world *world, store_id_t a, store_id_t b
 Test(kv_group, rows_ahead_of_the_checkpoint_change_nothing)
 {
     struct kv_world *world = world_one(3);
-    put(world, 1, "", "a", "1");
+    kv_client_put(world, 1, "", "a", "1");
     store_id_t leader = kv_world_leader(world, 1);
     store_id_t follower = leader % 3 + 1;
     kv_world_run(world, 200);
     kv_world_flush(world, follower);
     raft_index_t checkpoint = kv_world_status(world, follower, 1)->applied_index;
 
-    struct part part = {.group = 1,
-                        .range_start = "",
-                        .sequence = 1,
-                        .anchor = "a",
-                        .is_home = true,
-                        .deadline = kv_world_deadline(world, 60000)};
-    timestamp_t bound = prepare(world, &part, write_of(world, "a", "2"))->commit_timestamp_min;
+    struct kv_part part = {.group = 1,
+                           .range_start = "",
+                           .sequence = 1,
+                           .anchor = "a",
+                           .is_home = true,
+                           .deadline = kv_world_deadline(world, 60000)};
+    timestamp_t bound =
+        kv_client_prepare(world, &part, kv_client_write(world, "a", "2"))->commit_timestamp_min;
     log_other_form(world, leader, &part, "b");
-    cr_assert_eq(commit(world, &part, bound)->header->status, OST_OK);
-    put(world, 1, "", "c", "3");
+    cr_assert_eq(kv_client_commit(world, &part, bound)->header->status, OST_OK);
+    kv_client_put(world, 1, "", "c", "3");
     kv_world_run(world, 200);
     raft_index_t applied = kv_world_status(world, follower, 1)->applied_index;
     cr_assert_gt(applied, checkpoint);
@@ -787,7 +593,7 @@ Test(kv_group, rows_ahead_of_the_checkpoint_change_nothing)
 Test(kv_group, stalled_store_starts_with_what_a_restore_left_over)
 {
     struct kv_world *world = world_one(1);
-    put(world, 1, "", "a", "1");
+    kv_client_put(world, 1, "", "a", "1");
     kv_world_flush(world, 1);
     struct store *store = world->stores[1].store;
     struct store_batch *batch = store_batch_new(store);
@@ -802,11 +608,11 @@ Test(kv_group, stalled_store_starts_with_what_a_restore_left_over)
     struct buffer value = BUFFER_INIT;
     cr_assert_eq(store_get(store, buffer_bytes(&key), STORE_MAY_BLOCK, &value), OST_OK);
     store_memory_hinder(store, false, false);
-    expect_get(world, 1, "", "a", "1");
+    kv_client_expect_get(world, 1, "", "a", "1");
     kv_world_crash(world, 1);
     kv_world_start(world, 1);
     cr_assert_eq(store_get(store, buffer_bytes(&key), STORE_MAY_BLOCK, &value), OST_NOT_FOUND);
-    expect_get(world, 1, "", "a", "1");
+    kv_client_expect_get(world, 1, "", "a", "1");
     store_batch_free(batch);
     buffer_fini(&key);
     buffer_fini(&value);
@@ -817,7 +623,7 @@ Test(kv_group, replicas_have_equal_chains)
 {
     struct kv_world *world = world_one(3);
     for (int round = 0; round < 10; round++)
-        put(world, 1, "", round % 2 ? "a" : "b", "x");
+        kv_client_put(world, 1, "", round % 2 ? "a" : "b", "x");
     kv_world_run(world, 200);
     const Ostraka__GroupStatus *first = kv_world_status(world, 1, 1);
     for (store_id_t id = 2; id <= 3; id++) {
@@ -831,33 +637,34 @@ Test(kv_group, replicas_have_equal_chains)
 Test(kv_group, deposed_leader_answers_and_serves_nothing)
 {
     struct kv_world *world = world_one(3);
-    put(world, 1, "", "a", "1");
+    kv_client_put(world, 1, "", "a", "1");
     store_id_t old = kv_world_leader(world, 1);
-    struct part part = {.group = 1,
-                        .range_start = "",
-                        .sequence = 1,
-                        .anchor = "a",
-                        .one_group = true,
-                        .deadline = kv_world_deadline(world, 30000)};
-    struct part reader = {.group = 1, .range_start = "", .sequence = 2, .anchor = "b"};
-    cr_assert_eq(lock(world, &reader, "b", false, NULL)->header->status, OST_OK);
+    struct kv_part part = {.group = 1,
+                           .range_start = "",
+                           .sequence = 1,
+                           .anchor = "a",
+                           .one_group = true,
+                           .deadline = kv_world_deadline(world, 30000)};
+    struct kv_part reader = {.group = 1, .range_start = "", .sequence = 2, .anchor = "b"};
+    cr_assert_eq(kv_client_lock(world, &reader, "b", false, NULL)->header->status, OST_OK);
     world->isolated[old] = true;
-    struct bytes set = write_of(world, "a", "2");
-    uint64_t write = send_prepare(world, old, &part, set);
-    uint64_t read = send_get(world, old, 1, "", 1, "a");
+    struct bytes set = kv_client_write(world, "a", "2");
+    uint64_t write = kv_client_send_prepare(world, old, &part, set);
+    uint64_t read = kv_client_send_get(world, old, 1, "", 1, "a");
     store_id_t young = kv_world_leader(world, 1);
     cr_assert_neq(young, old);
     /* The same id at the new leader, while the old one still has it in its log. */
-    const Ostraka__PrepareAnswer *answer = prepare(world, &part, set);
+    const Ostraka__PrepareAnswer *answer = kv_client_prepare(world, &part, set);
     cr_assert_eq(answer->header->status, OST_OK);
-    cr_assert_eq(wait_prepare(world, write)->header->status, OST_NOT_LEADER);
-    cr_assert_eq(wait_get(world, read, NULL)->header->status, OST_NOT_LEADER);
+    cr_assert_eq(kv_client_wait_prepare(world, write)->header->status, OST_NOT_LEADER);
+    cr_assert_eq(kv_client_wait_get(world, read, NULL)->header->status, OST_NOT_LEADER);
     world->isolated[old] = false;
     kv_world_run(world, 2000);
-    expect_get(world, 1, "", "a", "2");
+    kv_client_expect_get(world, 1, "", "a", "2");
     /* Locks of the old leader are gone, and its entry's number is never valid again. */
     cr_assert_eq(validate(world, &reader), OST_LOCKS_LOST);
-    cr_assert_eq(prepare(world, &part, set)->commit_timestamp_min, answer->commit_timestamp_min);
+    cr_assert_eq(kv_client_prepare(world, &part, set)->commit_timestamp_min,
+                 answer->commit_timestamp_min);
     kv_world_free(world);
 }
 
@@ -867,7 +674,7 @@ static struct kv_world *world_leased(store_id_t *out_leader)
     struct kv_world *world = kv_world_new_leased(3, 450);
     kv_world_create_group(world, 1);
     kv_world_assign(world, 1, "", "", 1);
-    put(world, 1, "", "a", "1");
+    kv_client_put(world, 1, "", "a", "1");
     kv_world_run(world, 200);
     *out_leader = kv_world_leader(world, 1);
     world->isolated[*out_leader] = true;
@@ -883,15 +690,15 @@ Test(kv_group, a_leader_with_a_lease_asks_nobody)
 {
     store_id_t leader;
     struct kv_world *world = world_leased(&leader);
-    uint64_t read = send_get(world, leader, 1, "", 1, "a");
+    uint64_t read = kv_client_send_get(world, leader, 1, "", 1, "a");
     kv_world_run(world, 5);
     cr_assert(is_answered(world, read), "no quorum is within reach");
-    cr_assert_eq(wait_get(world, read, NULL)->header->status, OST_OK);
+    cr_assert_eq(kv_client_wait_get(world, read, NULL)->header->status, OST_OK);
     kv_world_run(world, 450);
-    read = send_get(world, leader, 1, "", 1, "a");
+    read = kv_client_send_get(world, leader, 1, "", 1, "a");
     kv_world_run(world, 5);
     cr_assert_not(is_answered(world, read), "the lease has run out");
-    cr_assert_eq(wait_get(world, read, NULL)->header->status, OST_NOT_LEADER);
+    cr_assert_eq(kv_client_wait_get(world, read, NULL)->header->status, OST_NOT_LEADER);
     kv_world_free(world);
 }
 
@@ -902,13 +709,13 @@ Test(kv_group, a_value_read_under_a_lease_that_is_over_is_not_told)
     struct kv_world *world = world_leased(&leader);
     store_memory_hinder(world->stores[leader].store, false, true);
     world->are_jobs_held = true;
-    uint64_t read = send_get(world, leader, 1, "", 1, "a");
+    uint64_t read = kv_client_send_get(world, leader, 1, "", 1, "a");
     kv_world_run(world, 460);
     cr_assert_not(is_answered(world, read));
     world->are_jobs_held = false;
     kv_world_run(world, 5);
     cr_assert_eq(kv_world_leader_now(world, 1), leader, "it knows no better");
-    cr_assert_eq(wait_get(world, read, NULL)->header->status, OST_NOT_READY);
+    cr_assert_eq(kv_client_wait_get(world, read, NULL)->header->status, OST_NOT_READY);
     kv_world_free(world);
 }
 
@@ -918,12 +725,12 @@ Test(kv_group, an_answer_that_outlived_its_lease_does_not_leave)
     store_id_t leader;
     struct kv_world *world = world_leased(&leader);
     world->stopped_before_send_ns = 450 * NS_PER_MS;
-    uint64_t read = send_get(world, leader, 1, "", 1, "a");
+    uint64_t read = kv_client_send_get(world, leader, 1, "", 1, "a");
     kv_world_run(world, 5);
     cr_assert_eq(world->frames_outlived_count, 1);
     cr_assert_not(is_answered(world, read));
     world->stopped_before_send_ns = 0;
-    read = send_get(world, leader, 1, "", 1, "a");
+    read = kv_client_send_get(world, leader, 1, "", 1, "a");
     kv_world_run(world, 5);
     cr_assert(is_answered(world, read), "who asks again is answered");
     kv_world_free(world);
@@ -932,21 +739,23 @@ Test(kv_group, an_answer_that_outlived_its_lease_does_not_leave)
 Test(kv_group, resolution_is_repeated_until_it_is_heard)
 {
     struct kv_world *world = world_two(3);
-    struct part home = {.group = 1,
-                        .range_start = "",
-                        .sequence = 1,
-                        .anchor = "a",
-                        .is_home = true,
-                        .participant = "z",
-                        .deadline = kv_world_deadline(world, 60000)};
-    struct part other = {
+    struct kv_part home = {.group = 1,
+                           .range_start = "",
+                           .sequence = 1,
+                           .anchor = "a",
+                           .is_home = true,
+                           .participant = "z",
+                           .deadline = kv_world_deadline(world, 60000)};
+    struct kv_part other = {
         .group = 2, .range_start = "m", .sequence = 1, .anchor = "a", .deadline = home.deadline};
-    timestamp_t a = prepare(world, &home, write_of(world, "a", "2"))->commit_timestamp_min;
-    timestamp_t z = prepare(world, &other, write_of(world, "z", "2"))->commit_timestamp_min;
+    timestamp_t a =
+        kv_client_prepare(world, &home, kv_client_write(world, "a", "2"))->commit_timestamp_min;
+    timestamp_t z =
+        kv_client_prepare(world, &other, kv_client_write(world, "z", "2"))->commit_timestamp_min;
     world->is_resolution_lost = true;
-    cr_assert_eq(commit(world, &home, a > z ? a : z)->header->status, OST_OK);
+    cr_assert_eq(kv_client_commit(world, &home, a > z ? a : z)->header->status, OST_OK);
     kv_world_run(world, 500);
-    uint64_t reader = send_get(world, kv_world_leader(world, 2), 2, "m", 1, "z");
+    uint64_t reader = kv_client_send_get(world, kv_world_leader(world, 2), 2, "m", 1, "z");
     kv_world_run(world, 100);
     cr_assert_null(kv_world_answer(world, reader, &ostraka__get_answer__descriptor, NULL));
     /* Home gets another leader, which goes on. */
@@ -955,7 +764,7 @@ Test(kv_group, resolution_is_repeated_until_it_is_heard)
     kv_world_run(world, 1000);
     world->is_resolution_lost = false;
     struct bytes value;
-    const Ostraka__GetAnswer *answer = wait_get(world, reader, &value);
+    const Ostraka__GetAnswer *answer = kv_client_wait_get(world, reader, &value);
     cr_assert_eq(answer->header->status, OST_OK, "%d", answer->header->status);
     cr_assert(bytes_equal(value, bytes_of_string("2")));
     kv_world_free(world);
@@ -965,21 +774,21 @@ Test(kv_group, overlapping_range_is_not_taken)
 {
     struct kv_world *world = world_two(1);
     Ostraka__RangeInfo range = OSTRAKA__RANGE_INFO__INIT;
-    range.start = field("k");
-    range.end = field("p");
+    range.start = kv_field("k");
+    range.end = kv_field("p");
     range.epoch = 5;
     Ostraka__AssignRange assign = OSTRAKA__ASSIGN_RANGE__INIT;
     assign.group = 1;
     assign.group_epoch = 1;
     assign.range = &range;
     kv_world_send(world, 1, FRAME_ASSIGN_RANGE, &assign.base, bytes_of(NULL, 0));
-    range.start = field("");
-    range.end = field("m");
+    range.start = kv_field("");
+    range.end = kv_field("m");
     kv_world_send(world, 1, FRAME_ASSIGN_RANGE, &assign.base, bytes_of(NULL, 0));
     kv_world_run(world, 100);
-    uint64_t id = send_get(world, 1, 1, "k", 5, "k");
-    cr_assert_eq(wait_get(world, id, NULL)->header->status, OST_RANGE_MOVED);
-    expect_get(world, 1, "", "k", NULL);
+    uint64_t id = kv_client_send_get(world, 1, 1, "k", 5, "k");
+    cr_assert_eq(kv_client_wait_get(world, id, NULL)->header->status, OST_RANGE_MOVED);
+    kv_client_expect_get(world, 1, "", "k", NULL);
     kv_world_free(world);
 }
 
@@ -1011,7 +820,7 @@ static void log_abort(struct kv_world *world, uint64_t sequence, const char *anc
     txn.sequence = sequence;
     Ostraka__AbortCommand abort = OSTRAKA__ABORT_COMMAND__INIT;
     abort.txn = &txn;
-    abort.anchor = field(anchor);
+    abort.anchor = kv_field(anchor);
     abort.deadline = kv_world_deadline(world, 5000);
     Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
     command.command_case = OSTRAKA__KV_COMMAND__COMMAND_ABORT;
@@ -1029,7 +838,7 @@ static void log_commit_one(struct kv_world *world, uint64_t sequence, const char
     Ostraka__RangeRef *ranges[] = {&range};
     Ostraka__CommitOneCommand one = OSTRAKA__COMMIT_ONE_COMMAND__INIT;
     one.txn = &txn;
-    one.anchor = field(anchor);
+    one.anchor = kv_field(anchor);
     one.deadline = kv_world_deadline(world, 5000);
     one.commit_timestamp = kv_world_deadline(world, 1);
     one.ranges = ranges;
@@ -1037,7 +846,7 @@ static void log_commit_one(struct kv_world *world, uint64_t sequence, const char
     Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
     command.command_case = OSTRAKA__KV_COMMAND__COMMAND_COMMIT_ONE;
     command.commit_one = &one;
-    log_command(world, 1, &command, write_of(world, anchor, "never"));
+    log_command(world, 1, &command, kv_client_write(world, anchor, "never"));
 }
 
 /* How entries are cut into slices differs from replica to replica: one slice with two outcomes of
@@ -1055,7 +864,7 @@ Test(kv_group, outcomes_of_one_id_do_not_hide_each_other_in_a_slice)
             kv_world_run(world, 200);
         log_commit_one(world, sequence, "a");
         kv_world_run(world, 200);
-        expect_get(world, 1, "", "a", NULL);
+        kv_client_expect_get(world, 1, "", "a", NULL);
     }
     kv_world_free(world);
 }
@@ -1065,16 +874,17 @@ Test(kv_group, outcomes_of_one_id_do_not_hide_each_other_in_a_slice)
 Test(kv_group, prepare_with_another_anchor_while_the_store_stalls)
 {
     struct kv_world *world = world_one(1);
-    struct part part = {
+    struct kv_part part = {
         .group = 1, .range_start = "", .sequence = 1, .anchor = "a", .is_home = true};
-    timestamp_t bound = prepare(world, &part, write_of(world, "a", "1"))->commit_timestamp_min;
+    timestamp_t bound =
+        kv_client_prepare(world, &part, kv_client_write(world, "a", "1"))->commit_timestamp_min;
     store_memory_hinder(world->stores[1].store, true, false);
     Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
     txn.client = 9;
     txn.sequence = 1;
     Ostraka__CommitCommand commit_it = OSTRAKA__COMMIT_COMMAND__INIT;
     commit_it.txn = &txn;
-    commit_it.anchor = field("a");
+    commit_it.anchor = kv_field("a");
     commit_it.commit_timestamp = bound;
     Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
     command.command_case = OSTRAKA__KV_COMMAND__COMMAND_COMMIT;
@@ -1082,11 +892,12 @@ Test(kv_group, prepare_with_another_anchor_while_the_store_stalls)
     log_command(world, 1, &command, bytes_of(NULL, 0));
     kv_world_run(world, 50);
     part.anchor = "b";
-    cr_assert_eq(prepare(world, &part, write_of(world, "b", "2"))->header->status, OST_CONFLICT);
+    cr_assert_eq(kv_client_prepare(world, &part, kv_client_write(world, "b", "2"))->header->status,
+                 OST_CONFLICT);
     store_memory_hinder(world->stores[1].store, false, false);
     kv_world_run(world, 200);
-    expect_get(world, 1, "", "a", "1");
-    expect_get(world, 1, "", "b", NULL);
+    kv_client_expect_get(world, 1, "", "a", "1");
+    kv_client_expect_get(world, 1, "", "b", NULL);
     kv_world_free(world);
 }
 
@@ -1101,12 +912,12 @@ Test(kv_group, aborted_under_another_anchor_leaves_nothing_locked)
     txn.sequence = 1;
     Ostraka__Participant participant = OSTRAKA__PARTICIPANT__INIT;
     Ostraka__Participant *participants[] = {&participant};
-    participant.key = field("z");
+    participant.key = kv_field("z");
     Ostraka__AbortRequest request = OSTRAKA__ABORT_REQUEST__INIT;
     request.group = 1;
     request.range = &range;
     request.txn = &txn;
-    request.anchor = field("b");
+    request.anchor = kv_field("b");
     request.deadline = kv_world_deadline(world, 5000);
     request.participants = participants;
     request.n_participants = 1;
@@ -1116,18 +927,18 @@ Test(kv_group, aborted_under_another_anchor_leaves_nothing_locked)
     world->is_resolution_lost = true; /* the record stays */
     for (int one_group = 0; one_group < 2; one_group++) {
         txn.sequence = 1 + (uint64_t)one_group;
-        struct part part = {.group = 1,
-                            .range_start = "",
-                            .sequence = txn.sequence,
-                            .anchor = "a",
-                            .is_home = !one_group,
-                            .one_group = one_group};
-        uint64_t id = send_prepare(world, 1, &part, write_of(world, "a", "1"));
+        struct kv_part part = {.group = 1,
+                               .range_start = "",
+                               .sequence = txn.sequence,
+                               .anchor = "a",
+                               .is_home = !one_group,
+                               .one_group = one_group};
+        uint64_t id = kv_client_send_prepare(world, 1, &part, kv_client_write(world, "a", "1"));
         kv_world_send(world, 1, FRAME_ABORT, &request.base, bytes_of(NULL, 0));
-        cr_assert_eq(wait_prepare(world, id)->header->status, OST_INVALID_ARGUMENT);
+        cr_assert_eq(kv_client_wait_prepare(world, id)->header->status, OST_INVALID_ARGUMENT);
         cr_assert_eq(kv_world_status(world, 1, 1)->locks->keys_locked_count, 0);
     }
-    put(world, 1, "", "a", "2");
+    kv_client_put(world, 1, "", "a", "2");
     kv_world_free(world);
 }
 
@@ -1135,37 +946,44 @@ Test(kv_group, aborted_under_another_anchor_leaves_nothing_locked)
 Test(kv_group, commit_far_ahead_does_not_shut_others_out)
 {
     struct kv_world *world = world_two(1);
-    struct part hostile = {.group = 2,
-                           .range_start = "m",
-                           .sequence = 1,
-                           .anchor = "z",
-                           .is_home = true,
-                           .deadline = kv_world_deadline(world, 50000)};
-    cr_assert_eq(prepare(world, &hostile, write_of(world, "z", "1"))->header->status, OST_OK);
-    cr_assert_eq(commit(world, &hostile, UINT64_MAX)->header->status, OST_INVALID_ARGUMENT);
-    timestamp_t ahead = kv_world_deadline(world, 55000);
-    cr_assert_eq(commit(world, &hostile, kv_world_deadline(world, 100000))->header->status,
+    struct kv_part hostile = {.group = 2,
+                              .range_start = "m",
+                              .sequence = 1,
+                              .anchor = "z",
+                              .is_home = true,
+                              .deadline = kv_world_deadline(world, 50000)};
+    cr_assert_eq(
+        kv_client_prepare(world, &hostile, kv_client_write(world, "z", "1"))->header->status,
+        OST_OK);
+    cr_assert_eq(kv_client_commit(world, &hostile, UINT64_MAX)->header->status,
                  OST_INVALID_ARGUMENT);
-    cr_assert_eq(commit(world, &hostile, ahead)->header->status, OST_OK);
+    timestamp_t ahead = kv_world_deadline(world, 55000);
+    cr_assert_eq(
+        kv_client_commit(world, &hostile, kv_world_deadline(world, 100000))->header->status,
+        OST_INVALID_ARGUMENT);
+    cr_assert_eq(kv_client_commit(world, &hostile, ahead)->header->status, OST_OK);
 
-    struct part home = {.group = 1,
-                        .range_start = "",
-                        .sequence = 2,
-                        .anchor = "a",
-                        .is_home = true,
-                        .participant = "z",
-                        .deadline = kv_world_deadline(world, 1000)};
-    struct part other = {.group = 2,
-                         .range_start = "m",
-                         .sequence = 2,
-                         .anchor = "a",
-                         .deadline = kv_world_deadline(world, 1000)};
-    cr_assert_eq(prepare(world, &home, write_of(world, "a", "2"))->header->status, OST_OK);
-    const Ostraka__PrepareAnswer *vote = prepare(world, &other, write_of(world, "z", "2"));
+    struct kv_part home = {.group = 1,
+                           .range_start = "",
+                           .sequence = 2,
+                           .anchor = "a",
+                           .is_home = true,
+                           .participant = "z",
+                           .deadline = kv_world_deadline(world, 1000)};
+    struct kv_part other = {.group = 2,
+                            .range_start = "m",
+                            .sequence = 2,
+                            .anchor = "a",
+                            .deadline = kv_world_deadline(world, 1000)};
+    cr_assert_eq(kv_client_prepare(world, &home, kv_client_write(world, "a", "2"))->header->status,
+                 OST_OK);
+    const Ostraka__PrepareAnswer *vote =
+        kv_client_prepare(world, &other, kv_client_write(world, "z", "2"));
     cr_assert_eq(vote->header->status, OST_OK);
     cr_assert_gt(vote->commit_timestamp_min, ahead);
-    cr_assert_eq(commit(world, &home, vote->commit_timestamp_min)->header->status, OST_OK);
-    expect_get(world, 2, "m", "z", "2");
+    cr_assert_eq(kv_client_commit(world, &home, vote->commit_timestamp_min)->header->status,
+                 OST_OK);
+    kv_client_expect_get(world, 2, "m", "z", "2");
     kv_world_free(world);
 }
 
@@ -1183,13 +1001,13 @@ Test(kv_group, a_range_is_named_once)
     request.group = 1;
     request.txn = &txn;
     request.deadline = kv_world_deadline(world, 5000);
-    request.anchor = field("a");
+    request.anchor = kv_field("a");
     request.one_group = true;
     request.ranges = ranges;
     for (request.n_ranges = 1; request.n_ranges <= 2; request.n_ranges++, txn.sequence++) {
         uint64_t id =
-            kv_world_send(world, 1, FRAME_PREPARE, &request.base, write_of(world, "a", "1"));
-        cr_assert_eq(wait_prepare(world, id)->header->status,
+            kv_world_send(world, 1, FRAME_PREPARE, &request.base, kv_client_write(world, "a", "1"));
+        cr_assert_eq(kv_client_wait_prepare(world, id)->header->status,
                      request.n_ranges == 1 ? OST_OK : OST_RANGE_MOVED);
     }
     kv_world_free(world);
@@ -1199,7 +1017,7 @@ Test(kv_group, a_range_is_named_once)
 Test(kv_group, an_entry_that_fits_no_frame_is_refused)
 {
     struct kv_world *world = world_one(3);
-    struct part part = {
+    struct kv_part part = {
         .group = 1, .range_start = "", .sequence = 1, .anchor = "a", .is_home = true};
     char key[KEY_BYTES_MAX + 1];
     memset(key, 'k', KEY_BYTES_MAX);
@@ -1207,7 +1025,7 @@ Test(kv_group, an_entry_that_fits_no_frame_is_refused)
     for (int index = 0; index < 1200; index++) {
         snprintf(key, 8, "k%06d", index);
         key[7] = 'k';
-        cr_assert_eq(lock(world, &part, key, false, NULL)->header->status, OST_OK);
+        cr_assert_eq(kv_client_lock(world, &part, key, false, NULL)->header->status, OST_OK);
     }
     struct buffer set = BUFFER_INIT;
     uint8_t *value = calloc(1, VALUE_BYTES_MAX);
@@ -1218,7 +1036,8 @@ Test(kv_group, an_entry_that_fits_no_frame_is_refused)
         write_set_append(&set, &write);
     }
     free(value);
-    cr_assert_eq(prepare(world, &part, buffer_bytes(&set))->header->status, OST_TOO_LARGE);
+    cr_assert_eq(kv_client_prepare(world, &part, buffer_bytes(&set))->header->status,
+                 OST_TOO_LARGE);
     buffer_fini(&set);
     cr_assert_eq(kv_world_status(world, kv_world_leader(world, 1), 1)->locks->keys_locked_count, 0);
     kv_world_free(world);
@@ -1231,22 +1050,22 @@ Test(kv_group, waiting_requests_are_bounded_in_bytes)
     world->kv_options.requests_bytes_max = 3u << 20;
     kv_world_crash(world, 1);
     kv_world_start(world, 1);
-    struct part holder = {.group = 1, .range_start = "", .sequence = 1, .anchor = "a"};
-    cr_assert_eq(lock(world, &holder, "a", true, NULL)->header->status, OST_OK);
+    struct kv_part holder = {.group = 1, .range_start = "", .sequence = 1, .anchor = "a"};
+    cr_assert_eq(kv_client_lock(world, &holder, "a", true, NULL)->header->status, OST_OK);
     char *value = calloc(1, (1u << 20) + 1);
     memset(value, 'v', 1u << 20);
-    struct bytes set = write_of(world, "a", value);
+    struct bytes set = kv_client_write(world, "a", value);
     free(value);
     uint64_t ids[3];
     for (uint64_t index = 0; index < 3; index++) {
-        struct part part = {.group = 1,
-                            .range_start = "",
-                            .sequence = 10 + index,
-                            .anchor = "a",
-                            .one_group = true};
-        ids[index] = send_prepare(world, 1, &part, set);
+        struct kv_part part = {.group = 1,
+                               .range_start = "",
+                               .sequence = 10 + index,
+                               .anchor = "a",
+                               .one_group = true};
+        ids[index] = kv_client_send_prepare(world, 1, &part, set);
     }
-    cr_assert_eq(wait_prepare(world, ids[2])->header->status, OST_BUSY);
+    cr_assert_eq(kv_client_wait_prepare(world, ids[2])->header->status, OST_BUSY);
     cr_assert_null(kv_world_answer(world, ids[0], &ostraka__prepare_answer__descriptor, NULL));
     Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
     txn.client = 9;
@@ -1256,8 +1075,8 @@ Test(kv_group, waiting_requests_are_bounded_in_bytes)
     release.txn = &txn;
     kv_world_send(world, 1, FRAME_ABORT, &release.base, bytes_of(NULL, 0));
     for (int index = 0; index < 2; index++)
-        cr_assert_eq(wait_prepare(world, ids[index])->header->status, OST_OK);
-    put(world, 1, "", "a", "1");
+        cr_assert_eq(kv_client_wait_prepare(world, ids[index])->header->status, OST_OK);
+    kv_client_put(world, 1, "", "a", "1");
     kv_world_free(world);
 }
 
@@ -1266,9 +1085,9 @@ Test(kv_group, server_is_freed_with_requests_waiting)
 {
     struct kv_world *world = world_one(1);
     world->is_oracle_down = true;
-    struct part part = {
+    struct kv_part part = {
         .group = 1, .range_start = "", .sequence = 1, .anchor = "a", .one_group = true};
-    uint64_t id = send_prepare(world, 1, &part, write_of(world, "a", "1"));
+    uint64_t id = kv_client_send_prepare(world, 1, &part, kv_client_write(world, "a", "1"));
     kv_world_run(world, 20);
     cr_assert_null(kv_world_answer(world, id, &ostraka__prepare_answer__descriptor, NULL));
     kv_world_free(world);

@@ -323,7 +323,8 @@ Test(kv_snapshot, chain_tells_of_another_range)
     struct replica *replica = replica_new(11);
     struct replica *liar = replica_new(11);
     struct raft_entry entry = assign_entry(1);
-    kv_ranges_add(&liar->group->ranges, bytes_of_string("k"), bytes_of_string("l"), 1);
+    kv_ranges_add(&liar->group->ranges, bytes_of_string("k"), bytes_of_string("l"), 1,
+                  KV_RANGE_OWNED);
     cr_assert_eq(kv_group_apply(replica->group, &entry, 1), 1);
     cr_assert_eq(kv_group_apply(liar->group, &entry, 1), 1);
     cr_assert_neq(chain_of(replica), chain_of(liar));

@@ -262,7 +262,7 @@ static const struct record_decision *commit(struct group *group, uint64_t sequen
     command.anchor = binary("anchor");
     command.commit_timestamp = commit_timestamp;
     record_update_reset(&group->update);
-    txn_records_apply_commit(group->records, &command, group->log_timestamp, &group->update);
+    txn_records_apply_commit(group->records, &command, group->log_timestamp, true, &group->update);
     return group_finish(group);
 }
 
@@ -277,7 +277,7 @@ static const struct record_decision *abort_it(struct group *group, uint64_t sequ
     command.deadline = deadline;
     command.only_after_deadline = only_after_deadline;
     record_update_reset(&group->update);
-    txn_records_apply_abort(group->records, &command, group->log_timestamp, &group->update);
+    txn_records_apply_abort(group->records, &command, group->log_timestamp, true, &group->update);
     return group_finish(group);
 }
 
@@ -497,7 +497,7 @@ Test(record, a_tombstone_that_names_participants_is_a_record_until_they_know)
     command.participants = participants;
     command.n_participants = 1;
     record_update_reset(&group.update);
-    txn_records_apply_abort(group.records, &command, group.log_timestamp, &group.update);
+    txn_records_apply_abort(group.records, &command, group.log_timestamp, true, &group.update);
     group_finish(&group);
     expect(&group, OST_OK, ABORTED, 0, true, false);
     group_reload(&group);
@@ -670,8 +670,9 @@ Test(record, another_form_of_what_is_not_prepared_ends_its_locks)
     prepare(&group, (struct prepare){1, true, MS(1001), 0, {"p1"}, false});
     abort_it(&group, 1, MS(5000), false);
     expect(&group, OST_OK, ABORTED, 0, true, true);
-    prepare(&group, (struct prepare){.sequence = 1, .bound = MS(1001)}); /* not home */
-    expect(&group, OST_INVALID_ARGUMENT, ABORTED, 0, false, true);
+    /* Not home, and what has become of it is known: a record may have come with its range. */
+    prepare(&group, (struct prepare){.sequence = 1, .bound = MS(1001)});
+    expect(&group, OST_ABORTED, ABORTED, 0, false, true);
     commit_one(&group, 1, MS(1001));
     expect(&group, OST_INVALID_ARGUMENT, ABORTED, 0, false, true);
     group_fini(&group);
@@ -740,5 +741,50 @@ Test(record, rows_that_do_not_parse_or_come_twice_are_corrupt)
     struct txn_outcome outcome;
     cr_expect_eq(txn_outcome_unpack(garbage, &outcome), OST_CORRUPT);
     cr_expect_eq(txn_outcome_unpack(bytes_of(NULL, 0), &outcome), OST_CORRUPT);
+    group_fini(&group);
+}
+
+/* --- a range that moves --- */
+
+Test(record, what_is_prepared_in_a_range_is_counted_by_its_keys_and_locks)
+{
+    BEGIN(group);
+    prepare(&group, (struct prepare){1, true, MS(1001), 0, {"p1"}, false});
+    struct bytes none = bytes_of(NULL, 0);
+    cr_expect_eq(txn_records_prepared_count_in(group.records, none, none), 1);
+    cr_expect_eq(txn_records_prepared_count_in(group.records, bytes_of_string("anchor"),
+                                               bytes_of_string("anchor0")),
+                 1, "home holds its anchor");
+    cr_expect_eq(txn_records_prepared_count_in(group.records, bytes_of_string("zz"), none), 0);
+    abort_it(&group, 1, MS(5000), false);
+    cr_expect_eq(txn_records_prepared_count_in(group.records, none, none), 0);
+    group_fini(&group);
+}
+
+Test(record, a_home_that_moves_is_adopted_once_and_dropped_behind)
+{
+    BEGIN(group);
+    prepare(&group, (struct prepare){1, true, MS(1001), 0, {"p1"}, false});
+    abort_it(&group, 1, MS(5000), false);
+    const struct txn_open *open = txn_records_find(group.records, (struct txn_id){7, 1});
+    cr_assert(open && open->is_home && open->participant_keys_count == 1);
+    struct arena arena;
+    arena_init(&arena);
+    struct bytes row = txn_open_pack(open, &arena);
+    BEGIN(taker);
+    record_update_reset(&taker.update);
+    cr_assert_eq(txn_records_adopt(taker.records, row, &taker.update), OST_OK);
+    cr_expect_eq(taker.update.decision.state, OSTRAKA__TXN_STATE__ABORTED);
+    cr_expect_not(taker.update.finished, "no part of it was here");
+    record_update_reset(&taker.update);
+    cr_expect_eq(txn_records_adopt(taker.records, row, &taker.update), OST_CORRUPT, "twice");
+    txn_records_drop_homes_in(group.records, bytes_of_string("zz"), bytes_of(NULL, 0));
+    cr_expect(txn_records_find(group.records, (struct txn_id){7, 1}), "another range");
+    txn_records_drop_homes_in(group.records, bytes_of_string("a"), bytes_of(NULL, 0));
+    cr_expect_null(txn_records_find(group.records, (struct txn_id){7, 1}));
+    cr_expect_eq(txn_records_adopt(group.records, bytes_of_string("?"), &group.update),
+                 OST_CORRUPT);
+    arena_fini(&arena);
+    group_fini(&taker);
     group_fini(&group);
 }

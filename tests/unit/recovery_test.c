@@ -117,7 +117,7 @@ static void commit(struct fixture *f, uint64_t sequence)
     command.anchor = binary("anchor");
     command.commit_timestamp = MS(1002);
     record_update_reset(&f->record_update);
-    txn_records_apply_commit(f->records, &command, MS(1000), &f->record_update);
+    txn_records_apply_commit(f->records, &command, MS(1000), true, &f->record_update);
     cr_assert_eq(f->record_update.decision.status, OST_OK);
     recovery_changed(f->recovery, ID(sequence), f->now_ns, &f->update);
 }
@@ -129,7 +129,8 @@ static void apply_proposals(struct fixture *f, timestamp_t log_timestamp)
         const Ostraka__KvCommand *command = &f->update.proposals[index].command;
         record_update_reset(&f->record_update);
         if (command->command_case == OSTRAKA__KV_COMMAND__COMMAND_ABORT)
-            txn_records_apply_abort(f->records, command->abort, log_timestamp, &f->record_update);
+            txn_records_apply_abort(f->records, command->abort, log_timestamp, true,
+                                    &f->record_update);
         else if (command->command_case == OSTRAKA__KV_COMMAND__COMMAND_RESOLVED)
             txn_records_apply_resolved(f->records, command->resolved, log_timestamp,
                                        &f->record_update);
@@ -491,7 +492,7 @@ Test(recovery, participants_are_told_some_at_a_time_until_all_are)
     command.participants = pointers;
     command.n_participants = COUNT;
     record_update_reset(&f.record_update);
-    txn_records_apply_abort(f.records, &command, MS(1000), &f.record_update);
+    txn_records_apply_abort(f.records, &command, MS(1000), true, &f.record_update);
     recovery_changed(f.recovery, ID(1), f.now_ns, &f.update);
     bool told[COUNT] = {false};
     for (int tries = 0; tries < 4; tries++) {

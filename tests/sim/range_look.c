@@ -16,7 +16,8 @@ bool range_look(const struct kv_server *server, group_id_t id, struct arena *are
         facts[count++] = (struct range_fact){.start = blob_bytes(range->start),
                                              .end = blob_bytes(range->end),
                                              .epoch = range->epoch,
-                                             .state = OSTRAKA__RANGE_STATE__RANGE_OWNED};
+                                             .state = (Ostraka__RangeState)range->state,
+                                             .change = range->change};
     *out_facts = (struct range_facts){facts, count};
     return true;
 }

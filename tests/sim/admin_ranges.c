@@ -33,7 +33,8 @@ static void change_done(struct operation *operation)
 {
     struct sim *sim = operation->done_context[0];
     uint64_t change = operation->status == OST_OK ? operation->result_range_change->change : 0;
-    sim->counts.range_changes += change != 0;
+    sim->counts.range_changes +=
+        change != 0 && operation->range_change != OSTRAKA__RANGE_CHANGE_KIND__NO_CHANGE;
     trace_tell(&sim->trace, "admin: %s of a range: %s%s%s, change %" PRIu64,
                kind_name(operation->range_change), ost_status_name(operation->status),
                operation->why ? ": " : "", operation->why ? operation->why : "", change);

@@ -11,6 +11,16 @@ void move_death_init(struct move_death *death, uint64_t seed)
     *death = (struct move_death){.random = schedule_random(seed, "deaths at moves")};
 }
 
+static const char *const step_names[] = {
+    [RANGE_STEP_BEGUN] = "begun",         [RANGE_STEP_SWITCHED] = "switched",
+    [RANGE_STEP_CANCELLED] = "cancelled", [RANGE_STEP_DONE] = "done",
+    [RANGE_STEP_CLEARED] = "cleared",     [RANGE_STEP_COPIED] = "copied",
+    [RANGE_STEP_OWNED] = "owned",         [RANGE_STEP_FROZEN] = "frozen",
+    [RANGE_STEP_SEALED] = "sealed",       [RANGE_STEP_UNFROZEN] = "unfrozen",
+    [RANGE_STEP_DROPPED] = "dropped",     [RANGE_STEP_DISCARDED] = "discarded",
+    [RANGE_STEP_RESHAPED] = "reshaped",
+};
+
 static bool step_kills(enum range_step_kind kind)
 {
     switch (kind) {
@@ -63,9 +73,7 @@ static void leaders_kill(struct move_death *death, struct sim *sim, struct fault
     observe_range_move(sim->observer, step->change, &from, &to);
     uint64_t drawn = random_below(&death->random, 4);
     enum stop_cause cause = random_below(&death->random, 2) ? STOP_POWER : STOP_KILLED;
-    trace_tell(&sim->trace,
-               "change %" PRIu64 " has come to step %d in group %" PRIu64 ": leaders die",
-               step->change, (int)step->kind, step->group);
+    trace_tell(&sim->trace, "leaders die, of change %" PRIu64, step->change);
     if (drawn == 0 || drawn == 3)
         leader_kill(death, sim, faults, from, cause);
     if (drawn == 1 || drawn == 3)
@@ -78,6 +86,8 @@ void move_death_look(struct move_death *death, struct sim *sim, struct faults *f
 {
     struct range_step step;
     while (observe_range_step(sim->observer, &step)) {
+        trace_tell(&sim->trace, "range, change %" PRIu64 ": %s in group %" PRIu64, step.change,
+                   step_names[step.kind], step.group);
         bool is_change = step.change != 0; /* or a range was assigned, at the beginning */
         if (!is_change || death->deaths_count == MOVE_DEATHS_MAX || !step_kills(step.kind))
             continue;

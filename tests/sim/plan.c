@@ -350,10 +350,10 @@ bool plan_crosses_groups(const struct plan *plan)
            plan->hot_percent < 50 && plan->operations >= 1000 && share > plan->weight_register;
 }
 
-/* Large enough for chance not to leave it out. */
+/* Large enough for chance not to leave it out of many faults. */
 static bool is_large(const struct plan *plan, uint64_t weight)
 {
-    return weight > plan_faults_weight(plan) / 4 && plan->faults_min > 0;
+    return weight > plan_faults_weight(plan) / 4;
 }
 
 bool plan_moves_ranges(const struct plan *plan)

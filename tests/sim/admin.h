@@ -1,8 +1,13 @@
-/* admin.h: a person who changes which stores hold which groups while everything else goes on, and
- * what the cluster makes of it. Asks as `ostraka add-replica` and the like do. */
+/* admin.h: a person who changes which stores hold which groups, and which groups which ranges,
+ * while everything else goes on; and what the cluster makes of it. Asks as `ostraka add-replica`
+ * and the like do.
+ *
+ * Files: admin.c what all ask for; admin_replicas.c, admin_ranges.c.
+ */
 #pragma once
 
 #include "base/types.h"
+#include "proto/master.pb-c.h"
 #include "tests/sim/schedule.h"
 
 struct sim;
@@ -21,11 +26,24 @@ struct admin {
     size_t requests_count;
 };
 
+/* The newest that any store has; NULL: none yet. */
+const Ostraka__Map *admin_map_newest(const struct sim *sim);
+/* Every store's disk is the one that the newest map knows, so that another may be lost
+ * (cmd/node_identity.c: of the disks that group 0 lives on no two are empty at a time). */
+bool admin_all_disks_are_known(const struct sim *sim);
+
+/* --- admin_replicas.c --- */
 /* Adds, removes or moves a replica of a group, or calls the change under way off. False: there is
  * nothing to be asked for now. */
 bool admin_change(struct sim *sim, group_id_t group, struct random *random);
 /* Every wish of the newest map is settled. */
 bool admin_all_is_settled(const struct sim *sim);
-/* Every store's disk is the one that the newest map knows, so that another may be lost
- * (cmd/node_identity.c: of the disks that group 0 lives on no two are empty at a time). */
-bool admin_all_disks_are_known(const struct sim *sim);
+
+/* --- admin_ranges.c --- */
+/* Each asks for one change, of a range that has none in the newest map. False: there is nothing to
+ * be asked for now. */
+bool admin_range_move(struct sim *sim, struct random *random);
+bool admin_range_split(struct sim *sim, struct random *random);
+bool admin_ranges_merge(struct sim *sim, struct random *random);
+/* Calls a move off. */
+bool admin_range_cancel(struct sim *sim, struct random *random);

@@ -1,6 +1,7 @@
 #include "tests/sim/audit.h"
 
 #include "base/memory.h"
+#include "shardmaster/master_map.h"
 #include "tests/sim/sim.h"
 
 #include <stdio.h>
@@ -20,23 +21,33 @@ static struct client_process *prober_of(const struct audit *audit)
     return &audit->sim->clients[audit->sim->plan.clients];
 }
 
-static void range_key(const struct audit *audit, uint32_t range, char *text, size_t text_bytes_max)
+/* Behind its first key, which may be one of a workload's: no workload has a key that ends so. */
+static void range_take(struct audit *audit, const Ostraka__RangeInfo *range)
 {
-    uint64_t pieces = audit->sim->plan.ranges_per_kind;
-    snprintf(text, text_bytes_max, "%c%02x~", "abr"[range / pieces],
-             (unsigned)(range % pieces * 256 / pieces));
+    struct audit_range *taken = &audit->ranges[audit->ranges_count++];
+    struct bytes start = master_bytes(range->start);
+    ASSERT(start.bytes_count < AUDIT_KEY_BYTES_MAX);
+    *taken = (struct audit_range){.key_bytes = start.bytes_count + 1};
+    if (start.bytes_count > 0)
+        memcpy(taken->key, start.data, start.bytes_count);
+    taken->is_read_only =
+        !key_in_range(bytes_of(taken->key, taken->key_bytes), start, master_bytes(range->end));
+    taken->key_bytes -= taken->is_read_only;
+    taken->is_done = taken->key_bytes == 0; /* the empty key alone, which is none */
+    audit->done_count += taken->is_done;
 }
 
 static void probe_done(struct operation *operation);
 
-static void probe_submit(struct audit *audit, uint32_t range)
+static void probe_submit(struct audit *audit, uint32_t place)
 {
-    char text[16];
-    range_key(audit, range, text, sizeof text);
+    const struct audit_range *range = &audit->ranges[place];
+    struct bytes key = bytes_of(range->key, range->key_bytes);
     struct operation *operation =
-        operation_new(OPERATION_WRITE, bytes_of_string(text), bytes_of_string("probe"));
+        range->is_read_only ? operation_new(OPERATION_GET, key, bytes_of(NULL, 0))
+                            : operation_new(OPERATION_WRITE, key, bytes_of_string("probe"));
     operation->write_kind = WRITE_PUT;
-    operation->done_context[1] = (void *)(uintptr_t)range;
+    operation->done_context[1] = (void *)(uintptr_t)place;
     operation->done_context[2] = (void *)(uintptr_t)audit->round;
     client_process_submit(prober_of(audit), operation, probe_done, audit);
 }
@@ -44,68 +55,74 @@ static void probe_submit(struct audit *audit, uint32_t range)
 static void probe_done(struct operation *operation)
 {
     struct audit *audit = operation->done_context[0];
-    uint32_t range = (uint32_t)(uintptr_t)operation->done_context[1];
+    uint32_t place = (uint32_t)(uintptr_t)operation->done_context[1];
     if ((uintptr_t)operation->done_context[2] != audit->round)
         return;
-    if (ost_status_class(operation->status) == OST_CLASS_REFUSED) {
+    bool is_absent = operation->type == OPERATION_GET && operation->status == OST_NOT_FOUND;
+    if (!is_absent && ost_status_class(operation->status) == OST_CLASS_REFUSED) {
         sim_fail(audit->sim, "probe-refused", "a put ended with %s",
                  ost_status_name(operation->status));
         return;
     }
-    if (operation->status != OST_OK) {
-        probe_submit(audit, range);
+    if (!is_absent && operation->status != OST_OK) {
+        probe_submit(audit, place);
         return;
     }
-    audit->is_written[range] = true;
-    audit->written_count++;
+    audit->ranges[place].is_done = true;
+    audit->done_count++;
 }
 
-static void open_submit(struct audit *audit);
+static void map_submit(struct audit *audit, enum operation_type type);
 
-static void open_done(struct operation *operation)
+/* First that the client has a map and knows the time, then which map it is that holds now. */
+static void map_done(struct operation *operation)
 {
     struct audit *audit = operation->done_context[0];
     if ((uintptr_t)operation->done_context[2] != audit->round)
         return;
-    if (operation->status != OST_OK) {
-        open_submit(audit);
+    const Ostraka__Map *map = operation->type == OPERATION_MAP ? operation->result_map : NULL;
+    if (operation->status != OST_OK || !map) {
+        map_submit(audit, operation->status == OST_OK ? OPERATION_MAP : operation->type);
         return;
     }
-    for (uint32_t range = 0; range < audit->ranges_count; range++)
-        probe_submit(audit, range);
+    for (size_t place = 0; place < map->n_ranges && audit->ranges_count < AUDIT_RANGES_MAX; place++)
+        range_take(audit, map->ranges[place]);
+    for (uint32_t place = 0; place < audit->ranges_count; place++)
+        if (!audit->ranges[place].is_done)
+            probe_submit(audit, place);
 }
 
-static void open_submit(struct audit *audit)
+static void map_submit(struct audit *audit, enum operation_type type)
 {
-    struct operation *operation =
-        operation_new(OPERATION_OPEN, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    struct operation *operation = operation_new(type, bytes_of(NULL, 0), bytes_of(NULL, 0));
     operation->done_context[2] = (void *)(uintptr_t)audit->round;
-    client_process_submit(prober_of(audit), operation, open_done, audit);
+    client_process_submit(prober_of(audit), operation, map_done, audit);
 }
 
 void audit_probe_begin(struct audit *audit, struct sim *sim)
 {
     uint64_t round = audit->round + 1;
     *audit = (struct audit){.sim = sim, .round = round};
-    audit->ranges_count = (uint32_t)(3 * sim->plan.ranges_per_kind);
-    ASSERT(audit->ranges_count <= AUDIT_RANGES_MAX);
-    open_submit(audit);
+    map_submit(audit, OPERATION_OPEN);
 }
 
 bool audit_probe_is_done(const struct audit *audit)
 {
-    return audit->written_count == audit->ranges_count;
+    return audit->ranges_count > 0 && audit->done_count == audit->ranges_count;
 }
 
 void audit_probe_print(const struct audit *audit, char *text, size_t text_bytes_max)
 {
+    if (audit->ranges_count == 0)
+        snprintf(text, text_bytes_max, "all: there is no map");
     size_t at = 0;
-    for (uint32_t range = 0; range < audit->ranges_count && at + 16 < text_bytes_max; range++) {
-        if (audit->is_written[range])
+    for (uint32_t place = 0; place < audit->ranges_count && at + 64 < text_bytes_max; place++) {
+        const struct audit_range *range = &audit->ranges[place];
+        char key[KEY_TEXT_BYTES];
+        if (range->is_done)
             continue;
-        char key[16];
-        range_key(audit, range, key, sizeof key);
-        at += (size_t)snprintf(text + at, text_bytes_max - at, "%s%s", at ? " " : "", key);
+        at += (size_t)snprintf(text + at, text_bytes_max - at, "%s%s", at ? " " : "",
+                               key_print(bytes_of(range->key, range->key_bytes), key, sizeof key));
     }
 }
 

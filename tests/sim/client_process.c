@@ -106,9 +106,9 @@ static void completions_hand_on(struct client_process *client, struct client_upd
     struct operation *operation;
     while ((operation = STAILQ_FIRST(&update->completions))) {
         STAILQ_REMOVE_HEAD(&update->completions, next);
-        bool counts = client != sim_keeper(client->sim) && operation->type != OPERATION_AFTER &&
-                      operation->type != OPERATION_TXN_DROP && operation->type != OPERATION_OPEN &&
-                      operation->type != OPERATION_CHANGE_REPLICAS;
+        bool counts = client != sim_keeper(client->sim) && client != sim_admin(client->sim) &&
+                      operation->type != OPERATION_AFTER && operation->type != OPERATION_TXN_DROP &&
+                      operation->type != OPERATION_OPEN && operation->type != OPERATION_MAP;
         client->sim->counts.operations += counts && !client->is_dying;
         if (!client->is_dying && operation->done)
             operation->done(operation);

@@ -1,6 +1,7 @@
 #include "tests/sim/faults.h"
 
 #include "base/memory.h"
+#include "tests/sim/move_death.h"
 #include "tests/sim/quorum.h"
 #include "tests/sim/sim.h"
 
@@ -41,6 +42,7 @@ struct faults {
     bool is_reached[SITES_COUNT];      /* a store's turn or a client's has been there */
     uint32_t site_crashes_count;
     struct random site_random;
+    struct move_death move_death;
 };
 
 static uint64_t below(struct faults *faults, uint64_t bound)
@@ -75,20 +77,25 @@ static bool store_take(struct faults *faults, struct fault *fault)
     return fault->store != NOBODY;
 }
 
-/* A store that leads a group chosen at random; NOBODY: nobody does. */
-static uint32_t leader_choose(struct faults *faults, group_id_t *out_group)
+struct process *faults_leader_of(const struct sim *sim, group_id_t group)
 {
-    struct sim *sim = faults->sim;
-    *out_group = below(faults, sim->plan.groups + 1);
     for (uint32_t place = 0; place < sim->plan.stores; place++) {
         struct raft_leadership leadership;
         if (sim->stores[place].state == PROCESS_UP &&
-            raft_host_leadership(node_raft_host(sim->stores[place].node), *out_group,
-                                 &leadership) == OST_OK &&
+            raft_host_leadership(node_raft_host(sim->stores[place].node), group, &leadership) ==
+                OST_OK &&
             leadership.role == RAFT_LEADER)
-            return place;
+            return &sim->stores[place];
     }
-    return NOBODY;
+    return NULL;
+}
+
+/* A store that leads a group chosen at random; NOBODY: nobody does. */
+static uint32_t leader_choose(struct faults *faults, group_id_t *out_group)
+{
+    *out_group = below(faults, faults->sim->plan.groups + 1);
+    const struct process *leader = faults_leader_of(faults->sim, *out_group);
+    return leader ? sim_host_of_store(leader->store_id) : NOBODY;
 }
 
 /* --- Processes
@@ -501,13 +508,44 @@ static bool transfer_begin(struct faults *faults, struct fault *fault)
 }
 
 /* A person who has much to do. */
+#define CHANGES_AT_ONCE_MAX 3
+
 static bool replicas_begin(struct faults *faults, struct fault *fault)
 {
     struct sim *sim = faults->sim;
-    uint64_t count = random_between(&faults->random, 1, 3);
+    uint64_t count = random_between(&faults->random, 1, CHANGES_AT_ONCE_MAX);
     for (uint64_t time = 0; time < count; time++)
         fault->argument += admin_change(sim, below(faults, sim->plan.groups + 1), &faults->random);
     return fault->argument > 0;
+}
+
+static bool ranges_change(struct faults *faults, struct fault *fault,
+                          bool (*change)(struct sim *sim, struct random *random))
+{
+    uint64_t count = random_between(&faults->random, 1, CHANGES_AT_ONCE_MAX);
+    for (uint64_t time = 0; time < count; time++)
+        fault->argument += change(faults->sim, &faults->random);
+    return fault->argument > 0;
+}
+
+static bool range_move_begin(struct faults *faults, struct fault *fault)
+{
+    return ranges_change(faults, fault, admin_range_move);
+}
+
+static bool range_split_begin(struct faults *faults, struct fault *fault)
+{
+    return ranges_change(faults, fault, admin_range_split);
+}
+
+static bool range_merge_begin(struct faults *faults, struct fault *fault)
+{
+    return ranges_change(faults, fault, admin_ranges_merge);
+}
+
+static bool range_cancel_begin(struct faults *faults, struct fault *fault)
+{
+    return ranges_change(faults, fault, admin_range_cancel);
 }
 
 /* --- Where something has just happened that seldom does
@@ -515,11 +553,21 @@ static bool replicas_begin(struct faults *faults, struct fault *fault)
 
 #define SITE_CRASHES_MAX 12u
 
-static void site_crash_over(void *target, uint64_t incarnation)
+static void stop_over(void *target, uint64_t incarnation)
 {
     struct process *process = target;
     if (process->incarnation == incarnation && !process->sim->faults->is_over)
         process_start(process);
+}
+
+void faults_stop_for_a_while(struct faults *faults, struct process *process, enum stop_cause cause,
+                             struct random *random)
+{
+    struct sim *sim = faults->sim;
+    process_stop(process, cause);
+    nanoseconds_t down_ns = random_below(random, sim->plan.fault_ms_max * NS_PER_MS);
+    schedule_add(&sim->schedule, sim->schedule.now_ns + 1 + down_ns, stop_over, process,
+                 process->incarnation);
 }
 
 static bool site_crash_is_due(struct faults *faults)
@@ -539,15 +587,15 @@ static bool site_crash_is_due(struct faults *faults)
 void faults_turn_ended(struct faults *faults, struct process *process)
 {
     struct sim *sim = faults->sim;
-    if (sim->plan.site_crash_percent == 0 || faults->is_over || !site_crash_is_due(faults))
+    if (faults->is_over)
+        return;
+    move_death_look(&faults->move_death, sim, faults);
+    if (sim->plan.site_crash_percent == 0 || !process_is_up(process) || !site_crash_is_due(faults))
         return;
     faults->site_crashes_count++;
     trace_tell(&sim->trace, "store %" PRIu64 " loses its power: it did what it seldom does",
                process->store_id);
-    process_stop(process, STOP_POWER);
-    nanoseconds_t down_ns = random_below(&faults->site_random, sim->plan.fault_ms_max * NS_PER_MS);
-    schedule_add(&sim->schedule, sim->schedule.now_ns + 1 + down_ns, site_crash_over, process,
-                 process->incarnation);
+    faults_stop_for_a_while(faults, process, STOP_POWER, &faults->site_random);
 }
 
 /* --- Which, when
@@ -585,6 +633,10 @@ static const struct fault_kind kinds[] = {
     KIND(transfer, transfer_begin, NULL),
     KIND(replicas, replicas_begin, NULL),
     KIND(disk_lost, disk_lost_begin, store_end),
+    KIND(range_move, range_move_begin, NULL),
+    KIND(range_split, range_split_begin, NULL),
+    KIND(range_merge, range_merge_begin, NULL),
+    KIND(range_cancel, range_cancel_begin, NULL),
 };
 #define KINDS_COUNT (sizeof kinds / sizeof kinds[0])
 
@@ -707,6 +759,7 @@ struct faults *faults_new(struct sim *sim)
     faults->sim = sim;
     faults->random = schedule_random(sim->plan.seed, "faults");
     faults->site_random = schedule_random(sim->plan.seed, "crashes at sites");
+    move_death_init(&faults->move_death, sim->plan.seed);
     plan_draw(&faults->drawn, sim->plan.seed);
     return faults;
 }

@@ -208,11 +208,13 @@ static int run_one(const struct arguments *arguments)
            " of unknown outcome, %" PRIu64 " faults, %" PRIu64 " elections, %" PRIu64
            " crashes, %" PRIu64 " snapshots, %" PRIu64 " turns, %" PRIu64
            " answers by lease, %" PRIu64 " that came too late for theirs, %" PRIu64
-           " changes of replicas\n",
+           " changes of replicas, %" PRIu64 " changes of ranges taken on: %" PRIu64
+           " moves, %" PRIu64 " cancelled, %" PRIu64 " splits, %" PRIu64 " merges\n",
            result.hash, result.took_ns / NS_PER_MS, counts->operations, counts->commits,
            counts->commits_over_groups, counts->fails, counts->infos, counts->faults,
            counts->elections, counts->crashes, counts->snapshots_installed, counts->turns,
-           counts->leased_answers, counts->leases_overrun, counts->changes);
+           counts->leased_answers, counts->leases_overrun, counts->changes, counts->range_changes,
+           counts->moves, counts->cancels, counts->splits, counts->merges);
     if (result.is_failed)
         printf("FAILED %s: %s\n", result.failure, result.why);
     head_print(arguments->seed);

@@ -12,6 +12,8 @@
 #include "tests/sim/durable_check.h"
 #include "tests/sim/election_check.h"
 #include "tests/sim/lock_check.h"
+#include "tests/sim/range_check.h"
+#include "tests/sim/range_look.h"
 #include "tests/sim/rows_check.h"
 #include "tests/sim/sim.h"
 
@@ -52,6 +54,8 @@ struct observer {
     struct timestamp_check *timestamps;
     struct atomic_check *outcomes;
     struct rows_check *rows;
+    struct range_check *ranges;
+    struct arena arena; /* for one look */
     struct safe_point_check safe_points;
     struct seen seen[PLAN_STORES_MAX][GROUPS_MAX]; /* by group id */
     uint32_t replaced[PLAN_STORES_MAX]; /* groups, by bits, whose first replica there is gone */
@@ -71,6 +75,8 @@ struct observer *observer_new(struct sim *sim)
     observer->timestamps = timestamp_check_new();
     observer->outcomes = atomic_check_new();
     observer->rows = rows_check_new();
+    observer->ranges = range_check_new();
+    arena_init(&observer->arena);
     safe_point_check_init(&observer->safe_points);
     return observer;
 }
@@ -86,6 +92,8 @@ void observer_free(struct observer *observer)
     timestamp_check_free(observer->timestamps);
     atomic_check_free(observer->outcomes);
     rows_check_free(observer->rows);
+    range_check_free(observer->ranges);
+    arena_fini(&observer->arena);
     free(observer);
 }
 
@@ -276,14 +284,18 @@ void observe_received(struct observer *observer, struct process *process)
     address_check_received(observer->addresses, process->node->raft);
 }
 
-static void chains_observe(struct observer *observer, struct process *process)
+/* What a store has applied: group 0's part first, for what groups do follows from it, and never
+ * within a turn. */
+static void applied_observe(struct observer *observer, struct process *process)
 {
     struct kv_applied applied[GROUPS_MAX];
     size_t count = node_applied(process->node, applied, GROUPS_MAX);
     const struct master *master = process->node->master;
-    if (master)
+    if (master) {
         safe_point_check_replica(&observer->safe_points, process->store_id, SHARD_MASTER_GROUP,
                                  master->meta.index, master->safe.safe_point);
+        range_check_map(observer->ranges, master->map);
+    }
     for (size_t place = 0; place < count && place < GROUPS_MAX; place++) {
         struct seen *seen = &observer->seen[process->store_id - 1][applied[place].group];
         safe_point_check_replica(&observer->safe_points, process->store_id, applied[place].group,
@@ -293,7 +305,36 @@ static void chains_observe(struct observer *observer, struct process *process)
         seen->chained_index = applied[place].index;
         raft_check_applied(observer->raft, applied[place].group, applied[place].replica,
                            applied[place].index, applied[place].chain_hash);
+        struct range_facts facts;
+        arena_reset(&observer->arena);
+        if (range_look(process->node->kv, applied[place].group, &observer->arena, &facts))
+            range_check_replica(observer->ranges, applied[place].group, process->store_id,
+                                applied[place].index, facts);
     }
+}
+
+/* --- Ranges
+ * ------------------------------------------------------------------------------------------ */
+
+bool observe_ranges_are_settled(const struct observer *observer, char *text, size_t text_bytes_max)
+{
+    return range_check_is_settled(observer->ranges, text, text_bytes_max);
+}
+
+bool observe_range_step(struct observer *observer, struct range_step *out_step)
+{
+    return range_check_take_step(observer->ranges, out_step);
+}
+
+bool observe_range_move(const struct observer *observer, uint64_t change, group_id_t *out_from,
+                        group_id_t *out_to)
+{
+    return range_check_move_of(observer->ranges, change, out_from, out_to);
+}
+
+void observe_range_counts(const struct observer *observer, struct range_counts *out_counts)
+{
+    range_check_get_counts(observer->ranges, out_counts);
 }
 
 void observe_started(struct observer *observer, struct process *process)
@@ -356,7 +397,7 @@ void observe_turn(struct observer *observer, struct process *process)
     for (group = process->node->raft->groups; group; group = group->hh.next)
         group_observe(observer, process, group);
     destroyed_observe(observer, process);
-    chains_observe(observer, process);
+    applied_observe(observer, process);
     keeper_report(&observer->sim->keeper, &observer->safe_points);
     result_take(observer, &observer->safe_points.result);
     /* What its own oracle told it is on no wire. */
@@ -370,6 +411,7 @@ void observe_turn(struct observer *observer, struct process *process)
     result_take(observer, address_check_result(observer->addresses));
     result_take(observer, lock_check_result(observer->locks));
     result_take(observer, timestamp_check_result(observer->timestamps));
+    result_take(observer, range_check_result(observer->ranges));
 }
 
 /* --- Timestamps
@@ -446,6 +488,20 @@ void observe_outcome(struct observer *observer, struct txn_id txn, bool is_commi
                        is_committed ? commit_timestamp : 0, 0, where);
 }
 
+static void rows_observe(struct observer *observer, struct process *process)
+{
+    struct kv_applied applied[GROUPS_MAX];
+    size_t count = node_applied(process->node, applied, GROUPS_MAX);
+    for (size_t index = 0; index < count && index < GROUPS_MAX; index++) {
+        struct range_facts facts;
+        arena_reset(&observer->arena);
+        if (range_look(process->node->kv, applied[index].group, &observer->arena, &facts))
+            rows_check_replica(observer->rows, process->rows.store, process->store_id,
+                               applied[index].group, applied[index].index,
+                               applied[index].safe_point, facts);
+    }
+}
+
 void observe_end(struct observer *observer)
 {
     struct sim *sim = observer->sim;
@@ -454,13 +510,9 @@ void observe_end(struct observer *observer)
         if (process->state != PROCESS_UP)
             continue;
         locks_observe(observer, process);
-        struct kv_applied applied[GROUPS_MAX];
-        size_t count = node_applied(process->node, applied, GROUPS_MAX);
-        for (size_t index = 0; index < count && index < GROUPS_MAX; index++)
-            rows_check_replica(observer->rows, process->rows.store, process->store_id,
-                               applied[index].group, applied[index].index,
-                               applied[index].safe_point);
+        rows_observe(observer, process);
     }
+    range_check_end(observer->ranges);
     rows_check_report(observer->rows, observer->outcomes);
     result_take(observer, raft_check_result(observer->raft));
     result_take(observer, durable_check_result(observer->durable));
@@ -468,6 +520,7 @@ void observe_end(struct observer *observer)
     result_take(observer, election_check_result(observer->elections));
     result_take(observer, address_check_result(observer->addresses));
     result_take(observer, lock_check_result(observer->locks));
+    result_take(observer, range_check_result(observer->ranges));
     result_take(observer, rows_check_result(observer->rows));
     result_take(observer, atomic_check_result(observer->outcomes));
 }
@@ -542,6 +595,18 @@ static const char *configuration_print(const struct raft_configuration *configur
     return text;
 }
 
+static void ranges_tell(struct observer *observer, const struct process *process, group_id_t group)
+{
+    struct range_facts facts;
+    arena_reset(&observer->arena);
+    if (!range_look(process->node->kv, group, &observer->arena, &facts))
+        return;
+    for (size_t place = 0; place < facts.count; place++) {
+        char text[RANGE_FACT_TEXT_BYTES];
+        trace_tell(&observer->sim->trace, "    %s", range_fact_print(&facts.facts[place], text));
+    }
+}
+
 void observe_tell(struct observer *observer)
 {
     struct sim *sim = observer->sim;
@@ -568,6 +633,7 @@ void observe_tell(struct observer *observer)
             trace_tell(&sim->trace, "    members%s, since %" PRIu64,
                        configuration_print(raft_get_configuration(group->raft), text, sizeof text),
                        raft_configuration_index(group->raft));
+            ranges_tell(observer, process, group->group);
             const struct participant *participant =
                 kv_server_participant(process->node->kv, group->group);
             if (participant)

@@ -349,3 +349,26 @@ bool plan_crosses_groups(const struct plan *plan)
     return plan->groups > 1 && plan->ranges_per_kind > 1 && plan->keys >= 8 &&
            plan->hot_percent < 50 && plan->operations >= 1000 && share > plan->weight_register;
 }
+
+/* Large enough for chance not to leave it out of many faults. */
+static bool is_large(const struct plan *plan, uint64_t weight)
+{
+    return weight > plan_faults_weight(plan) / 4;
+}
+
+bool plan_moves_ranges(const struct plan *plan)
+{
+    return plan->groups > 1 && is_large(plan, plan->fault_range_move);
+}
+
+bool plan_splits_ranges(const struct plan *plan)
+{
+    return is_large(plan, plan->fault_range_split);
+}
+
+bool plan_has_admin(const struct plan *plan)
+{
+    return plan->fault_replicas + plan->fault_range_move + plan->fault_range_split +
+               plan->fault_range_merge + plan->fault_range_cancel >
+           0;
+}

@@ -105,7 +105,11 @@
     X(fault_client_cut, 0, "weight: a client is cut off from a store")                             \
     X(fault_transfer, 0, "weight: leadership is handed over")                                      \
     X(fault_replicas, 0, "weight: replicas of some groups are added, removed, moved")              \
-    X(fault_disk_lost, 0, "weight: a store comes back with an empty disk (R6)")
+    X(fault_disk_lost, 0, "weight: a store comes back with an empty disk (R6)")                    \
+    X(fault_range_move, 0, "weight: ranges move to other groups")                                  \
+    X(fault_range_split, 0, "weight: ranges are split")                                            \
+    X(fault_range_merge, 0, "weight: neighbours of one group are merged")                          \
+    X(fault_range_cancel, 0, "weight: moves are called off")
 
 struct plan {
     uint64_t seed;
@@ -136,3 +140,7 @@ uint64_t plan_faults_weight(const struct plan *plan);
 /* Must a run of it show these, if it is to be worth anything? */
 bool plan_changes_leaders(const struct plan *plan);
 bool plan_crosses_groups(const struct plan *plan);
+bool plan_moves_ranges(const struct plan *plan);
+bool plan_splits_ranges(const struct plan *plan);
+/* Is there anything to do for who administers the cluster? */
+bool plan_has_admin(const struct plan *plan);

@@ -171,16 +171,45 @@ static bool generation_of(struct store *store, group_id_t group, uint32_t *out_g
     return is_found;
 }
 
+static void row_is_left(struct rows_check *check, uint64_t store_id, group_id_t group,
+                        struct bytes user_key)
+{
+    char text[KEY_TEXT_BYTES];
+    check_result_violation(&check->result, "rows-left",
+                           "store %" PRIu64 " has a version of %s, which group %" PRIu64
+                           " has nothing to do with",
+                           store_id, key_print(user_key, text, sizeof text), group);
+}
+
+/* Of a version: the range that holds its key; NULL: none does. Keys come in order, and `place` goes
+ * on with them. */
+static const struct range_fact *range_of_row(struct range_facts ranges, size_t *place,
+                                             struct bytes row_key, struct buffer *user_key)
+{
+    timestamp_t timestamp;
+    if (!kv_key_parse_data(row_key, user_key, &timestamp))
+        return NULL;
+    struct bytes key = buffer_bytes(user_key);
+    while (*place < ranges.count && ranges.facts[*place].end.bytes_count > 0 &&
+           bytes_compare(ranges.facts[*place].end, key) <= 0)
+        ++*place;
+    const struct range_fact *fact = *place < ranges.count ? &ranges.facts[*place] : NULL;
+    return fact && bytes_compare(fact->start, key) <= 0 ? fact : NULL;
+}
+
 void rows_check_replica(struct rows_check *check, struct store *store, uint64_t store_id,
-                        group_id_t group, raft_index_t applied_index, timestamp_t safe_point)
+                        group_id_t group, raft_index_t applied_index, timestamp_t safe_point,
+                        struct range_facts ranges)
 {
     struct kv_gc_versions versions = {0};
-    struct buffer lower, upper;
+    struct buffer lower, upper, user_key;
+    size_t place = 0;
     uint32_t generation;
     if (!generation_of(store, group, &generation))
         return;
     buffer_init(&lower);
     buffer_init(&upper);
+    buffer_init(&user_key);
     kv_key_generation(&lower, group, generation);
     kv_key_generation(&upper, group, generation + 1);
     struct store_iterator *iterator = store_iterator_new(store, NULL, buffer_bytes(&lower),
@@ -201,6 +230,12 @@ void rows_check_replica(struct rows_check *check, struct store *store, uint64_t 
             outcome_collect(check, &parts, value, store_id);
         if (parts.kind != KV_ROW_DATA)
             continue;
+        const struct range_fact *range =
+            range_of_row(ranges, &place, store_iterator_key(iterator), &user_key);
+        if (!range)
+            row_is_left(check, store_id, group, buffer_bytes(&user_key));
+        if (!range || range->state != OSTRAKA__RANGE_STATE__RANGE_OWNED)
+            continue;
         /* Each replica drops old versions in its own time. */
         timestamp_t newer = kv_gc_versions_next(&versions, store_iterator_key(iterator));
         bool is_marker = value.bytes_count > 0 && value.data[0] == WRITE_DELETE;
@@ -216,6 +251,7 @@ void rows_check_replica(struct rows_check *check, struct store *store, uint64_t 
     kv_gc_versions_fini(&versions);
     buffer_fini(&lower);
     buffer_fini(&upper);
+    buffer_fini(&user_key);
     replica_judge(check, &rows);
     if (check->replicas_count == check->replicas_capacity) {
         check->replicas_capacity = check->replicas_capacity ? 2 * check->replicas_capacity : 16;

@@ -20,6 +20,8 @@
 #define CATCH_UP_NS_MAX (10 * AUDIT_NS_MAX)
 #define LOCKS_NS_MAX    (30 * NS_PER_S)
 #define POLL_NS         (50 * NS_PER_MS)
+/* So many that one of four does not stay away. */
+#define MANY_FAULTS 24u
 
 void sim_fail(struct sim *sim, const char *name, const char *format, ...)
 {
@@ -210,6 +212,12 @@ static bool changes_are_settled(struct sim *sim)
     return admin_all_is_settled(sim);
 }
 
+static bool ranges_are_settled(struct sim *sim)
+{
+    char text[1024];
+    return observe_ranges_are_settled(sim->observer, text, sizeof text);
+}
+
 static void demand_progress(struct sim *sim, const char *name)
 {
     audit_probe_begin(sim->audit, sim);
@@ -217,7 +225,7 @@ static void demand_progress(struct sim *sim, const char *name)
         return;
     char text[256] = "";
     audit_probe_print(sim->audit, text, sizeof text);
-    sim_fail(sim, name, "after %" PRIu64 " s these ranges took no write: %s",
+    sim_fail(sim, name, "after %" PRIu64 " s these ranges take no write: %s",
              PROGRESS_NS_MAX / NS_PER_S, text);
 }
 
@@ -243,7 +251,7 @@ static void run_phases(struct sim *sim)
         process_start(&sim->stores[place]);
     for (uint32_t number = 0; number < sim->plan.clients; number++)
         client_process_start(&sim->clients[number]);
-    if (sim->plan.fault_replicas != 0)
+    if (plan_has_admin(&sim->plan))
         client_process_start(sim_admin(sim));
     if (sim->plan.keeper != 0)
         keeper_start(&sim->keeper, sim);
@@ -279,6 +287,11 @@ static void run_phases(struct sim *sim)
     }
     if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, changes_are_settled))
         sim_fail(sim, "change-hangs", "a change of a group's replicas has not come to an end");
+    if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, ranges_are_settled)) {
+        char why[1024] = "";
+        observe_ranges_are_settled(sim->observer, why, sizeof why);
+        sim_fail(sim, "range-hangs", "%s", why);
+    }
     demand_catch_up(sim);
 }
 
@@ -334,6 +347,20 @@ static void judge_activity(struct sim *sim)
                  counts->elections);
     else if (plan_crosses_groups(plan) && counts->commits_over_groups == 0)
         sim_fail(sim, "idle-run", "no transaction has crossed groups");
+    else if (plan_moves_ranges(plan) && counts->faults >= MANY_FAULTS && counts->moves == 0)
+        sim_fail(sim, "idle-run", "no range has moved");
+    else if (plan_splits_ranges(plan) && counts->faults >= MANY_FAULTS && counts->splits == 0)
+        sim_fail(sim, "idle-run", "no range was split");
+}
+
+static void ranges_count(struct sim *sim)
+{
+    struct range_counts counts;
+    observe_range_counts(sim->observer, &counts);
+    sim->counts.moves = counts.moves;
+    sim->counts.cancels = counts.cancels;
+    sim->counts.splits = counts.splits;
+    sim->counts.merges = counts.merges;
 }
 
 static void history_print(const struct sim *sim, FILE *file)
@@ -353,6 +380,7 @@ void run(const struct plan *plan, const struct run_options *options, struct run_
         history_print(&sim, options->history);
     for (uint32_t place = 0; place < plan->stores; place++)
         process_stop(&sim.stores[place], STOP_POWER); /* its counts are added */
+    ranges_count(&sim);
     judge_activity(&sim);
     out_result->counts = sim.counts;
     for (size_t site = 0; site < SITES_COUNT; site++)

@@ -34,6 +34,8 @@ struct sim_counts {
     uint64_t starts, crashes, disk_failures, turns;
     uint64_t snapshots_sent, snapshots_installed;
     uint64_t changes;                        /* of replicas, that began */
+    uint64_t range_changes;                  /* that were taken on */
+    uint64_t moves, cancels, splits, merges; /* of ranges, that came to their end */
     uint64_t leased_answers, leases_overrun; /* sent; too late, and dropped */
 };
 

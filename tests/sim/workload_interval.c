@@ -48,7 +48,7 @@ struct operation *actor_interval_operation(struct actor *actor, enum operation_t
 /* What the audit writes into each range lies between our keys. */
 static bool is_probe(struct bytes key)
 {
-    return key.bytes_count > 0 && key.data[key.bytes_count - 1] == '~';
+    return key.bytes_count > 0 && key.data[key.bytes_count - 1] == '\0';
 }
 
 void actor_interval_read(struct actor *actor, const struct operation *done,

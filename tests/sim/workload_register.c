@@ -1,13 +1,12 @@
 /* workload_register.c: one key at a time: a get, a put, a compare-and-set that are transactions of
  * their own, and a read with a write behind it in one. And intervals of keys, cleared or scanned.
  */
+#include "tests/sim/audit.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/workload.h"
 
 #define CLEARED_KEYS_MAX 4u
 #define SCAN_KEYS_MAX    10u
-/* What the audit writes into each range may lie between. */
-#define PROBES_MAX 4u
 
 /* Often of the key that it read last, and then for what it saw there: else none would match. */
 static void compare_draw(struct actor *actor)
@@ -153,6 +152,12 @@ static bool compare_step(struct actor *actor, const struct operation *done)
     return false;
 }
 
+/* What the audit writes into each range may lie between. */
+static uint32_t probes_count(const struct actor *actor)
+{
+    return actor->client->sim->audit->ranges_count;
+}
+
 static bool interval_step(struct actor *actor, const struct operation *done)
 {
     if (!done) {
@@ -163,7 +168,7 @@ static bool interval_step(struct actor *actor, const struct operation *done)
     }
     if (actor->is_scan) {
         actor_interval_read(actor, done, number_read);
-    } else if (done->result_rows_count > actor->interval.count + PROBES_MAX) {
+    } else if (done->result_rows_count > actor->interval.count + probes_count(actor)) {
         sim_fail(actor->client->sim, "deleted-too-many", "%u keys of an interval of %u",
                  done->result_rows_count, actor->interval.count);
     } else if (actor->ops_count > actor->interval.count) {

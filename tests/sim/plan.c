@@ -253,6 +253,18 @@ static void draw_history(struct plan *plan)
     plan->keeper = plan->history_ms < 600000;
 }
 
+/* Where ranges move much, few other things go wrong as often. */
+static void draw_ranges(struct plan *plan)
+{
+    struct random random = schedule_random(plan->seed, "plan ranges");
+    plan->fault_range_move = ONE_OF(&random, 0, 0, 2, 4, 20);
+    plan->fault_range_split = ONE_OF(&random, 0, 0, 2, 4, 10);
+    plan->fault_range_merge = ONE_OF(&random, 0, 0, 2, 4, 10);
+    plan->fault_range_cancel = ONE_OF(&random, 0, 0, 0, 2, 4);
+    if (plan->groups == 1)
+        plan->fault_range_move = plan->fault_range_cancel = 0;
+}
+
 uint32_t plan_lease_ms(const struct plan *plan)
 {
     struct raft_options options;
@@ -292,6 +304,7 @@ void plan_draw(struct plan *plan, uint64_t seed)
     draw_updates(plan);
     draw_parting(plan);
     draw_history(plan);
+    draw_ranges(plan);
     soften(plan);
 }
 

@@ -127,7 +127,8 @@ static void request_rested(void *context, struct timer *timer)
         }
         blob_unref(request->frame);
         request->frame = NULL;
-        /* What it asks for depends on the map: the answer to an older form of it is none to this. */
+        /* What it asks for depends on the map: the answer to an older form of it is none to this.
+         */
         HASH_DEL(core->requests, request);
         request->id = ++core->request_id;
         HASH_ADD(hh, core->requests, id, sizeof(request->id), request);

@@ -72,13 +72,13 @@ struct master_leader {
     nanoseconds_t reconciled_ns;
     bool reconcile_soon;
     nanoseconds_t pushed_ns;
-    bool map_changed;            /* push, at once (but no more often than every 50 ms) */
-    bool hints_changed;          /* push, once the picture is whole */
-    bool ranges_changed;         /* since the last push that had them */
-    bool owners_changed;         /* so that whoever goes by the old map is refused */
-    uint64_t ranges_since;       /* the map's ranges are the same since this epoch, or longer */
-    nanoseconds_t safe_point_ns; /* when the safe point may go on again */
-    struct master_upkeep *upkeeps;     /* by store */
+    bool map_changed;              /* push, at once (but no more often than every 50 ms) */
+    bool hints_changed;            /* push, once the picture is whole */
+    bool ranges_changed;           /* since the last push that had them */
+    bool owners_changed;           /* so that whoever goes by the old map is refused */
+    uint64_t ranges_since;         /* the map's ranges are the same since this epoch, or longer */
+    nanoseconds_t safe_point_ns;   /* when the safe point may go on again */
+    struct master_upkeep *upkeeps; /* by store */
     struct master_transfer *transfers; /* by group */
     raft_index_t placed_index;         /* of the last entry that placement has proposed */
 };

@@ -81,7 +81,7 @@ Test(client_core_moved, a_frozen_range_is_asked_again_soon_and_not_often)
         cr_assert_leq(ms, 20u, "it serves again, and is not asked");
         script_pass_ms(1);
     }
-    cr_assert_eq(only_id(FRAME_GET, 2), id);
+    cr_assert_neq(only_id(FRAME_GET, 2), id);
     script_answer_get(0, "v");
     cr_assert_eq(got.status, OST_OK);
 }
@@ -96,7 +96,7 @@ Test(client_core_moved, a_newer_map_ends_the_wait_at_once)
     cr_assert_eq(script.inbox_count, 0u);
     MAP(MOVED);
     map_pushed();
-    cr_assert_eq(only_id(FRAME_GET, 1), id);
+    cr_assert_neq(only_id(FRAME_GET, 1), id, "an answer to the older form is none to this");
     assert_names(1, "m", 2);
 }
 

@@ -28,6 +28,7 @@
 struct options {
     uint32_t mib, moves_count, clients_count, still_seconds;
     const char *directory, *program;
+    bool keep;
 };
 
 /* One thread that reads and writes in one of the two ranges. */
@@ -316,6 +317,7 @@ static int bench_run(struct bench *bench)
     options.directory = bench->options.directory;
     options.splits = "m";
     options.interrupted = &interrupted;
+    options.keep = bench->options.keep;
     if (cluster_new(&options, &bench->cluster, why) != OST_OK)
         return fail("cannot start the cluster", why);
     int code = EXIT_FAILURE, status = OST_OK;
@@ -352,6 +354,7 @@ static const struct argp_option option_table[] = {
     {"clients", 'c', "N", 0, "In each of the two ranges, up to 64 (default: 4)", 0},
     {"still-seconds", 's', "N", 0, "Measure so long before the first move (default: 5)", 0},
     {"data", 'd', "DIRECTORY", 0, "Where the stores' files go while it runs (default: .)", 0},
+    {"keep", 'k', NULL, 0, "Leave the stores' files behind", 0},
     {"program", 'p', "PATH", 0, "The ostrakad to start", 0},
     {0},
 };
@@ -376,6 +379,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
         break;
     case 'd':
         options->directory = argument;
+        break;
+    case 'k':
+        options->keep = true;
         break;
     case 'p':
         options->program = argument;

@@ -7,6 +7,7 @@
  */
 #include "shardkv/kv_group.h"
 
+#include "base/log.h"
 #include "base/sometimes.h"
 #include "shardkv/kv_copy.h"
 #include "shardkv/kv_feed.h"
@@ -218,6 +219,42 @@ static void freeze_taken(struct kv_group *group, const struct kv_range *range)
     kv_group_step(group, &event);
 }
 
+static const char *step_text(Ostraka__RangeStep step)
+{
+    switch (step) {
+    case OSTRAKA__RANGE_STEP__RANGE_SPLIT:
+        return "split a range";
+    case OSTRAKA__RANGE_STEP__RANGE_MERGE:
+        return "merged two ranges";
+    case OSTRAKA__RANGE_STEP__RANGE_FREEZE:
+        return "froze a range";
+    case OSTRAKA__RANGE_STEP__RANGE_SEAL:
+        return "sealed a range";
+    case OSTRAKA__RANGE_STEP__RANGE_UNFREEZE:
+        return "a range serves again, its move was called off";
+    case OSTRAKA__RANGE_STEP__RANGE_DROP:
+        return "dropped a range that has moved away";
+    case OSTRAKA__RANGE_STEP__RANGE_CLEAR:
+        return "began to copy a range";
+    case OSTRAKA__RANGE_STEP__RANGE_COPIED_ALL:
+        return "copied a range";
+    case OSTRAKA__RANGE_STEP__RANGE_OWN:
+        return "took over a range";
+    case OSTRAKA__RANGE_STEP__RANGE_DISCARD:
+        return "discarded the copy of a range, its move was called off";
+    default:
+        return "changed a range";
+    }
+}
+
+static void step_log(const struct kv_group *group, const Ostraka__RangeCommand *step)
+{
+    char start[KEY_TEXT_BYTES];
+    log_write(LOG_INFO, step_text(step->step), "store=%lu group=%lu change=%lu start=\"%s\"",
+              group->shared->environment.store_id, group->id, step->change,
+              key_print(bytes_of_field(step->start), start, sizeof(start)));
+}
+
 /* The memory may be further by now than this entry: whatever is told is as of now. */
 static void order_taken(struct kv_group *group, const Ostraka__RangeCommand *step)
 {
@@ -238,8 +275,10 @@ static void order_taken(struct kv_group *group, const Ostraka__RangeCommand *ste
 
 void kv_group_step_taken(struct kv_group *group, const struct kv_consequence *consequence)
 {
-    if (consequence->step && consequence->is_step_done)
+    if (consequence->step && consequence->is_step_done) {
+        step_log(group, consequence->step);
         order_taken(group, consequence->step);
+    }
     kv_copies_step_taken(group, consequence);
     kv_feeds_step_taken(group);
 }

@@ -277,6 +277,8 @@ static int measure(struct bench *bench, char *why)
         int status = move_once(bench, &took_ns, why);
         if (status != OST_OK)
             return status;
+        if (interrupted)
+            break;
         take(bench, true, &picture);
         moving_errors += picture.errors_count;
         histogram_record(&unavailable_ns, picture.slowest_ns);

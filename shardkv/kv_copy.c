@@ -7,8 +7,10 @@
 
 #include <stdlib.h>
 
-#define FETCH_BYTES_MAX  (256u << 10)
-#define COPY_ENTRIES_MAX 4u
+#define FETCH_BYTES_MAX (256u << 10)
+/* What is fetched at a time goes into several entries, so that none holds up a turn for long. */
+#define ENTRY_BYTES_MAX  (64u << 10)
+#define COPY_ENTRIES_MAX 8u
 #define FETCH_RETRY_NS   (250 * NS_PER_MS)
 #define PROPOSE_RETRY_NS (20 * NS_PER_MS)
 /* What is left is sent in one answer: less than a round of it is under way when the giver freezes.
@@ -25,7 +27,8 @@ struct kv_copy {
     uint64_t sequence;      /* the last that was taken */
     nanoseconds_t asked_ns; /* the fetch under way; 0: none */
     nanoseconds_t retry_ns; /* of a proposal that was refused; NS_NEVER: none */
-    struct blob *rows;      /* to be proposed; NULL: none */
+    struct blob *rows;      /* to be proposed, from `rows_proposed_bytes` on; NULL: none */
+    size_t rows_proposed_bytes;
     uint32_t entries_count; /* proposed, not applied */
     uint64_t copied_bytes;  /* proposed */
     bool is_scanned, is_near;
@@ -106,16 +109,30 @@ static void begin_anew(struct kv_copy *copy)
     blob_unref(copy->rows);
     blob_unref(copy->luggage);
     copy->rows = copy->luggage = NULL;
+    copy->rows_proposed_bytes = 0;
     copy->retry_ns = NS_NEVER;
     if (range &&
         kv_group_propose_step(copy->group, range, OSTRAKA__RANGE_STEP__RANGE_CLEAR) != OST_OK)
         retry_later(copy);
 }
 
+/* Whole rows, at least one. */
+static struct bytes copy_rows_next(const struct kv_copy *copy)
+{
+    const uint8_t *first = copy->rows->data + copy->rows_proposed_bytes;
+    struct reader reader = {first, copy->rows->bytes_count - copy->rows_proposed_bytes};
+    size_t bytes_count = 0;
+    struct kv_row row;
+    while (bytes_count < ENTRY_BYTES_MAX && kv_row_next(&reader, &row))
+        bytes_count = (size_t)(reader.data - first);
+    return bytes_of(first, bytes_count);
+}
+
 /* False: not now. */
 static bool rows_propose(struct kv_copy *copy)
 {
     struct kv_group *group = copy->group;
+    struct bytes next = copy_rows_next(copy);
     Ostraka__CopyRowsCommand rows = OSTRAKA__COPY_ROWS_COMMAND__INIT;
     rows.change = copy->change;
     rows.start = field_of_bytes(blob_bytes(copy->start));
@@ -124,12 +141,16 @@ static bool rows_propose(struct kv_copy *copy)
     command.copy_rows = &rows;
     raft_index_t index;
     raft_term_t term;
-    if (kv_group_propose(group, &command, blob_bytes(copy->rows), &index, &term) != OST_OK)
+    if (kv_group_propose(group, &command, next, &index, &term) != OST_OK)
         return false;
-    copy->copied_bytes += copy->rows->bytes_count;
+    copy->copied_bytes += next.bytes_count;
+    copy->rows_proposed_bytes += next.bytes_count;
     copy->entries_count++;
+    if (copy->rows_proposed_bytes < copy->rows->bytes_count)
+        return true;
     blob_unref(copy->rows);
     copy->rows = NULL;
+    copy->rows_proposed_bytes = 0;
     return true;
 }
 
@@ -180,10 +201,14 @@ static void copy_go_on(struct kv_copy *copy)
     if (!range || !copy->is_cleared)
         return;
     copy->retry_ns = NS_NEVER;
-    if (copy->rows && !rows_propose(copy)) {
-        retry_later(copy);
-        return;
+    while (copy->rows && copy->entries_count < COPY_ENTRIES_MAX) {
+        if (!rows_propose(copy)) {
+            retry_later(copy);
+            return;
+        }
     }
+    if (copy->rows)
+        return; /* goes on when one of them is applied */
     if (copy->luggage) {
         /* In the log it comes behind all rows. Proposed again if it does not come to be. */
         if (copied_propose(copy, range))
@@ -323,7 +348,7 @@ void kv_copies_step_taken(struct kv_group *group, const struct kv_consequence *c
         next = TAILQ_NEXT(copy, link);
         if (!copy_range(copy))
             copy_free(copy);
-        else if (consequence->copy_rows && !copy->luggage)
+        else if (consequence->copy_rows && (!copy->luggage || copy->rows))
             copy_go_on(copy);
     }
 }

@@ -44,7 +44,8 @@ void kv_rows_bounds(group_id_t group, uint32_t generation, uint8_t kind, struct 
     kv_key_escape(out_upper, end);
 }
 
-bool kv_row_parse_outcome(struct bytes key, struct buffer *out_anchor, struct txn_id *out_txn)
+/* The anchor is appended, unescaped. */
+static bool parse_outcome(struct bytes key, struct buffer *out_anchor, struct txn_id *out_txn)
 {
     struct reader reader = reader_of(key);
     uint8_t kind;
@@ -69,7 +70,7 @@ static bool outcome_check(const struct kv_row *row, struct buffer *key, struct b
 {
     struct txn_id txn;
     struct txn_outcome outcome;
-    return kv_row_parse_outcome(row->key, key, &txn) &&
+    return parse_outcome(row->key, key, &txn) &&
            txn_outcome_unpack(row->value, &outcome) == OST_OK &&
            key_in_range(buffer_bytes(key), start, end);
 }

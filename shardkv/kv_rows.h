@@ -19,8 +19,6 @@ bool kv_row_next(struct reader *reader, struct kv_row *out_row);
  * the end. They replace what is in the buffers. */
 void kv_rows_bounds(group_id_t group, uint32_t generation, uint8_t kind, struct bytes start,
                     struct bytes end, struct buffer *out_lower, struct buffer *out_upper);
-/* Of an outcome's key as above: the anchor is appended, unescaped. False: it is none. */
-bool kv_row_parse_outcome(struct bytes key, struct buffer *out_anchor, struct txn_id *out_txn);
 /* A run that came from elsewhere: are all of them versions, or outcomes, of keys in [start, end)?
  */
 bool kv_rows_check(struct bytes rows, struct bytes start, struct bytes end);

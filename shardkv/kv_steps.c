@@ -172,19 +172,77 @@ static bool apply_clear(struct kv_group *group, const Ostraka__RangeCommand *com
     return true;
 }
 
-/* An outcome that is here already, of a part of the same transaction, is as true; and replay must
- * find the one that decisions were made by (kv_checkpoint.c). */
-static void copy_outcome(struct kv_group *group, const struct kv_row *row)
+/* Which of the outcomes that come in are here already, of parts of the same transactions? They are
+ * as true; and replay must find the ones that decisions were made by (kv_checkpoint.c). Most of
+ * what comes in is in descending order (kv_feed.h), so one walk beside it answers for all. */
+#define OUTCOMES_WALKED_MAX 4u /* then a seek is cheaper */
+struct outcomes_here {
+    struct kv_group *group;
+    struct store_iterator *iterator; /* at the last row that is not behind the last key; NULL: not
+                                      * begun */
+    struct buffer last_key;
+};
+
+static void outcomes_here_seek(struct outcomes_here *here, struct bytes key)
 {
-    struct kv_slice *slice = &group->slice;
-    struct txn_outcome outcome;
-    struct txn_id txn;
-    buffer_reset(&slice->value);
-    if (!kv_row_parse_outcome(row->key, &slice->value, &txn) ||
-        kv_group_find_outcome(group, buffer_bytes(&slice->value), txn, &outcome) == OST_OK)
+    struct kv_group *group = here->group;
+    if (!here->iterator) {
+        struct buffer lower = BUFFER_INIT, upper = BUFFER_INIT;
+        kv_key_kind(&lower, group->id, group->meta.generation, KV_ROW_OUTCOME);
+        kv_key_kind(&upper, group->id, group->meta.generation, KV_ROW_OUTCOME + 1);
+        here->iterator =
+            store_iterator_new(group->shared->environment.store, NULL, buffer_bytes(&lower),
+                               buffer_bytes(&upper), STORE_MAY_BLOCK);
+        buffer_fini(&lower);
+        buffer_fini(&upper);
+    }
+    bool is_near =
+        here->last_key.bytes_count > 0 && bytes_compare(key, buffer_bytes(&here->last_key)) <= 0;
+    buffer_reset(&here->last_key);
+    buffer_append(&here->last_key, key.data, key.bytes_count);
+    uint32_t walked = 0;
+    while (is_near && store_iterator_valid(here->iterator) &&
+           bytes_compare(store_iterator_key(here->iterator), key) > 0) {
+        store_iterator_previous(here->iterator);
+        is_near = ++walked < OUTCOMES_WALKED_MAX;
+    }
+    if (is_near)
         return;
+    buffer_append_u8(&here->last_key, 0); /* the key itself is before it */
+    store_iterator_seek_before(here->iterator, buffer_bytes(&here->last_key));
+    here->last_key.bytes_count--;
+}
+
+/* What a later entry has put, before this log was applied again, does not count. */
+static bool outcome_is_here(struct outcomes_here *here, struct bytes key)
+{
+    const struct kv_slice *slice = &here->group->slice;
+    struct kv_slice_outcome *put;
+    HASH_FIND(hh, slice->outcomes, key.data, key.bytes_count, put);
+    if (put)
+        return true;
+    outcomes_here_seek(here, key);
+    if (!store_iterator_valid(here->iterator)) {
+        if (store_iterator_status(here->iterator) != OST_NOT_FOUND)
+            kv_fatal(here->group->shared, "cannot read the outcomes of group %lu: %s",
+                     here->group->id, ost_status_text(store_iterator_status(here->iterator)));
+        return false;
+    }
+    if (!bytes_equal(store_iterator_key(here->iterator), key))
+        return false;
+    struct reader reader = reader_of(store_iterator_value(here->iterator));
+    raft_index_t index;
+    return reader_u64_be(&reader, &index) && index < slice->meta.applied_index;
+}
+
+static void copy_outcome(struct outcomes_here *here, const struct kv_row *row)
+{
+    struct kv_group *group = here->group;
+    struct kv_slice *slice = &group->slice;
     kv_key_generation(&slice->key, group->id, group->meta.generation);
     buffer_append(&slice->key, row->key.data, row->key.bytes_count);
+    if (outcome_is_here(here, buffer_bytes(&slice->key)))
+        return;
     buffer_reset(&slice->value);
     buffer_append_u64_be(&slice->value, slice->meta.applied_index);
     buffer_append(&slice->value, row->value.data, row->value.bytes_count);
@@ -198,17 +256,21 @@ bool kv_step_apply_rows(struct kv_group *group, const Ostraka__CopyRowsCommand *
     struct kv_range *range = range_coming(group, bytes_of_field(command->start), command->change);
     if (!range || range->state != KV_RANGE_COPYING)
         return false;
+    struct outcomes_here here = {.group = group};
     struct reader reader = reader_of(rows);
     struct kv_row row;
     while (kv_row_next(&reader, &row)) {
         if (row.key.data[0] == KV_ROW_OUTCOME) {
-            copy_outcome(group, &row);
+            copy_outcome(&here, &row);
             continue;
         }
         kv_key_generation(&slice->key, group->id, group->meta.generation);
         buffer_append(&slice->key, row.key.data, row.key.bytes_count);
         store_batch_put(slice->batch, buffer_bytes(&slice->key), row.value);
     }
+    if (here.iterator)
+        store_iterator_free(here.iterator);
+    buffer_fini(&here.last_key);
     return true;
 }
 

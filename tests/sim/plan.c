@@ -251,6 +251,7 @@ static void draw_history(struct plan *plan)
     struct random random = schedule_random(plan->seed, "plan history");
     plan->history_ms = ONE_OF(&random, 600000, 600000, 300, 1000, 3000, 10000);
     plan->keeper = plan->history_ms < 600000;
+    plan->replica_changes_max = 2;
 }
 
 /* Where ranges move much, few other things go wrong as often. */

@@ -69,6 +69,7 @@
     X(job_us_max, 1, "a job of the pool")                                                          \
     X(rare_sites, 0, "1: rare things happen at the places that base/sometimes.h names")            \
     X(history_ms, 1, "how long versions are kept")                                                 \
+    X(replica_changes_max, 0, "groups that placement changes at a time; 0: none, nor leaders")     \
     X(keeper, 0, "1: somebody puts and deletes keys, and holds timestamps (keeper.h)")             \
     X(drift_ppm_max, 0, "a store's clocks")                                                        \
     X(rocksdb, 0, "1: rows are in RocksDB (--store); never drawn")                                 \

@@ -300,6 +300,33 @@ Test(node_replicas, a_founder_is_known_by_its_first_disk)
     nodes_end(&cluster);
 }
 
+/* It has answered the two others, who found without it; before it has asked them itself, its
+ * replica is struck out. */
+Test(node_replicas, a_founder_that_is_not_wanted_any_more_has_lost_nothing)
+{
+    nodes_prepare(&cluster, 3, 1, 3);
+    for (store_id_t store = 1; store <= 3; store++)
+        nodes_start(&cluster, store);
+    struct node *late = nodes_node(&cluster, 3)->node;
+    late->founding_ns = NS_NEVER;
+    cr_assert(nodes_run_until_led(&cluster, 0, MS_MAX));
+    nodes_open(&cluster);
+    change(0, 0, 3);
+    nodes_run(&cluster, 1000);
+    cr_assert_eq(late->founding, FOUNDING_ASKING);
+    nodes_crash(&cluster, 3);
+    nodes_start(&cluster, 3);
+    run_until_true();
+    nodes_run(&cluster, 1000);
+    cr_expect_eq(nodes_node(&cluster, 3)->node->founding, FOUNDING_REPLACED);
+    cr_expect_eq(cluster.error_lines_count, 0);
+    change(0, 3, 0);
+    run_until_true();
+    cr_expect_gt(master_group_replica_on(nodes_group(&cluster, 0), 3)->replica, 3);
+    cluster.writes = true;
+    end();
+}
+
 static bool has_group_0(store_id_t store)
 {
     return nodes_node(&cluster, store)->node->master != NULL;

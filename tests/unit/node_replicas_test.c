@@ -206,6 +206,25 @@ Test(node_replicas, the_store_that_leaves_crashes_during_a_move)
     crash_at_every_step(VICTIM_REMOVED);
 }
 
+/* Back from a crash, its replica of group 0 hears of its leader, and then of none any more, for it
+ * is struck out. What the shard master pushes leaves out the ranges, which the store does not have
+ * after a crash; it has to ask for them. */
+Test(node_replicas, a_store_that_leaves_group_0_crashes_during_the_change)
+{
+    for (uint32_t ms = 100; ms < 300; ms += 10) {
+        begin(4, 1, 3);
+        store_id_t leaves = nodes_leader(&cluster, 0) == 3 ? 2 : 3;
+        change(0, 4, leaves);
+        nodes_run(&cluster, ms);
+        nodes_crash(&cluster, leaves);
+        nodes_run(&cluster, 20);
+        nodes_start(&cluster, leaves);
+        cr_assert(nodes_run_until_true(&cluster, MS_MAX), "crashed after %u ms", ms);
+        cr_expect_null(nodes_node(&cluster, leaves)->node->master);
+        end();
+    }
+}
+
 /* --- Disks that are gone --- */
 
 /* Stores 1 and 2 have what was acknowledged; 3 was away. Then 1 stops, and 2 comes back with

@@ -18,6 +18,7 @@
  *
  *   ASKING --all have answered, one confirms--> WRITING --durable--> FOUNDED
  *   ASKING --refused, or nobody can confirm, or the map knows better--> REPLACED
+ *   ASKING --the map has struck its first replica out--> REPLACED, though nothing is lost
  *
  * So the first start of a cluster takes all founding stores. Later starts ask nobody. A founder
  * whose disk was replaced reports its first replica of group 0 as lost, and is given another one.
@@ -279,10 +280,8 @@ static void replaced_written(void *context, int status)
                   (unsigned long)node->options.raft.store, ost_status_text(status));
 }
 
-static void founding_refused(struct node *node)
+static void founding_over(struct node *node)
 {
-    log_write(LOG_ERROR, "this store had another disk, what that one held is lost", "store=%lu",
-              (unsigned long)node->options.raft.store);
     node->founding = FOUNDING_REPLACED;
     first_replica_lost(node);
     int status = node_identity_write(node, replaced_written, node);
@@ -291,22 +290,57 @@ static void founding_refused(struct node *node)
     node->report_ns = node->now_ns;
 }
 
-/* Does the map say that the store had another disk before this one? It may have heard of this one
- * already; but then what the other one held is lost, the first replica of group 0 among it. */
-static bool map_refuses(const struct node *node, store_id_t id, uint64_t incarnation)
+static void founding_refused(struct node *node)
+{
+    log_write(LOG_ERROR, "this store had another disk, what that one held is lost", "store=%lu",
+              (unsigned long)node->options.raft.store);
+    founding_over(node);
+}
+
+/* It answered for the founding of group 0, was away while the others founded, and its replica was
+ * struck out before it ever ran. The number is used up (R6), and nothing is lost. */
+static void founding_missed(struct node *node)
+{
+    log_write(LOG_INFO, "the cluster was founded without this store", "store=%lu",
+              (unsigned long)node->options.raft.store);
+    founding_over(node);
+}
+
+/* What does the map know of the store that this disk, which has not founded yet, says it is? */
+enum founder_fate {
+    FOUNDER_UNHEARD_OF, /* it has not reported yet */
+    FOUNDER_AWAITED,    /* its first replica of group 0, if it is to have one, is still to come */
+    FOUNDER_STRUCK_OUT, /* that replica is wanted no more */
+    FOUNDER_REPLACED    /* it had another disk before, and what that one held is lost */
+};
+
+static enum founder_fate founder_fate(const struct node *node, store_id_t id, uint64_t incarnation)
 {
     const Ostraka__StoreInfo *store = node->map ? master_map_store(node->map, id) : NULL;
     if (!store || store->incarnation == 0)
-        return false; /* it has not reported yet */
+        return FOUNDER_UNHEARD_OF;
+    if (store->incarnation != incarnation)
+        return FOUNDER_REPLACED;
     replica_id_t first = master_founder_replica(&node->options.master, id);
+    if (first == 0)
+        return FOUNDER_AWAITED;
     const Ostraka__ReplicaInfo *replica = master_group_replica(node->map->master, first);
-    return store->incarnation != incarnation || (first != 0 && (!replica || replica->lost));
+    if (!replica)
+        return FOUNDER_STRUCK_OUT;
+    return replica->lost ? FOUNDER_REPLACED : FOUNDER_AWAITED;
 }
 
 /* Have all the others answered? Then it is decided. */
 static bool founding_decide(struct node *node)
 {
-    if (map_refuses(node, node->options.raft.store, node->incarnation)) {
+    switch (founder_fate(node, node->options.raft.store, node->incarnation)) {
+    case FOUNDER_UNHEARD_OF:
+    case FOUNDER_AWAITED:
+        break;
+    case FOUNDER_STRUCK_OUT:
+        founding_missed(node);
+        return true;
+    case FOUNDER_REPLACED:
         founding_refused(node);
         return true;
     }
@@ -406,7 +440,10 @@ void node_found_received(struct node *node, store_id_t from, const Ostraka__Foun
     if (found->store != from || found->incarnation == 0 ||
         !is_founding_store(node, node->options.raft.store) || !is_founding_store(node, from))
         return;
-    if (map_refuses(node, from, found->incarnation)) {
+    enum founder_fate fate = founder_fate(node, from, found->incarnation);
+    if (fate == FOUNDER_STRUCK_OUT) /* it hears so from the map */
+        return;
+    if (fate == FOUNDER_REPLACED) {
         found_answer(node, from, 0, false);
         return;
     }

@@ -44,15 +44,16 @@ static store_id_t master_leader(struct node *node)
         .id;
 }
 
-/* The store that leads a group, as far as is known here: a replica of our own knows best, once it
- * knows anything. 0: nobody. */
+/* The store that leads a group, as far as is known here. A replica of our own knows best; but one
+ * that was struck out while it was away hears of no leader any more, and the map that says so comes
+ * from one. 0: nobody. */
 static store_id_t leader_of_group(struct node *node, group_id_t group)
 {
     struct raft_leadership leadership;
     if (RARE(NODE_LEADER_UNKNOWN))
         return 0;
     if (raft_host_leadership(node->raft, group, &leadership) == OST_OK &&
-        (leadership.leader_store != 0 || leadership.term != 0))
+        leadership.leader_store != 0)
         return leadership.leader_store;
     if (group == SHARD_MASTER_GROUP)
         return master_leader(node);

@@ -347,7 +347,7 @@ static void check_finish(struct kv_request *request)
 {
     struct kv_check *check = request->check;
     int status = check->status;
-    if (status == OST_OK && is_below_safe_point(check, request->group->meta.safe_point))
+    if (status == OST_OK && is_below_safe_point(check, kv_group_safe_point(request->group)))
         status = OST_VERSION_CHANGED;
     if (status != OST_OK)
         check_refuse(request, status);

@@ -57,7 +57,7 @@ static bool check_not_ahead(struct kv_request *request)
 
 static bool check_safe_point(struct kv_request *request)
 {
-    timestamp_t safe_point = request->group->meta.safe_point;
+    timestamp_t safe_point = kv_group_safe_point(request->group);
     if (request->timestamp >= safe_point)
         return true;
     char text[128];

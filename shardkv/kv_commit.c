@@ -184,8 +184,9 @@ static timestamp_t prepare_bound(const struct kv_group *group, timestamp_t times
     timestamp_t newest = commit_timestamp_newest(group);
     if (bound <= newest)
         bound = newest + 1;
-    if (bound <= group->meta.safe_point)
-        bound = group->meta.safe_point + 1;
+    timestamp_t safe_point = kv_group_safe_point(group);
+    if (bound <= safe_point)
+        bound = safe_point + 1;
     if (bound <= group->snapshot_served_timestamp)
         bound = group->snapshot_served_timestamp + 1;
     return bound;

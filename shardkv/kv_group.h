@@ -312,6 +312,9 @@ int kv_group_find_outcome(void *context, struct bytes anchor, struct txn_id txn,
 /* --- kv_safe_point.c --- */
 /* Proposes what group 0 allows, if that is worth an entry. */
 void kv_group_safe_point_step(struct kv_group *group);
+/* Below it nobody may read. Of entries that are applied and not written yet, too: with one of them
+ * a range may have come that others have swept up to there. */
+timestamp_t kv_group_safe_point(const struct kv_group *group);
 void kv_group_safe_point_apply(struct kv_meta *meta, timestamp_t safe_point);
 /* A checkpoint that says so is durable: the store may drop rows by it. */
 void kv_group_point_flushed(struct kv_group *group, const struct kv_gc_point *point);

@@ -35,6 +35,11 @@ void kv_group_safe_point_step(struct kv_group *group)
         group->safe_point_retry_ns = shared->now_ns + PROPOSE_AGAIN_NS;
 }
 
+timestamp_t kv_group_safe_point(const struct kv_group *group)
+{
+    return group->slice.is_built ? group->slice.meta.safe_point : group->meta.safe_point;
+}
+
 void kv_group_safe_point_apply(struct kv_meta *meta, timestamp_t safe_point)
 {
     if (meta->safe_point < safe_point)

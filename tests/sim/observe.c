@@ -37,7 +37,7 @@ struct seen {
     enum raft_role role;
     raft_index_t commit_index; /* entries up to here were reported */
     raft_index_t applied_index, last_index;
-    raft_index_t chained_index;
+    raft_index_t chained_index, ranges_index;
     /* The last look, when no other can find more until one of these differs; 0: look. */
     uint64_t looked_at_step, looked_at_persisted;
     raft_index_t looked_at_applied;
@@ -305,11 +305,21 @@ static void applied_observe(struct observer *observer, struct process *process)
         seen->chained_index = applied[place].index;
         raft_check_applied(observer->raft, applied[place].group, applied[place].replica,
                            applied[place].index, applied[place].chain_hash);
-        struct range_facts facts;
+    }
+}
+
+/* What ranges a replica has is told to others before it is written, so it is looked at before. */
+static void ranges_observe(struct observer *observer, struct process *process)
+{
+    for (group_id_t group = 1; group <= observer->sim->plan.groups; group++) {
+        struct range_sight sight;
         arena_reset(&observer->arena);
-        if (range_look(process->node->kv, applied[place].group, &observer->arena, &facts))
-            range_check_replica(observer->ranges, applied[place].group, process->store_id,
-                                applied[place].index, facts);
+        struct seen *seen = &observer->seen[process->store_id - 1][group];
+        if (!range_look(process->node->kv, group, &observer->arena, &sight) ||
+            seen->ranges_index == sight.index)
+            continue;
+        seen->ranges_index = sight.index;
+        range_check_replica(observer->ranges, group, process->store_id, sight.index, sight.facts);
     }
 }
 
@@ -398,6 +408,7 @@ void observe_turn(struct observer *observer, struct process *process)
         group_observe(observer, process, group);
     destroyed_observe(observer, process);
     applied_observe(observer, process);
+    ranges_observe(observer, process);
     keeper_report(&observer->sim->keeper, &observer->safe_points);
     result_take(observer, &observer->safe_points.result);
     /* What its own oracle told it is on no wire. */
@@ -493,12 +504,13 @@ static void rows_observe(struct observer *observer, struct process *process)
     struct kv_applied applied[GROUPS_MAX];
     size_t count = node_applied(process->node, applied, GROUPS_MAX);
     for (size_t index = 0; index < count && index < GROUPS_MAX; index++) {
-        struct range_facts facts;
+        struct range_sight sight;
         arena_reset(&observer->arena);
-        if (range_look(process->node->kv, applied[index].group, &observer->arena, &facts))
+        if (range_look(process->node->kv, applied[index].group, &observer->arena, &sight) &&
+            sight.is_written)
             rows_check_replica(observer->rows, process->rows.store, process->store_id,
                                applied[index].group, applied[index].index,
-                               applied[index].safe_point, facts);
+                               applied[index].safe_point, sight.facts);
     }
 }
 
@@ -597,13 +609,15 @@ static const char *configuration_print(const struct raft_configuration *configur
 
 static void ranges_tell(struct observer *observer, const struct process *process, group_id_t group)
 {
-    struct range_facts facts;
+    struct range_sight sight;
     arena_reset(&observer->arena);
-    if (!range_look(process->node->kv, group, &observer->arena, &facts))
+    if (!range_look(process->node->kv, group, &observer->arena, &sight))
         return;
-    for (size_t place = 0; place < facts.count; place++) {
+    for (size_t place = 0; place < sight.facts.count; place++) {
         char text[RANGE_FACT_TEXT_BYTES];
-        trace_tell(&observer->sim->trace, "    %s", range_fact_print(&facts.facts[place], text));
+        trace_tell(&observer->sim->trace, "    %s%s",
+                   range_fact_print(&sight.facts.facts[place], text),
+                   sight.is_written ? "" : ", not written yet");
     }
 }
 

@@ -721,7 +721,8 @@ bool nodes_run_until_true(struct node_cluster *cluster, uint32_t ms_max)
 
 static void log_be_quiet(enum log_level level, const char *line, void *context)
 {
-    (void)context;
+    struct node_cluster *cluster = context;
+    cluster->error_lines_count += level == LOG_ERROR;
     if (getenv("CLUSTER_LOG") && level <= LOG_INFO)
         fprintf(stderr, "%s\n", line);
 }
@@ -729,7 +730,7 @@ static void log_be_quiet(enum log_level level, const char *line, void *context)
 void nodes_prepare(struct node_cluster *cluster, size_t stores_count, uint32_t groups_count,
                    uint32_t replicas_count)
 {
-    log_set_sink(log_be_quiet, NULL);
+    log_set_sink(log_be_quiet, cluster);
     memset(cluster, 0, sizeof(*cluster));
     cluster->nodes_count = stores_count;
     cluster->now_ns = 50 * NS_PER_S;

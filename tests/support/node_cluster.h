@@ -65,6 +65,7 @@ struct node_cluster {
     uint32_t acknowledged_count;
     bool joins_nowhere; /* stores that join know an address alone where nobody is */
     bool takes_fatal;   /* a store that cannot go on is what the test wants */
+    uint32_t error_lines_count;
     Ostraka__ChangeStoreAnswer *person_answer; /* NULL: none yet */
     struct arena person_arena;
     /* The last operation of cluster_change or cluster_get. */

@@ -177,6 +177,23 @@ static void expect_value(struct kv_world *world, group_id_t group, uint64_t epoc
                   (int)value.bytes_count, value.data);
 }
 
+/* Of a replica, whether it leads or not. */
+static int snapshot_status(struct kv_world *world, store_id_t store, const char *start,
+                           uint64_t epoch, const char *key, timestamp_t timestamp)
+{
+    Ostraka__RangeRef range = OSTRAKA__RANGE_REF__INIT;
+    range.start = kv_field(start);
+    range.epoch = epoch;
+    Ostraka__GetRequest get = OSTRAKA__GET_REQUEST__INIT;
+    get.group = 2;
+    get.range = &range;
+    get.key = kv_field(key);
+    get.timestamp = timestamp;
+    get.any_replica = true;
+    uint64_t id = kv_world_send(world, store, FRAME_GET, &get.base, bytes_of(NULL, 0));
+    return (int)kv_client_wait_get(world, id, NULL)->header->status;
+}
+
 /* Versions of keys in [a, m) that a store has for a group. */
 static size_t versions_count(struct kv_world *world, store_id_t store, group_id_t group)
 {
@@ -453,6 +470,36 @@ Test(kv_move, what_was_deleted_and_swept_between_two_feeds_does_not_come_back)
     own(&mover, 1, 1);
     expect_value(world, 2, 2, "b001", "old");
     expect_value(world, 2, 2, "b002", NULL);
+    kv_world_free(world);
+}
+
+/* Group 1 has swept what is below its safe point; group 2, which takes the range, has none. A
+ * replica that has closed the timestamp knows the range as owned before that is written. */
+Test(kv_move, nobody_reads_below_the_givers_safe_point_before_the_luggage_is_written)
+{
+    struct mover mover;
+    struct kv_world *world = begin(&mover, 3);
+    kv_client_put(world, 1, "a", "b", "old");
+    timestamp_t before = world->timestamp;
+    kv_client_put(world, 1, "a", "b", "new");
+    kv_world_safe_point(world, world->timestamp);
+    kv_world_run(world, 100);
+    store_id_t replica = kv_world_leader(world, 2) == 1 ? 2 : 1;
+    cr_assert_gt(kv_world_status(world, replica, 1)->safe_point, before);
+    cr_assert_eq(snapshot_status(world, replica, "m", 1, "n", before), OST_OK);
+    copy_until_near(&mover, 1, 1);
+    move_order(&mover, 1, OSTRAKA__RANGE_STEP__RANGE_FREEZE, 1, 1);
+    RUN_UNTIL(&mover, state_is(&mover, 2, "a", OSTRAKA__RANGE_STATE__RANGE_COPIED, 1));
+    kv_world_run(world, 100);
+    store_memory_hinder(world->stores[replica].store, true, false);
+    move_order(&mover, 2, OSTRAKA__RANGE_STEP__RANGE_OWN, 1, 1);
+    kv_world_run(world, 100);
+    cr_assert_eq(kv_world_status(world, replica, 2)->safe_point, 0, "it is not written yet");
+    cr_expect_eq(snapshot_status(world, replica, "a", 2, "b", before), OST_SNAPSHOT_TOO_OLD);
+    store_memory_hinder(world->stores[replica].store, false, false);
+    kv_world_run(world, 100);
+    cr_expect_eq(snapshot_status(world, replica, "a", 2, "b", before), OST_SNAPSHOT_TOO_OLD);
+    expect_value(world, 2, 2, "b", "new");
     kv_world_free(world);
 }
 

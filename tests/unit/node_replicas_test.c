@@ -206,6 +206,25 @@ Test(node_replicas, the_store_that_leaves_crashes_during_a_move)
     crash_at_every_step(VICTIM_REMOVED);
 }
 
+/* Back from a crash, its replica of group 0 hears of its leader, and then of none any more, for it
+ * is struck out. What the shard master pushes leaves out the ranges, which the store does not have
+ * after a crash; it has to ask for them. */
+Test(node_replicas, a_store_that_leaves_group_0_crashes_during_the_change)
+{
+    for (uint32_t ms = 100; ms < 300; ms += 10) {
+        begin(4, 1, 3);
+        store_id_t leaves = nodes_leader(&cluster, 0) == 3 ? 2 : 3;
+        change(0, 4, leaves);
+        nodes_run(&cluster, ms);
+        nodes_crash(&cluster, leaves);
+        nodes_run(&cluster, 20);
+        nodes_start(&cluster, leaves);
+        cr_assert(nodes_run_until_true(&cluster, MS_MAX), "crashed after %u ms", ms);
+        cr_expect_null(nodes_node(&cluster, leaves)->node->master);
+        end();
+    }
+}
+
 /* --- Disks that are gone --- */
 
 /* Stores 1 and 2 have what was acknowledged; 3 was away. Then 1 stops, and 2 comes back with
@@ -298,6 +317,33 @@ Test(node_replicas, a_founder_is_known_by_its_first_disk)
     cr_assert(nodes_run_until_true(&cluster, MS_MAX));
     cr_expect_gt(master_group_replica_on(nodes_group(&cluster, 0), 2)->replica, 3);
     nodes_end(&cluster);
+}
+
+/* It has answered the two others, who found without it; before it has asked them itself, its
+ * replica is struck out. */
+Test(node_replicas, a_founder_that_is_not_wanted_any_more_has_lost_nothing)
+{
+    nodes_prepare(&cluster, 3, 1, 3);
+    for (store_id_t store = 1; store <= 3; store++)
+        nodes_start(&cluster, store);
+    struct node *late = nodes_node(&cluster, 3)->node;
+    late->founding_ns = NS_NEVER;
+    cr_assert(nodes_run_until_led(&cluster, 0, MS_MAX));
+    nodes_open(&cluster);
+    change(0, 0, 3);
+    nodes_run(&cluster, 1000);
+    cr_assert_eq(late->founding, FOUNDING_ASKING);
+    nodes_crash(&cluster, 3);
+    nodes_start(&cluster, 3);
+    run_until_true();
+    nodes_run(&cluster, 1000);
+    cr_expect_eq(nodes_node(&cluster, 3)->node->founding, FOUNDING_REPLACED);
+    cr_expect_eq(cluster.error_lines_count, 0);
+    change(0, 3, 0);
+    run_until_true();
+    cr_expect_gt(master_group_replica_on(nodes_group(&cluster, 0), 3)->replica, 3);
+    cluster.writes = true;
+    end();
 }
 
 static bool has_group_0(store_id_t store)

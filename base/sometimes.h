@@ -217,6 +217,9 @@
     X(COVER, MASTER_RANGE_LEFT_COPIED, 0, "a copy was found of a move that is over")               \
     X(COVER, MASTER_RANGE_REPORT_OLD, 0, "a report about a range came late")                       \
     X(COVER, MASTER_CHANGE_NOT_KNOWN_YET, 0, "a report spoke of a change that is not known yet")   \
+    X(COVER, MASTER_RANGE_PLACED, 0, "placement asked for a change of a range")                    \
+    X(COVER, MASTER_RANGE_RESTS_FOR_PERSON, 0, "what a person did to a range rests for a while")   \
+    X(COVER, MASTER_GROUP_CREATED, 0, "a new group began")                                         \
     /* cmd: the node */                                                                            \
     X(RARE, NODE_REPORT_LOST, 100, "a store's report does not reach the shard master")             \
     X(RARE, NODE_MAP_IGNORED, 100, "a map that was pushed is not taken")                           \

@@ -383,9 +383,9 @@ int ost_remove_store(struct ost_client *client, uint64_t store, char *out_why);
 
 /* Something that is under way. Zeros: does not apply. */
 struct ost_progress_item {
-    const char *what;       /* "move", "split", "merge", "drain", "join", "replace", "replica" */
-    uint64_t change;        /* of a range: its number, as in the map */
-    uint64_t group;         /* of the range, or the one whose replicas change */
+    const char *what; /* "move", "split", "merge", "drain", "join", "replace", "replica", "group" */
+    uint64_t change;  /* of a range: its number, as in the map */
+    uint64_t group;   /* of the range, or the one whose replicas change */
     uint64_t to_group;      /* of a move */
     uint64_t store;         /* that drains, joins, or is replaced */
     struct ost_bytes start; /* of the range */
@@ -393,6 +393,7 @@ struct ost_progress_item {
     uint64_t whole_count;   /* of so many, by an estimate: it may be passed; 0: not known */
     uint64_t age_ms;        /* since the leader of group 0 has seen to it */
     const char *waits_for;  /* what it waits for, in words; empty: it goes on */
+    const char *why;        /* what the shard master saw, in words; empty: a person asked for it */
 };
 struct ost_progress {
     const struct ost_progress_item *items;

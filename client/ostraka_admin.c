@@ -200,6 +200,7 @@ static void copy_progress(struct operation *operation, void *context)
             .whole_count = from->whole_count,
             .age_ms = from->age_ms,
             .waits_for = arena_printf(arena, "%s", from->waits_for),
+            .why = arena_printf(arena, "%s", from->why),
         };
     }
     *progress =

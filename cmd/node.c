@@ -19,6 +19,8 @@ void node_options_default(struct node_options *out_options)
     out_options->master.reconcile_ms = 500;
     out_options->master.dead_after_ms = 300000;
     out_options->master.replica_changes_max = 2;
+    out_options->master.range_changes_max = 2;
+    out_options->master.merge_after_ms = 600000;
     out_options->master.history_ms = 600000;
     out_options->master.initial_groups_count = 2;
     out_options->master.initial_replicas_count = 3;

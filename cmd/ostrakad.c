@@ -63,6 +63,11 @@ enum option_key {
     KEY_HISTORY_MS,
     KEY_DEAD_AFTER_MS,
     KEY_REPLICA_CHANGES,
+    KEY_RANGE_CHANGES,
+    KEY_MERGE_AFTER_MS,
+    KEY_RANGE_SPLIT_MIB,
+    KEY_RANGE_MERGE_MIB,
+    KEY_RANGE_SPLIT_OPERATIONS,
     KEY_POOL_THREADS,
     KEY_LOG_LEVEL,
 };
@@ -125,11 +130,29 @@ static const struct argp_option option_table[] = {
      "the "
      "same on every store (default: 300000, five minutes)",
      3},
+    {"merge-after-ms", KEY_MERGE_AFTER_MS, "MS", 0,
+     "small ranges are merged only so long after the last split, and what a person has done to a "
+     "range is not undone for so long; the same on every store (default: 600000, ten minutes)",
+     3},
     {NULL, 0, NULL, 0, "Sizes:", 4},
     {"replica-changes", KEY_REPLICA_CHANGES, "N", 0,
      "groups whose replicas are placed anew at a time; 0: none is, nor a leadership, but by hand; "
      "the "
      "same on every store (default: 2)",
+     4},
+    {"range-changes", KEY_RANGE_CHANGES, "N", 0,
+     "ranges that are split, merged or moved to another group at a time; 0: none is but by hand, "
+     "and "
+     "no group comes with new stores; the same on every store (default: 2)",
+     4},
+    {"range-split-mib", KEY_RANGE_SPLIT_MIB, "MIB", 0, "a larger range is split (default: 96)", 4},
+    {"range-merge-mib", KEY_RANGE_MERGE_MIB, "MIB", 0,
+     "two neighbours that are smaller together are merged; at most a quarter of --range-split-mib "
+     "(default: 24)",
+     4},
+    {"range-split-operations", KEY_RANGE_SPLIT_OPERATIONS, "N", 0,
+     "a range of which more is asked in a second is split; two of which less than a fifth of it is "
+     "asked may be merged (default: 5000)",
      4},
     {"lock-queue", KEY_LOCK_QUEUE, "N", 0, "waiters for one key (default: 1024)", 4},
     {"locks", KEY_LOCKS, "N", 0, "locks of one group, held and waited for (default: 1000000)", 4},
@@ -211,6 +234,22 @@ static error_t parse_size(struct server_options *server, int key, char *text,
     case KEY_REPLICA_CHANGES:
         server->node.master.replica_changes_max = number_u32(state, "replica-changes", text, 0, 64);
         break;
+    case KEY_RANGE_CHANGES:
+        server->node.master.range_changes_max = number_u32(state, "range-changes", text, 0, 64);
+        break;
+    case KEY_RANGE_SPLIT_MIB:
+        server->node.kv.range_split_bytes =
+            argument_number(state, "range-split-mib", text, 1, 1u << 20) << 20;
+        break;
+    case KEY_RANGE_MERGE_MIB:
+        server->node.kv.range_merge_bytes =
+            argument_number(state, "range-merge-mib", text, 0, 1u << 18) << 20;
+        break;
+    case KEY_RANGE_SPLIT_OPERATIONS:
+        server->node.kv.range_split_operations =
+            number_u32(state, "range-split-operations", text, 10, 1u << 30);
+        server->node.kv.range_merge_operations = server->node.kv.range_split_operations / 5;
+        break;
     case KEY_POOL_THREADS:
         server->pool_threads_count = number_u32(state, "pool-threads", text, 1, 64);
         break;
@@ -258,6 +297,10 @@ static error_t parse_time(struct server_options *server, int key, char *text,
     case KEY_DEAD_AFTER_MS:
         server->node.master.dead_after_ms =
             argument_number(state, "dead-after-ms", text, 1000, UINT64_C(30) * 86400 * 1000);
+        break;
+    case KEY_MERGE_AFTER_MS:
+        server->node.master.merge_after_ms =
+            argument_number(state, "merge-after-ms", text, 0, UINT64_C(30) * 86400 * 1000);
         break;
     case KEY_LOG_HUNG_MS:
         raft->log_write_hung_ms = number_u32(state, "log-hung-ms", text, 10, ms_max);
@@ -408,6 +451,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
         if (server->node.raft.raft.election_timeout_ms_min <
             2 * server->node.raft.raft.heartbeat_ms)
             argp_error(state, "--election-timeout-ms-min must be at least twice --heartbeat-ms");
+        if (server->node.kv.range_merge_bytes > server->node.kv.range_split_bytes / 4)
+            argp_error(state, "--range-merge-mib is over a quarter of --range-split-mib");
         if (raft_options_check(&server->node.raft.raft, &why) != OST_OK)
             argp_error(state, "%s", why);
         return 0;

@@ -184,6 +184,7 @@ static cJSON *json_progress_item(const struct ost_progress_item *item)
     add_number(object, "whole", item->whole_count);
     add_number(object, "age_ms", item->age_ms);
     add_text(object, "waits_for", item->waits_for);
+    add_text(object, "why", item->why);
     return object;
 }
 

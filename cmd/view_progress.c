@@ -152,6 +152,11 @@ void progress_draw(const struct picture *picture, struct canvas *canvas)
         const struct ost_progress_item *item = &picture->progress.items[i];
         progress_item_draw(picture, item, canvas);
         canvas_line_end(canvas);
+        if (item->why[0]) {
+            canvas_pad(canvas, bar_cells(canvas) + 9);
+            canvas_print(canvas, STYLE_PLAIN, "because %.200s", item->why);
+            canvas_line_end(canvas);
+        }
         if (!item->waits_for[0])
             continue;
         canvas_pad(canvas, bar_cells(canvas) + 9);

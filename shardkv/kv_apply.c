@@ -166,6 +166,7 @@ static bool apply_assign_range(struct kv_group *group, const Ostraka__AssignRang
     struct kv_range *range =
         kv_ranges_add(&group->ranges, start, end, command->epoch, KV_RANGE_OWNED);
     kv_checkpoint_touch_range(group, range->start);
+    kv_load_range_changed(group, range);
     return true;
 }
 

@@ -31,17 +31,55 @@ struct kv_measure {
 void kv_loads_init(struct kv_loads *loads)
 {
     TAILQ_INIT(&loads->all);
+    TAILQ_INIT(&loads->asked);
+    TAILQ_INIT(&loads->to_measure);
+    TAILQ_INIT(&loads->sized);
     loads->window_end_ns = loads->measure_ns = NS_NEVER;
 }
 
-static void load_free(struct kv_loads *loads, struct kv_load *load)
+static void asked_remove(struct kv_load *load)
 {
-    TAILQ_REMOVE(&loads->all, load, link);
-    if (load->range)
-        load->range->load = NULL;
-    for (size_t index = 0; index < LOAD_KEYS_COUNT; index++)
+    if (load->is_asked)
+        TAILQ_REMOVE(&load->loads->asked, load, asked_link);
+    load->is_asked = false;
+}
+
+static void to_measure_remove(struct kv_load *load)
+{
+    if (load->is_to_measure)
+        TAILQ_REMOVE(&load->loads->to_measure, load, measure_link);
+    load->is_to_measure = false;
+}
+
+static void sized_remove(struct kv_load *load)
+{
+    if (load->is_sized)
+        TAILQ_REMOVE(&load->loads->sized, load, sized_link);
+    load->is_sized = false;
+}
+
+static void load_forget(struct kv_load *load)
+{
+    asked_remove(load);
+    to_measure_remove(load);
+    sized_remove(load);
+    for (size_t index = 0; load->keys && index < LOAD_KEYS_COUNT; index++)
         blob_unref(load->keys[index]);
+    free(load->keys);
     blob_unref(load->middle);
+    load->loads->bytes -= load->bytes;
+    load->keys = NULL;
+    load->middle = NULL;
+    load->operations = load->operations_per_s = load->keys_left_count = 0;
+    load->bytes = load->written_bytes = 0;
+    load->is_measured = false;
+}
+
+void kv_load_free(struct kv_load *load)
+{
+    load_forget(load);
+    TAILQ_REMOVE(&load->loads->all, load, link);
+    load->range->load = NULL;
     free(load);
 }
 
@@ -50,19 +88,11 @@ void kv_loads_drop(struct kv_group *group)
     struct kv_loads *loads = &group->loads;
     struct kv_load *load;
     while ((load = TAILQ_FIRST(&loads->all)) != NULL)
-        load_free(loads, load);
+        kv_load_free(load);
     if (loads->measure)
         loads->measure->group = NULL;
     loads->measure = NULL;
-    blob_unref(loads->first_pass);
-    loads->first_pass = NULL;
     loads->window_end_ns = loads->measure_ns = NS_NEVER;
-}
-
-void kv_loads_led(struct kv_group *group)
-{
-    group->loads.first_pass = blob_copy(bytes_of(NULL, 0));
-    group->loads.measure_ns = group->shared->now_ns + MEASURE_EVERY_NS;
 }
 
 static struct kv_load *load_of(struct kv_group *group, struct kv_range *range)
@@ -70,10 +100,38 @@ static struct kv_load *load_of(struct kv_group *group, struct kv_range *range)
     if (range->load)
         return range->load;
     struct kv_load *load = memory_alloc_zeroed(1, sizeof(*load));
+    load->loads = &group->loads;
     load->range = range;
     range->load = load;
     TAILQ_INSERT_TAIL(&group->loads.all, load, link);
     return load;
+}
+
+static void measure_want(struct kv_group *group, struct kv_load *load)
+{
+    struct kv_loads *loads = &group->loads;
+    if (load->is_to_measure)
+        return;
+    load->is_to_measure = true;
+    TAILQ_INSERT_TAIL(&loads->to_measure, load, measure_link);
+    if (loads->measure_ns == NS_NEVER)
+        loads->measure_ns = group->shared->now_ns + MEASURE_EVERY_NS;
+}
+
+void kv_loads_led(struct kv_group *group)
+{
+    struct kv_range *range;
+    for (range = kv_ranges_first(&group->ranges); range; range = kv_ranges_next(range))
+        measure_want(group, load_of(group, range));
+}
+
+void kv_load_range_changed(struct kv_group *group, struct kv_range *range)
+{
+    if (!group->is_leading)
+        return;
+    struct kv_load *load = load_of(group, range);
+    load_forget(load);
+    measure_want(group, load);
 }
 
 /* --- What is asked -------------------------------------------------------------------------------
@@ -87,6 +145,8 @@ static uint64_t remeasure_bytes(const struct kv_load *load)
 
 static void key_leave(struct kv_load *load, struct bytes key)
 {
+    if (!load->keys)
+        load->keys = memory_alloc_zeroed(LOAD_KEYS_COUNT, sizeof(load->keys[0]));
     struct blob **place = &load->keys[load->keys_left_count++ % LOAD_KEYS_COUNT];
     blob_unref(*place);
     *place = blob_copy(key);
@@ -105,11 +165,15 @@ void kv_load_asked(struct kv_group *group, struct bytes key, size_t written_byte
         loads->window_begin_ns = now_ns;
         loads->window_end_ns = now_ns + LOAD_WINDOW_NS;
     }
+    if (!load->is_asked) {
+        load->is_asked = true;
+        TAILQ_INSERT_TAIL(&loads->asked, load, asked_link);
+    }
     if (load->operations++ % KEY_LEFT_EVERY == 0)
         key_leave(load, key);
     load->written_bytes += written_bytes;
-    if (load->written_bytes >= remeasure_bytes(load) && loads->measure_ns == NS_NEVER)
-        loads->measure_ns = now_ns + MEASURE_EVERY_NS;
+    if (load->written_bytes >= remeasure_bytes(load))
+        measure_want(group, load);
 }
 
 /* A window in which nothing was asked of any range is not followed by another. */
@@ -120,15 +184,14 @@ static void window_end(struct kv_group *group)
     uint64_t passed_ms = (now_ns - loads->window_begin_ns) / NS_PER_MS;
     bool was_asked = false;
     struct kv_load *load, *next;
-    for (load = TAILQ_FIRST(&loads->all); load; load = next) {
-        next = TAILQ_NEXT(load, link);
-        if (!load->range) {
-            load_free(loads, load);
-            continue;
-        }
-        was_asked = was_asked || load->operations > 0;
+    for (load = TAILQ_FIRST(&loads->asked); load; load = next) {
+        next = TAILQ_NEXT(load, asked_link);
+        bool is_quiet = load->operations == 0;
+        was_asked = was_asked || !is_quiet;
         load->operations_per_s = passed_ms > 0 ? load->operations * 1000 / passed_ms : 0;
         load->operations = 0;
+        if (is_quiet)
+            asked_remove(load);
     }
     loads->window_begin_ns = now_ns;
     loads->window_end_ns = was_asked ? now_ns + LOAD_WINDOW_NS : NS_NEVER;
@@ -171,13 +234,20 @@ static void measure_take(struct kv_group *group, const struct kv_measure *measur
     struct kv_range *range = kv_ranges_at(&group->ranges, blob_bytes(measure->start));
     if (!range || range->epoch != measure->epoch)
         return;
+    const struct kv_options *options = &group->shared->options;
     struct kv_load *load = load_of(group, range);
+    group->loads.bytes += measure->bytes - load->bytes;
     load->bytes = measure->bytes;
     load->is_measured = true;
     blob_unref(load->middle);
     load->middle = NULL;
     if (measure->middle.bytes_count > 0)
         load->middle = blob_copy(buffer_bytes(&measure->middle));
+    sized_remove(load);
+    load->is_sized =
+        load->bytes > options->range_split_bytes || load->bytes < options->range_merge_bytes;
+    if (load->is_sized)
+        TAILQ_INSERT_TAIL(&group->loads.sized, load, sized_link);
 }
 
 static void measure_done(struct job *job)
@@ -212,50 +282,17 @@ static void measure_begin(struct kv_group *group, const struct kv_range *range)
     group->loads.measure = measure;
 }
 
-static const struct kv_range *first_pass_next(struct kv_group *group)
-{
-    struct kv_loads *loads = &group->loads;
-    const struct kv_range *range = NULL;
-    if (loads->first_pass) {
-        for (range = kv_ranges_first(&group->ranges);
-             range && bytes_compare(blob_bytes(range->start), blob_bytes(loads->first_pass)) < 0;)
-            range = kv_ranges_next(range);
-        blob_unref(loads->first_pass);
-        loads->first_pass = NULL;
-    }
-    /* An empty end would begin the pass once more. */
-    if (range && range->end->bytes_count > 0)
-        loads->first_pass = blob_ref(range->end);
-    return range;
-}
-
-static const struct kv_range *written_next(const struct kv_group *group)
-{
-    const struct kv_load *load;
-    TAILQ_FOREACH (load, &group->loads.all, link) {
-        uint64_t much = load->bytes / REMEASURE_PART;
-        if (load->range && load->written_bytes >= (much > REMEASURE_BYTES ? much : REMEASURE_BYTES))
-            return load->range;
-    }
-    return NULL;
-}
-
 static void measure_next(struct kv_group *group)
 {
     struct kv_loads *loads = &group->loads;
-    loads->measure_ns = group->shared->now_ns + MEASURE_EVERY_NS;
-    if (loads->measure)
+    struct kv_load *load = TAILQ_FIRST(&loads->to_measure);
+    loads->measure_ns =
+        load || loads->measure ? group->shared->now_ns + MEASURE_EVERY_NS : NS_NEVER;
+    if (loads->measure || !load)
         return;
-    const struct kv_range *range = first_pass_next(group);
-    if (!range)
-        range = written_next(group);
-    if (!range) {
-        loads->measure_ns = NS_NEVER;
-        return;
-    }
-    if (range->load)
-        range->load->written_bytes = 0;
-    measure_begin(group, range);
+    to_measure_remove(load);
+    load->written_bytes = 0;
+    measure_begin(group, load->range);
 }
 
 /* --- Time, and what is told ----------------------------------------------------------------------
@@ -286,7 +323,7 @@ static struct bytes middle_of_load(const struct kv_load *load)
 {
     struct blob *keys[LOAD_KEYS_COUNT];
     size_t count = 0;
-    for (size_t index = 0; index < LOAD_KEYS_COUNT; index++) {
+    for (size_t index = 0; load->keys && index < LOAD_KEYS_COUNT; index++) {
         if (load->keys[index] && kv_range_holds(load->range, blob_bytes(load->keys[index])))
             keys[count++] = load->keys[index];
     }
@@ -368,22 +405,48 @@ static void load_choose(struct loads_chosen *chosen, const struct kv_load *load,
     chosen->calls[place] = calls;
 }
 
-void kv_loads_report(const struct kv_group *group, struct arena *arena,
-                     Ostraka__ReplicaReport *report)
+static bool calls(const struct kv_group *group, const struct kv_load *load)
 {
     const struct kv_options *options = &group->shared->options;
+    return load->operations_per_s > options->range_split_operations ||
+           (load->is_measured && load->bytes > options->range_split_bytes) ||
+           merges_with_next(group, load);
+}
+
+/* Those that nothing is asked of. Whoever calls stays in front, so that the same are told until
+ * something comes of it; the others go to the back, so that each has its turn. */
+static void sized_choose(struct kv_group *group, struct loads_chosen *chosen)
+{
+    struct kv_load_list *sized = &group->loads.sized;
+    struct kv_load *load, *next;
+    size_t looked_at = 0;
+    for (load = TAILQ_FIRST(sized);
+         load && looked_at < LOADS_LOOKED_AT_MAX && chosen->count < LOADS_REPORTED_COUNT_MAX;
+         load = next, looked_at++) {
+        next = TAILQ_NEXT(load, sized_link);
+        if (load->range->state == KV_RANGE_OWNED && calls(group, load)) {
+            if (!load->is_asked)
+                load_choose(chosen, load, true);
+        } else {
+            TAILQ_REMOVE(sized, load, sized_link);
+            TAILQ_INSERT_TAIL(sized, load, sized_link);
+        }
+    }
+}
+
+void kv_loads_report(struct kv_group *group, struct arena *arena, Ostraka__ReplicaReport *report)
+{
     struct loads_chosen chosen = {.count = 0};
     const struct kv_load *load;
-    TAILQ_FOREACH (load, &group->loads.all, link) {
-        if (!load->range || load->range->state != KV_RANGE_OWNED)
+    report->bytes = group->loads.bytes;
+    sized_choose(group, &chosen);
+    TAILQ_FOREACH (load, &group->loads.asked, asked_link) {
+        if (load->range->state != KV_RANGE_OWNED)
             continue;
         report->operations_per_s += load->operations_per_s;
-        report->bytes += load->bytes;
-        bool calls = load->operations_per_s > options->range_split_operations ||
-                     (load->is_measured && load->bytes > options->range_split_bytes) ||
-                     merges_with_next(group, load);
-        if (calls || load->operations_per_s > 0)
-            load_choose(&chosen, load, calls);
+        bool does_call = calls(group, load);
+        if (does_call || load->operations_per_s > 0)
+            load_choose(&chosen, load, does_call);
     }
     report->loads = arena_alloc(arena, LOADS_REPORTED_COUNT_MAX * sizeof(report->loads[0]));
     for (size_t index = 0; index < chosen.count; index++)

@@ -133,7 +133,7 @@ void kv_ranges_remove(struct kv_ranges *ranges, struct kv_range *range)
     blob_unref(range->end);
     blob_unref(range->luggage);
     if (range->load)
-        range->load->range = NULL;
+        kv_load_free(range->load);
     free(range);
 }
 

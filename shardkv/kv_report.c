@@ -56,7 +56,7 @@ void kv_server_report(const struct kv_server *server, struct arena *arena,
         report->lost = true;
         reports[count++] = report;
     }
-    const struct kv_group *group;
+    struct kv_group *group;
     for (group = server->groups; group; group = group->hh.next) {
         if (group->is_doomed)
             continue;

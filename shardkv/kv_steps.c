@@ -73,6 +73,8 @@ static bool apply_split(struct kv_group *group, const Ostraka__RangeCommand *com
     struct kv_range *right = kv_ranges_split(&group->ranges, left, at);
     kv_checkpoint_touch_range(group, left->start);
     kv_checkpoint_touch_range(group, right->start);
+    kv_load_range_changed(group, left);
+    kv_load_range_changed(group, right);
     return true;
 }
 
@@ -90,6 +92,7 @@ static bool apply_merge(struct kv_group *group, const Ostraka__RangeCommand *com
     kv_checkpoint_touch_range(group, left->start);
     kv_checkpoint_touch_range(group, right->start);
     kv_ranges_merge(&group->ranges, left, right);
+    kv_load_range_changed(group, left);
     return true;
 }
 
@@ -312,6 +315,7 @@ static bool apply_own(struct kv_group *group, const Ostraka__RangeCommand *comma
     range->luggage = NULL;
     range->from_group = 0;
     range_move(group, range, KV_RANGE_OWNED);
+    kv_load_range_changed(group, range);
     consequence->luggage = luggage;
     return true;
 }

@@ -12,7 +12,8 @@
  * Reading order: master_map.h, oracle.h, master_replicas.h, master_ranges.h, master_stores.h,
  * placement.h (all pure), master_internal.h, master_machine.c (what entries do), master.c
  * (timestamps, time), master_leader.c (what the leader sees to), master_ranges_leader.c (how it
- * moves ranges), master_placement.c (where replicas and leaders go), master_change.c,
+ * moves ranges), master_placement.c (where replicas and leaders go), master_ranges_placement.c
+ * (which ranges are split, merged and moved), master_change.c,
  * master_ranges_ask.c and master_store_change.c (what people ask of it).
  */
 #pragma once
@@ -58,6 +59,10 @@ struct master_options {
                                0: never */
     uint32_t replica_changes_max; /* 2 groups at a time are given other replicas; 0: none, and no
                                      leadership is placed either */
+    uint32_t range_changes_max; /* 2 ranges at a time are split, merged or moved by placement, which
+                                   also makes new groups; 0: none, and no group */
+    uint64_t merge_after_ms;    /* 600000: placement merges no ranges for so long after a split, and
+                                   does not undo for so long what a person has done */
     uint64_t history_ms; /* 600000: versions that old may be dropped when newer ones hide them */
 };
 

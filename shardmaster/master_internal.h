@@ -35,8 +35,9 @@ struct master_hold_waiter; /* somebody who asked for a hold */
 
 struct master_store_change; /* somebody who asked for another store, or to be one */
 
-struct master_upkeep;   /* a store that comes or goes (master_placement.c) */
-struct master_transfer; /* a leadership that was told to go */
+struct master_upkeep;           /* a store that comes or goes (master_placement.c) */
+struct master_transfer;         /* a leadership that was told to go */
+struct master_ranges_placement; /* what is placed, and what rests (master_ranges_placement.c) */
 /* Somebody who asked for a range to be changed, or for that to be called off. */
 struct master_range_waiter {
     TAILQ_ENTRY(master_range_waiter) link;
@@ -81,6 +82,7 @@ struct master_leader {
     struct master_upkeep *upkeeps; /* by store */
     struct master_transfer *transfers; /* by group */
     raft_index_t placed_index;         /* of the last entry that placement has proposed */
+    struct master_ranges_placement *ranges_placement; /* NULL: it does not lead */
 };
 
 struct master {
@@ -164,6 +166,7 @@ void master_store_changes_drop(struct master *master);
 /* master_placement.c */
 void master_placement_timer(struct master *master);
 void master_placement_ended(struct master *master);
+void master_groups_progress(struct master *master, struct master_progress *progress);
 
 /* master_safe_point.c */
 void master_safe_point_timer(struct master *master);
@@ -209,6 +212,24 @@ void master_ranges_leader_assign(struct master *master);
 void master_ranges_leader_timer(struct master *master);
 nanoseconds_t master_ranges_leader_deadline_ns(const struct master *master);
 void master_ranges_leader_progress(struct master *master, struct master_progress *progress);
+/* Changes that are under way. */
+size_t master_ranges_leader_drives_count(const struct master *master);
+
+/* master_ranges_placement.c */
+void master_ranges_placement_began(struct master *master);
+void master_ranges_placement_ended(struct master *master);
+void master_ranges_placement_timer(struct master *master);
+void master_ranges_placement_map_changed(struct master *master);
+/* `before`: what the same store reported before; NULL: nothing. */
+void master_ranges_placement_reported(struct master *master, const Ostraka__StoreReport *before,
+                                      const Ostraka__StoreReport *now);
+/* A committed command about this change has changed the map. */
+void master_ranges_placement_applied(struct master *master, const Ostraka__MasterCommand *command,
+                                     struct bytes start, uint64_t change);
+/* A person has asked for this change, or for the same as it does. */
+void master_ranges_placement_asked(struct master *master, uint64_t change);
+/* Why placement has asked for it; NULL: it has not. */
+const char *master_ranges_placement_why(const struct master *master, uint64_t change);
 
 /* master_leader.c */
 /* A refused proposal is made again by whoever made it: false. */

@@ -70,6 +70,7 @@ void master_leader_ended(struct master *master)
         free(hint);
     }
     master_ranges_leader_ended(master);
+    master_ranges_placement_ended(master);
     *leader = (struct master_leader){0};
 }
 
@@ -109,6 +110,7 @@ void master_leader_began(struct master *master)
     leader->safe_point_ns = master->now_ns;
     master_leader_ranges_changed(master, false); /* nobody knows when */
     master_ranges_leader_began(master);
+    master_ranges_placement_began(master);
     if (master->map->epoch == 0)
         leader_propose_bootstrap(master);
 }
@@ -120,6 +122,7 @@ void master_leader_map_changed(struct master *master)
     struct master_leader *leader = &master->leader;
     leader->map_changed = true;
     leader->reconcile_soon = true;
+    master_ranges_placement_map_changed(master);
 }
 
 void master_leader_ranges_changed(struct master *master, bool has_other_owners)
@@ -274,6 +277,7 @@ int master_leader_report(struct master *master, struct bytes bytes)
     }
     struct master_leader *leader = &master->leader;
     struct master_report *report = report_find(leader, message->store);
+    master_ranges_placement_reported(master, report ? report->message : NULL, message);
     if (report) {
         arena_fini(&report->arena);
     } else {
@@ -543,6 +547,7 @@ static void leader_reconcile(struct master *master)
     leader_see_to_replicas(master);
     master_ranges_leader_assign(master);
     master_placement_timer(master);
+    master_ranges_placement_timer(master);
 }
 
 void master_leader_timer(struct master *master)

@@ -6,7 +6,9 @@
  */
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "proto/frame.h"
+#include "shardmaster/master_groups.h"
 #include "shardmaster/master_internal.h"
 #include "shardmaster/master_replicas.h"
 
@@ -256,6 +258,10 @@ static void apply_bootstrap(struct master *master, const Ostraka__MasterCommand_
     map.next_replica = command->next_replica;
     map.replicas_wanted = command->replicas_wanted;
     map.next_change = 1;
+    map.next_group = command->n_groups + 1;
+    /* Rounded down: what the first stores call for is never more than they have. */
+    map.groups_per_1000_stores =
+        command->n_stores > 0 ? (uint32_t)(command->n_groups * 1000 / command->n_stores) : 0;
     const char *why;
     if (command->cluster_id != master->options.cluster_id ||
         master_map_check(&map, &why) != OST_OK) {
@@ -308,6 +314,24 @@ static void apply_replicas_settled(struct master *master,
               command->group_epoch);
 }
 
+/* On a copy, which stands for the map only if the command could be done. */
+static void apply_group_created(struct master *master,
+                                const Ostraka__MasterCommand__GroupCreated *command)
+{
+    struct arena arena;
+    arena_init(&arena);
+    Ostraka__Map *copy = master_map_copy(master->map, &arena);
+    if (!master_group_created(copy, command, &arena)) {
+        arena_fini(&arena);
+        return;
+    }
+    COVER(MASTER_GROUP_CREATED);
+    master_adopt_map(master, copy, &arena);
+    master_map_changed(master);
+    log_write(LOG_INFO, "there is a new group", "store=%lu group=%lu", master->options.store_id,
+              command->group);
+}
+
 static void apply_command(struct master *master, const struct raft_entry *entry)
 {
     struct arena arena;
@@ -339,6 +363,9 @@ static void apply_command(struct master *master, const struct raft_entry *entry)
         break;
     case OSTRAKA__MASTER_COMMAND__COMMAND_REPLICAS_SETTLED:
         apply_replicas_settled(master, command->replicas_settled);
+        break;
+    case OSTRAKA__MASTER_COMMAND__COMMAND_GROUP_CREATED:
+        apply_group_created(master, command->group_created);
         break;
     case OSTRAKA__MASTER_COMMAND__COMMAND_REPLICA_LOST:
         map_changed_if(master, master_replica_lost(master->map, command->replica_lost->group,

@@ -94,6 +94,7 @@ const Ostraka__Map *master_bootstrap_map(const struct master_options *options, s
         map->groups[place] = bootstrap_group(options, place + 1, arena);
     map->replicas_wanted = options->initial_replicas_count;
     map->next_change = 1;
+    map->next_group = groups_count + 1;
     map->next_replica = 1 + (groups_count + 1) * master_initial_replicas_count(options);
     map->n_ranges = options->initial_splits_count + 1;
     map->ranges = arena_alloc(arena, map->n_ranges * sizeof(map->ranges[0]));
@@ -159,6 +160,8 @@ static const char *groups_fault(const Ostraka__Map *map)
         const Ostraka__GroupInfo *group = map->groups[index];
         if (group->id == SHARD_MASTER_GROUP || master_map_group(map, group->id) != group)
             return "a group's id is 0 or used twice";
+        if (map->next_group != 0 && group->id >= map->next_group)
+            return "a group's id was never given";
         fault = group_fault(map, group);
     }
     return fault;

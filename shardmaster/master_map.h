@@ -2,11 +2,11 @@
  * changes.
  *
  * Invariants of a map with epoch > 0 (master_map_check): ids are not 0 and not used twice; group 0
- * is there; a group's replicas are on stores of the map, no two that stay on one, at least one and
- * at most REPLICAS_PER_GROUP_MAX that are to vote, with numbers below next_replica; ranges follow
- * each other from the first key to the last without a gap, and belong to groups of the map. What
- * changes them (master_ranges.h) has a number below next_change, which stands beside one range, or
- * beside two neighbours that are to be merged. Epoch 0: no map yet.
+ * is there; a group's id is below next_group, its replicas are on stores of the map, no two that
+ * stay on one, at least one and at most REPLICAS_PER_GROUP_MAX that are to vote, with numbers below
+ * next_replica; ranges follow each other from the first key to the last without a gap, and belong
+ * to groups of the map. What changes them (master_ranges.h) has a number below next_change, which
+ * stands beside one range, or beside two neighbours that are to be merged. Epoch 0: no map yet.
  */
 #pragma once
 

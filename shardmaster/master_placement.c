@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/sometimes.h"
 #include "proto/frame.h"
+#include "shardmaster/master_groups.h"
 #include "shardmaster/master_internal.h"
 #include "shardmaster/master_stores.h"
 #include "shardmaster/placement.h"
@@ -238,6 +239,23 @@ static void place(struct master *master)
     arena_fini(&arena);
 }
 
+static void group_create(struct master *master)
+{
+    struct arena arena;
+    arena_init(&arena);
+    struct placement_input input;
+    struct master_group_command created;
+    raft_index_t proposed;
+    Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
+    command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_GROUP_CREATED;
+    command.group_created = &created.command;
+    input_make(master, &arena, &input);
+    if (master_groups_next(&input, &created) && !RARE(MASTER_PROPOSAL_REFUSED) &&
+        master_propose(master, &command, &proposed) == OST_OK)
+        master->leader.placed_index = proposed;
+    arena_fini(&arena);
+}
+
 /* --- For people: what is under way --- */
 
 /* Does it get a replica that another store could have kept? Else it only helps out. */
@@ -367,6 +385,20 @@ void master_stores_progress(struct master *master, struct arena *arena,
     *out_items = items;
 }
 
+void master_groups_progress(struct master *master, struct master_progress *progress)
+{
+    for (size_t place = 0; place < master->map->n_groups; place++) {
+        const Ostraka__GroupInfo *group = master->map->groups[place];
+        if (!master_group_is_beginning(group))
+            continue;
+        Ostraka__ProgressItem *item = master_progress_add(progress, "group");
+        if (!item)
+            return;
+        item->group = group->id;
+        item->waits_for = (char *)(uintptr_t) "its first replicas, and one that leads";
+    }
+}
+
 /* --- Time --- */
 
 /* What was proposed shows in the map once it is applied: until then the same would be asked for. */
@@ -376,7 +408,11 @@ void master_placement_timer(struct master *master)
         see_to_life(master, master->map->stores[index]);
         see_to_upkeep(master, master->map->stores[index]);
     }
-    if (master->options.replica_changes_max > 0 && has_listened(master) &&
+    if (!has_listened(master) || master->meta.index < master->leader.placed_index)
+        return;
+    if (master->options.range_changes_max > 0)
+        group_create(master);
+    if (master->options.replica_changes_max > 0 &&
         master->meta.index >= master->leader.placed_index)
         place(master);
 }

@@ -16,6 +16,7 @@ static void stores_progress(struct master *master, struct master_progress *progr
 static void (*const SOURCES[])(struct master *, struct master_progress *) = {
     master_ranges_leader_progress,
     stores_progress,
+    master_groups_progress,
 };
 
 Ostraka__ProgressItem *master_progress_add(struct master_progress *progress, const char *what)

@@ -79,6 +79,8 @@ static int ask_begin(struct master *master, uint64_t connection_id, uint64_t req
         status = cancel_propose(master, request->cancel, &index, out_why);
     } else {
         status = master_range_change_propose(master, request, &index, out_change, out_why);
+        if (status == OST_EXISTS)
+            master_ranges_placement_asked(master, *out_change);
     }
     if (status != OST_OK)
         return status;

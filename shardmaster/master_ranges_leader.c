@@ -692,6 +692,11 @@ nanoseconds_t master_ranges_leader_deadline_ns(const struct master *master)
     return deadline_ns;
 }
 
+size_t master_ranges_leader_drives_count(const struct master *master)
+{
+    return HASH_COUNT(master->leader.drives);
+}
+
 /* --- For people ---------------------------------------------------------------------------------
  */
 
@@ -744,6 +749,9 @@ void master_ranges_leader_progress(struct master *master, struct master_progress
         item->start = master_binary(blob_bytes(drive->start));
         item->done_count = drive->taker.copied_bytes;
         item->age_ms = (master->now_ns - drive->seen_ns) / NS_PER_MS;
+        const char *why = master_ranges_placement_why(master, drive->change);
+        if (why)
+            item->why = arena_printf(progress->arena, "%s", why);
         item->waits_for = drive_waits_for(master, drive, progress->arena);
     }
 }

@@ -125,8 +125,10 @@ void master_ranges_apply(struct master *master, raft_index_t index,
                          const Ostraka__MasterCommand *command)
 {
     struct taken taken = take(master, command);
-    if (taken.is_done)
+    if (taken.is_done) {
         map_has_changed(master, &taken);
+        master_ranges_placement_applied(master, command, taken.start, taken.change);
+    }
     master_range_ask_applied(master, index, taken.is_done);
     master_ranges_leader_applied(master, taken.start, taken.change);
 }

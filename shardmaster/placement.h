@@ -29,7 +29,6 @@
 enum placement_kind {
     PLACEMENT_CHANGE_REPLICAS, /* add_store, remove_store: one of them may be 0 */
     PLACEMENT_TRANSFER_LEADER, /* to_store */
-    /* Ranges that split, merge and move between groups will have their kinds here. */
 };
 
 #define PLACEMENT_WHY_BYTES 96

@@ -432,6 +432,7 @@ static void cluster_options_fill(struct process *process, struct cluster_options
     node->master.initial_stores_count = plan->stores;
     node->master.initial_replicas_count = (uint32_t)plan->replicas;
     node->master.initial_groups_count = (uint32_t)plan->groups;
+    node->master.range_changes_max = 0; /* the faults change them */
     node->master.history_ms = plan->history_ms;
     node->master.replica_changes_max = (uint32_t)plan->replica_changes_max;
     node->master.initial_splits = cluster->splits;

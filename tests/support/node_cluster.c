@@ -8,9 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SEGMENT_BYTES (1u << 20)
-#define WALL_MS       UINT64_C(1700000000000)
-#define VALUE_BYTES   64u
+#define SEGMENT_BYTES       (1u << 20)
+#define WALL_MS             UINT64_C(1700000000000)
+#define VALUE_BYTES         64u
+#define READS_UNDER_WAY_MAX 64u
 
 /* A connection: two ends, each with an id of its own. */
 struct cluster_link {
@@ -389,6 +390,28 @@ static void write_next(struct node_cluster *cluster)
     client_submit(cluster, operation, write_done);
 }
 
+static void read_done(struct operation *operation)
+{
+    struct node_cluster *cluster = operation->done_context[0];
+    cluster->reads_under_way--;
+    cluster->reads_count += operation->status == OST_OK;
+    operation_free(operation);
+}
+
+static void reads_begin(struct node_cluster *cluster)
+{
+    for (uint32_t index = 0; index < cluster->reads_per_step; index++) {
+        uint32_t written = cluster->written_count / 2;
+        if (written == 0 || cluster->reads_under_way >= READS_UNDER_WAY_MAX)
+            return;
+        char key[16];
+        uint32_t number = 2 * (uint32_t)random_below(&cluster->random, written);
+        cluster->reads_under_way++;
+        client_submit(cluster, operation_new(OPERATION_GET, key_of(number, key), bytes_of(NULL, 0)),
+                      read_done);
+    }
+}
+
 static void operation_done(struct operation *operation)
 {
     struct node_cluster *cluster = operation->done_context[0];
@@ -554,6 +577,7 @@ void nodes_step(struct node_cluster *cluster)
     if (cluster->now_ns >= client_core_update(cluster->client)->deadline_ns)
         client_event(cluster, (struct client_event){.type = CLIENT_EV_TIMER});
     write_next(cluster);
+    reads_begin(cluster);
 }
 
 void nodes_run(struct node_cluster *cluster, uint32_t ms)
@@ -746,6 +770,7 @@ void nodes_prepare(struct node_cluster *cluster, size_t stores_count, uint32_t g
         cluster->infos[place].address = cluster->addresses[place];
     }
     arena_init(&cluster->person_arena);
+    random_init(&cluster->random, 17);
     node_options_default(&cluster->options);
     cluster->options.cluster_id = UINT64_C(0x4d0000004d);
     cluster->options.raft.log_segment_bytes = SEGMENT_BYTES;
@@ -756,6 +781,7 @@ void nodes_prepare(struct node_cluster *cluster, size_t stores_count, uint32_t g
     cluster->options.master.initial_stores = cluster->infos;
     cluster->options.master.initial_stores_count = stores_count;
     cluster->options.master.replica_changes_max = 0; /* the tests place them */
+    cluster->options.master.range_changes_max = 0;   /* and these */
     cluster->options.master.initial_groups_count = groups_count;
     cluster->options.master.initial_replicas_count = replicas_count;
     cluster->options.master.initial_splits = &cluster->split;

@@ -4,11 +4,12 @@
  * the rows that were flushed. */
 #pragma once
 
+#include "base/random.h"
 #include "client/client_core.h"
 #include "cmd/node.h"
 #include "cmd/node_internal.h"
 
-enum { CLUSTER_NODES_MAX = 6, CLUSTER_SEGMENTS_MAX = 64, CLUSTER_KEYS_MAX = 20000 };
+enum { CLUSTER_NODES_MAX = 6, CLUSTER_SEGMENTS_MAX = 256, CLUSTER_KEYS_MAX = 20000 };
 
 /* Who is no store: the client, and a person who asks for other stores. */
 enum { CLUSTER_CLIENT = CLUSTER_NODES_MAX, CLUSTER_PERSON };
@@ -63,6 +64,10 @@ struct node_cluster {
     uint32_t written_count;
     bool is_acknowledged[CLUSTER_KEYS_MAX];
     uint32_t acknowledged_count;
+    /* Reads of what was written that begin in each step, of keys from "n" on. */
+    uint32_t reads_per_step;
+    uint32_t reads_under_way, reads_count;
+    struct random random;
     bool joins_nowhere; /* stores that join know an address alone where nobody is */
     bool takes_fatal;   /* a store that cannot go on is what the test wants */
     uint32_t error_lines_count;

@@ -100,6 +100,8 @@ static void item_add(struct ost_progress_item item)
     cr_assert_lt(picture.progress.items_count, COUNT(items));
     if (!item.waits_for)
         item.waits_for = "";
+    if (!item.why)
+        item.why = "";
     items[picture.progress.items_count++] = item;
 }
 
@@ -174,7 +176,8 @@ static void busy_and_weakened(void)
                                         .to_group = 2,
                                         .done_count = 9 << 20,
                                         .whole_count = 24 << 20,
-                                        .age_ms = 3000});
+                                        .age_ms = 3000,
+                                        .why = "group 1 has 3 ranges, group 2 1"});
     item_add((struct ost_progress_item){.what = "drain",
                                         .store = 2,
                                         .done_count = 1,
@@ -210,6 +213,7 @@ Test(view, a_cluster_that_is_weakened_and_busy)
         "UNDER WAY\n"
         "[#######-------------]  37%  move 17  [m .. t)  group 1 -> 2  9.0 MiB of 24.0 MiB  "
         "about 5.0 s left\n"
+        "                             because group 1 has 3 ranges, group 2 1\n"
         "[######--------------]  33%  drain of store 2  1 of 3 replicas  for 12 s\n"
         "                             waits for group 2: a replica joins it\n");
 }
@@ -236,6 +240,7 @@ Test(view, a_narrow_terminal_has_fewer_columns_and_shorter_bars)
                  "\n"
                  "UNDER WAY\n"
                  "[###-----]  37%  move 17  [m .. t)  group 1 -> 2  9.0 MiB...\n"
+                 "                 because group 1 has 3 ranges, group 2 1\n"
                  "[##------]  33%  drain of store 2  1 of 3 replicas  for 12 s\n"
                  "                 waits for group 2: a replica joins it\n");
 }
@@ -465,6 +470,7 @@ Test(view, json_says_the_same)
     const cJSON *move = cJSON_GetArrayItem(cJSON_GetObjectItem(json, "under_way"), 0);
     cr_assert_eq(number_at(move, "done"), 9 << 20);
     cr_assert_str_eq(text_at(move, "start"), "m");
+    cr_assert_str_eq(text_at(move, "why"), "group 1 has 3 ranges, group 2 1");
     const cJSON *group = cJSON_GetArrayItem(cJSON_GetObjectItem(json, "groups"), 2);
     cr_assert_eq(number_at(group, "leader_store"), 2);
     cr_assert_eq(number_at(group, "ranges"), 1);

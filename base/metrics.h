@@ -33,7 +33,9 @@
     X(oracle_requests_count, COUNTER, "requests to the timestamp oracle")                          \
     X(store_flushes_count, COUNTER, "flushes of the store")                                        \
     X(rows_dropped_count, COUNTER, "old versions and outcomes that compaction has dropped")        \
-    X(markers_swept_count, COUNTER, "delete markers that were swept away")
+    X(markers_swept_count, COUNTER, "delete markers that were swept away")                         \
+    X(ranges_held_count, GAUGE, "ranges that replicas here know of: owned, coming and going")      \
+    X(ranges_unsettled_count, GAUGE, "of these, those that are coming or going")
 
 struct metrics {
 #define METRICS_FIELD(name, kind, help) uint64_t name;

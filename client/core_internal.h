@@ -24,8 +24,9 @@ struct peer {
     char *address;
     bool is_endpoint;
     enum peer_state state;
-    bool is_silent; /* let a request time out, and sent nothing since */
-    bool is_begun;  /* connect under way; the runtime has not yet said which id */
+    bool is_silent;      /* let a request time out, and sent nothing since */
+    bool is_begun;       /* connect under way; the runtime has not yet said which id */
+    bool is_unreachable; /* it is lost because nobody listens there */
     uint64_t connection_id;
     uint32_t failures_count;
     nanoseconds_t redial_ns;

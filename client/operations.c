@@ -428,10 +428,16 @@ void operation_gave_up(struct client_core *core, struct operation *operation, in
         core_txn_drop(core, operation->txn);
         operation->txn = NULL;
     }
-    /* Reads alone get here: nothing was done. What stood in the way tells more than the time does.
-     */
-    if (!operation->why)
-        operation_explain(operation, "no other answer within %u ms", timeout_ms(core, operation));
+    /* Reads get here, which have done nothing, and what was asked of the shard master. What stood
+     * in the way tells more than the time does. */
+    uint32_t waited_ms = timeout_ms(core, operation);
+    if (!operation->why && operation_is_admin(operation))
+        operation_explain(operation,
+                          "no answer from the shard master within %u ms: what was asked for may "
+                          "have been done all the same",
+                          waited_ms);
+    else if (!operation->why)
+        operation_explain(operation, "no other answer within %u ms", waited_ms);
     core_complete(core, operation, last_status != OST_OK ? last_status : OST_DEADLINE_EXCEEDED);
 }
 

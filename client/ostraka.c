@@ -76,9 +76,11 @@ static uint64_t seed_draw(void)
 static void copy_why(struct operation *operation, void *context)
 {
     char *why = context;
+    const char *text = operation->status == OST_DISCONNECTED ? "no store answers"
+                                                             : ost_status_text(operation->status);
     if (why && operation->status != OST_OK)
-        snprintf(why, 256, "%s: %s", ost_status_text(operation->status),
-                 operation->why ? operation->why : "no store answered");
+        snprintf(why, 256, "%s%s%s", text, operation->why ? ": " : "",
+                 operation->why ? operation->why : "");
 }
 
 OST_API int ost_open(const struct ost_options *options, struct ost_client **out_client,

@@ -132,7 +132,9 @@ void peer_connected(struct client_core *core, struct peer *peer, int status)
         return;
     if (status != OST_OK) {
         failure_note(core, peer, OST_DISCONNECTED, "cannot connect");
+        peer->is_unreachable = true;
         peer_lost(core, peer, false);
+        peer->is_unreachable = false;
         return;
     }
     Ostraka__Hello hello = OSTRAKA__HELLO__INIT;

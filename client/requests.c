@@ -277,6 +277,12 @@ void requests_peer_opened(struct client_core *core, struct peer *peer)
     }
 }
 
+/* Who asks a store about itself is told at once that it is not there. */
+static bool is_about_peer(const struct request *request)
+{
+    return request->owner == OWNER_OPERATION && request->operation->type == OPERATION_STATUS;
+}
+
 void requests_peer_lost(struct client_core *core, struct peer *peer)
 {
     struct request *request;
@@ -284,7 +290,13 @@ void requests_peer_lost(struct client_core *core, struct peer *peer)
         request->in_doubt = request->in_doubt || request->state == REQUEST_SENT;
         request->any_replica = false;
         request_turn(core, request, 0);
-        request_back_off(core, request, OST_DISCONNECTED);
+        if (peer->is_unreachable && is_about_peer(request)) {
+            request->last_status = OST_DISCONNECTED;
+            operation_explain(request->operation, "cannot connect to %.80s", peer->address);
+            request_give_up(core, request);
+        } else {
+            request_back_off(core, request, OST_DISCONNECTED);
+        }
     }
 }
 

@@ -45,6 +45,7 @@ struct cluster_store {
     const char *host; /* the address without the port */
     int network_fd;   /* -1: the one of this process */
     bool joins;       /* it is none of the initial stores */
+    bool may_end;     /* by itself */
     char *data_path;
     char *log_path;
     uint64_t cpu_ns_ended; /* of its processes that have ended */
@@ -418,6 +419,24 @@ void cluster_kill(struct cluster *cluster, uint32_t store)
     each->pid = 0;
 }
 
+void cluster_wipe(struct cluster *cluster, uint32_t store)
+{
+    const struct cluster_store *each = store_of(cluster, store);
+    ASSERT(each->pid == 0);
+    nftw(each->data_path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+void cluster_let_end(struct cluster *cluster, uint32_t store)
+{
+    store_of(cluster, store)->may_end = true;
+}
+
+bool cluster_has_ended(struct cluster *cluster, uint32_t store, int *out_wait_status)
+{
+    struct cluster_store *each = store_of(cluster, store);
+    return each->pid != 0 && store_reap(each, WNOHANG, out_wait_status);
+}
+
 void cluster_signal(struct cluster *cluster, uint32_t store, int signal_number)
 {
     const struct cluster_store *each = store_of(cluster, store);
@@ -459,7 +478,7 @@ int cluster_check(struct cluster *cluster, char *out_why)
     for (uint32_t i = 1; i <= cluster->stores_count; i++) {
         struct cluster_store *each = &cluster->stores[i];
         int wait_status;
-        if (each->pid == 0 || !store_reap(each, WNOHANG, &wait_status))
+        if (each->pid == 0 || each->may_end || !store_reap(each, WNOHANG, &wait_status))
             continue;
         char line[256];
         cluster_last_line(cluster, i, line, sizeof line);

@@ -80,6 +80,12 @@ int cluster_start(struct cluster *cluster, uint32_t store, char *out_why);
 int cluster_join(struct cluster *cluster, uint32_t *out_store, char *out_why);
 /* Sends SIGKILL and waits until it is gone. */
 void cluster_kill(struct cluster *cluster, uint32_t store);
+/* Removes the data and the log of a store that does not run: the next start finds an empty disk. */
+void cluster_wipe(struct cluster *cluster, uint32_t store);
+/* From here on it may end by itself: cluster_check does not mind. */
+void cluster_let_end(struct cluster *cluster, uint32_t store);
+/* Has it ended by itself? `out_wait_status` as wait(2). */
+bool cluster_has_ended(struct cluster *cluster, uint32_t store, int *out_wait_status);
 /* SIGSTOP, SIGCONT and the like. */
 void cluster_signal(struct cluster *cluster, uint32_t store, int signal_number);
 /* SIGTERM; waits for the end. OST_DEADLINE_EXCEEDED: it still runs. Else `out_wait_status` as

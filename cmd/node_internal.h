@@ -40,6 +40,7 @@ struct node_peer {
     bool dial_pending[2]; /* asked for in the update, not yet begun */
     nanoseconds_t redial_ns[2];
     uint32_t failures_count[2];
+    nanoseconds_t refusal_log_ns; /* that it refuses this store is not said again before */
     UT_hash_handle hh;
 };
 
@@ -129,6 +130,7 @@ struct node {
     bool peers_dirty;
     bool peers_changed; /* since the row that lists them was written */
     nanoseconds_t peers_deadline_ns;
+    nanoseconds_t refusal_log_ns; /* a connection that was refused is not told of before */
 
     /* The newest map (node_map.c). */
     struct arena map_arena;    /* the last message of it without ranges, or nothing */

@@ -81,8 +81,9 @@ static void join_dial(struct node *node)
         join->address = memory_copy_string(
             node->options.join_addresses[join->tries_count % node->options.join_addresses_count]);
     if (join->tries_count++ % JOIN_WARN_EACH == JOIN_WARN_EACH - 1)
-        log_write(LOG_WARN, "still asking to join the cluster", "store=%" PRIu64 " tries=%" PRIu64,
-                  node->options.raft.store, join->tries_count);
+        log_write(LOG_WARN, "still asking to join the cluster",
+                  "store=%" PRIu64 " tries=%" PRIu64 " address=%.64s", node->options.raft.store,
+                  join->tries_count, join->address);
     join->state = JOIN_DIALING;
     join->next_ns = node->now_ns + JOIN_TRY_NS;
     join->try_deadline_ns = node->now_ns + JOIN_TRY_NS;

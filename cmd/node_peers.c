@@ -13,7 +13,9 @@
 #include <stdio.h>
 #include <utlist.h>
 
-#define RECONNECT_MS_MIN 50u
+#define RECONNECT_MS_MIN   50u
+#define JOINING_REDIAL_MS  100u
+#define REFUSALS_LOGGED_MS 60000u /* one line in so long */
 
 struct node_connection *node_connection_find(struct node *node, uint64_t connection_id)
 {
@@ -348,6 +350,11 @@ static int hello_check(const struct node *node, const Ostraka__Hello *hello, cha
     if (hello->role == OSTRAKA__PEER_ROLE__STORE) {
         struct node_peer *peer;
         HASH_FIND(hh, node->peers, &hello->store_id, sizeof hello->store_id, peer);
+        if (!peer && !node->map) {
+            snprintf(text, text_bytes_max, "store %" PRIu64 " has no map yet",
+                     node->options.raft.store);
+            return OST_NOT_READY;
+        }
         if (!peer || peer->is_dialed_by_us || hello->channel > CHANNEL_BULK) {
             snprintf(text, text_bytes_max,
                      "store %" PRIu64 " does not expect store %" PRIu64 " to connect%s",
@@ -357,6 +364,17 @@ static int hello_check(const struct node *node, const Ostraka__Hello *hello, cha
         }
     }
     return OST_OK;
+}
+
+/* Whoever does not belong here may come back for ever: not each time is worth a line. */
+static void hello_refused(struct node *node, const char *why)
+{
+    node->metrics->connections_rejected_count++;
+    if (node->now_ns < node->refusal_log_ns)
+        return;
+    node->refusal_log_ns = node->now_ns + REFUSALS_LOGGED_MS * NS_PER_MS;
+    log_write(LOG_WARN, "refused a connection", "store=%" PRIu64 " why=\"%s\"",
+              node->options.raft.store, why);
 }
 
 void node_hello_received(struct node *node, struct node_connection *connection,
@@ -380,9 +398,8 @@ void node_hello_received(struct node *node, struct node_connection *connection,
         &node->outbox, connection->id,
         frame_encode(FRAME_HELLO_ANSWER, frame->request_id, &answer.base, NULL, 0));
     if (answer.status != OST_OK) {
-        log_write(LOG_WARN, "refused a connection", "store=%" PRIu64 " why=\"%s\"",
-                  node->options.raft.store, text);
-        node->metrics->connections_rejected_count++;
+        if (!ost_status_is_retryable(answer.status))
+            hello_refused(node, text);
         node_route_all(node); /* the answer leaves before the connection is forgotten */
         node_connection_drop(node, connection, true);
         return;
@@ -394,6 +411,26 @@ void node_hello_received(struct node *node, struct node_connection *connection,
         connection->channel = (enum channel)hello->channel;
         peer_channel_open(node, connection);
     }
+}
+
+static void hello_was_refused(struct node *node, struct node_connection *connection,
+                              const Ostraka__HelloAnswer *answer)
+{
+    struct node_peer *peer = node_peer_find(node, connection->store);
+    enum channel channel = connection->channel;
+    /* A store that joins has no map for a moment. */
+    bool is_soon = ost_status_is_retryable(answer->status);
+    uint64_t redial_ms = is_soon ? JOINING_REDIAL_MS : node->options.reconnect_ms_max;
+    node_connection_drop(node, connection, false);
+    if (!peer)
+        return;
+    peer->redial_ns[channel] = node->now_ns + redial_ms * NS_PER_MS;
+    if (is_soon || node->now_ns < peer->refusal_log_ns)
+        return;
+    peer->refusal_log_ns = node->now_ns + REFUSALS_LOGGED_MS * NS_PER_MS;
+    log_write(LOG_ERROR, "a store refused this one, which may have been removed from the cluster",
+              "store=%" PRIu64 " peer=%" PRIu64 " why=\"%s\"", node->options.raft.store,
+              peer->store, answer->text);
 }
 
 void node_hello_answered(struct node *node, struct node_connection *connection,
@@ -413,15 +450,7 @@ void node_hello_answered(struct node *node, struct node_connection *connection,
         return;
     }
     if (answer->status != OST_OK) {
-        log_write(LOG_ERROR, "a store refused this one",
-                  "store=%" PRIu64 " peer=%" PRIu64 " why=\"%s\"", node->options.raft.store,
-                  connection->store, answer->text);
-        struct node_peer *peer = node_peer_find(node, connection->store);
-        enum channel channel = connection->channel;
-        node_connection_drop(node, connection, false);
-        if (peer)
-            peer->redial_ns[channel] =
-                node->now_ns + (uint64_t)node->options.reconnect_ms_max * NS_PER_MS;
+        hello_was_refused(node, connection, answer);
         return;
     }
     raft_host_heard(node->raft, answer->heard_timestamp);

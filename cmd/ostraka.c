@@ -17,7 +17,7 @@ static const struct command commands[] = {
     {"cas", "KEY OLD NEW", "write a value if the key has the old one", command_cas},
     {"add", "KEY [N]", "add to a number, and print the sum", command_add},
     {"txn", "", "run one transaction, with lines of standard input", command_txn},
-    {"status", "", "how the cluster is, and what is under way; --watch: live", command_status},
+    {"status", "", "how the cluster is; --watch: live", command_status},
     {"stores", "", "the stores, one by one", command_stores},
     {"groups", "", "the groups, their leaders and replicas", command_groups},
     {"ranges", "[PREFIX]", "the ranges, and which group has each", command_ranges},

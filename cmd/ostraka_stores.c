@@ -60,8 +60,9 @@ static int drain(const struct command_environment *environment, struct ost_clien
     char why[256] = "", text[160];
     int status = ost_drain_store(client, wish->store, why);
     snprintf(text, sizeof text,
-             "begun: store %" PRIu64 " gives up its replicas: 'ostraka status' shows how far it is",
-             wish->store);
+             "%s: store %" PRIu64 " gives up its replicas%s: 'ostraka status' shows how far it is",
+             status == OST_EXISTS ? "nothing to do" : "begun", wish->store,
+             status == OST_EXISTS ? " already" : "");
     bool is_done = false;
     if ((status == OST_OK || status == OST_EXISTS) && wish->wait) {
         status = wait_for_drain(environment, client, wish->store);
@@ -69,8 +70,8 @@ static int drain(const struct command_environment *environment, struct ost_clien
         if (status == OST_CANCELED)
             snprintf(why, sizeof why, "it was called off, and takes replicas again");
         snprintf(text, sizeof text,
-                 "done: store %" PRIu64 " has no replicas any more: stop it, then 'ostraka "
-                 "remove-store %" PRIu64 "'",
+                 "done: store %" PRIu64 " has no replicas any more: 'ostraka remove-store %" PRIu64
+                 "' takes it out of the cluster",
                  wish->store, wish->store);
     }
     return tell(environment, "drain", wish, status, why, text, is_done);
@@ -81,8 +82,11 @@ static int undrain(const struct command_environment *environment, struct ost_cli
 {
     char why[256] = "", text[160];
     int status = ost_undrain_store(client, wish->store, why);
-    snprintf(text, sizeof text, "called off: store %" PRIu64 " may have replicas again",
-             wish->store);
+    if (status == OST_EXISTS)
+        snprintf(text, sizeof text, "nothing to do: store %" PRIu64 " does not drain", wish->store);
+    else
+        snprintf(text, sizeof text, "called off: store %" PRIu64 " may have replicas again",
+                 wish->store);
     return tell(environment, "drain --cancel", wish, status, why, text, true);
 }
 
@@ -130,8 +134,9 @@ int command_remove_store(const struct command_environment *environment, int argc
     static const struct argp argp = {
         .parser = parse,
         .args_doc = "STORE",
-        .doc = "Strikes a store that has no replicas from the map, for good: its number is never "
-               "used again. 'ostraka drain' takes its replicas from it."};
+        .doc = "Strikes a store that has no replicas from the map, for good; 'ostraka drain' takes "
+               "its replicas from it. If it runs, it stops. Its data is of no use any more: delete "
+               "it, and give its number to no other store."};
     struct wish wish = {0};
     command_parse(&argp, argc, argv, &wish);
     return run(environment, &wish, remove_it);

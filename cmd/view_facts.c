@@ -39,7 +39,8 @@ char *interval_print(struct ost_bytes start, struct ost_bytes end, char *text)
         key_print(bytes_of(start.data, start.bytes_count), start_text, sizeof start_text);
     if (end.bytes_count)
         key_print(bytes_of(end.data, end.bytes_count), end_text, sizeof end_text);
-    snprintf(text, INTERVAL_TEXT_BYTES, "[%s .. %s)", start_text, end_text);
+    snprintf(text, INTERVAL_TEXT_BYTES, "[%s .. %s%c", start_text, end_text,
+             end.bytes_count ? ')' : ']');
     return text;
 }
 

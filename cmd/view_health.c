@@ -36,7 +36,9 @@ static void leaderless_find(const struct picture *picture, struct health *health
         group_name_print(facts->info->group, name);
         if (facts->leader || facts->info->replicas_count == 0)
             continue;
-        if (2 * facts->voters_answering_count <= facts->voters_count)
+        if (facts->voters_count == 0)
+            problem_add(health, HEALTH_BROKEN, "%s is being made", name);
+        else if (2 * facts->voters_answering_count <= facts->voters_count)
             problem_add(health, HEALTH_BROKEN, "%s has no quorum: %u of its %u replicas answer",
                         name, facts->voters_answering_count, facts->voters_count);
         else
@@ -52,6 +54,9 @@ static void stores_find(const struct picture *picture, struct health *health)
         if (strcmp(state, "dead") == 0)
             problem_add(health, HEALTH_WEAKENED, "store %" PRIu64 " is dead, with %u replicas",
                         store, cluster_store_replicas_count(&picture->info, store));
+        else if (strcmp(state, "silent") == 0 && picture->results[place] == OST_DISCONNECTED)
+            problem_add(health, HEALTH_WEAKENED, "store %" PRIu64 " cannot be reached at %.64s",
+                        store, picture->info.stores[place].address);
         else if (strcmp(state, "silent") == 0)
             problem_add(health, HEALTH_WEAKENED, "store %" PRIu64 " does not answer: %s", store,
                         ost_status_text(picture->results[place]));

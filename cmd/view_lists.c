@@ -67,22 +67,51 @@ void stores_draw(const struct picture *picture, struct canvas *canvas)
 
 /* --- Groups --- */
 
+/* By store: whoever looks for one finds it. The one after `previous`; NULL: the first. */
+static const struct ost_replica_info *replica_next(const struct ost_group_info *group,
+                                                   const struct ost_replica_info *previous)
+{
+    const struct ost_replica_info *next = NULL;
+    for (uint32_t r = 0; r < group->replicas_count; r++) {
+        const struct ost_replica_info *replica = &group->replicas[r];
+        bool is_after = !previous || replica->store > previous->store ||
+                        (replica->store == previous->store && replica > previous);
+        if (is_after && (!next || replica->store < next->store))
+            next = replica;
+    }
+    return next;
+}
+
 /* "1 2(joining) 3(silent)": the stores that have one, and what is the matter with it. */
 static void replicas_print(const struct picture *picture, const struct ost_group_info *group,
                            char *text)
 {
     text[0] = '\0';
-    for (uint32_t r = 0; r < group->replicas_count; r++) {
-        const struct ost_replica_info *replica = &group->replicas[r];
+    const struct ost_replica_info *replica = NULL;
+    while ((replica = replica_next(group, replica)) != NULL) {
         const char *role = strcmp(replica->role, "voter") == 0 ? "" : replica->role;
         const char *state = replica->lost                                     ? "lost"
                             : !picture_store_answers(picture, replica->store) ? "silent"
                                                                               : "";
-        text_add(text, REPLICAS_BYTES, "%s%" PRIu64, r ? " " : "", replica->store);
+        text_add(text, REPLICAS_BYTES, "%s%" PRIu64, text[0] ? " " : "", replica->store);
         if (role[0] || state[0])
             text_add(text, REPLICAS_BYTES, "(%s%s%s)", role, role[0] && state[0] ? ", " : "",
                      state);
     }
+}
+
+/* What only the leader can tell. */
+static void leader_cells(const struct ost_group_status *leader, struct table *table)
+{
+    const uint64_t counts[] = {leader ? leader->term : 0, leader ? leader->applied_index : 0,
+                               leader ? leader->keys_locked_count : 0,
+                               leader ? leader->lock_waiters_count : 0,
+                               leader ? leader->prepared_count : 0};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        if (leader)
+            table_cell(table, STYLE_PLAIN, "%" PRIu64, counts[i]);
+        else
+            table_cell(table, STYLE_PLAIN, "-");
 }
 
 static void group_row(const struct picture *picture, const struct group_facts *facts,
@@ -105,13 +134,7 @@ static void group_row(const struct picture *picture, const struct group_facts *f
     replicas_print(picture, facts->info, replicas);
     bool is_whole = facts->voters_answering_count == facts->voters_count;
     table_cell(table, is_whole ? STYLE_PLAIN : STYLE_YELLOW, "%s", replicas);
-    const struct ost_group_status none = {0};
-    const struct ost_group_status *leader = facts->leader ? facts->leader : &none;
-    table_cell(table, STYLE_PLAIN, "%" PRIu64, leader->term);
-    table_cell(table, STYLE_PLAIN, "%" PRIu64, leader->applied_index);
-    table_cell(table, STYLE_PLAIN, "%" PRIu64, leader->keys_locked_count);
-    table_cell(table, STYLE_PLAIN, "%" PRIu64, leader->lock_waiters_count);
-    table_cell(table, STYLE_PLAIN, "%" PRIu64, leader->prepared_count);
+    leader_cells(facts->leader, table);
 }
 
 static bool is_remarkable(const struct group_facts *facts)
@@ -143,24 +166,55 @@ void groups_draw(const struct picture *picture, uint32_t groups_count_max, struc
     }
 }
 
+static const struct ost_group_status *status_of_replica(const struct picture *picture,
+                                                        const struct ost_replica_info *replica)
+{
+    for (size_t i = 0; i < picture->info.stores_count; i++) {
+        if (picture->info.stores[i].store != replica->store || picture->results[i] != OST_OK)
+            continue;
+        for (size_t g = 0; g < picture->stores[i].groups_count; g++)
+            if (picture->stores[i].groups[g].replica == replica->replica)
+                return &picture->stores[i].groups[g];
+    }
+    return NULL;
+}
+
+static void replica_row(const struct picture *picture, uint64_t group,
+                        const struct ost_replica_info *replica, struct table *table)
+{
+    const struct ost_group_status *status = status_of_replica(picture, replica);
+    if (group == 0)
+        table_cell(table, STYLE_PLAIN, "master");
+    else
+        table_cell(table, STYLE_PLAIN, "%" PRIu64, group);
+    table_cell(table, STYLE_PLAIN, "%" PRIu64, replica->store);
+    table_cell(table, STYLE_PLAIN, "%" PRIu64, replica->replica);
+    if (!status) {
+        bool answers = picture_store_answers(picture, replica->store);
+        table_cell(table, STYLE_RED, "%s", answers ? "not there" : "silent");
+        for (int cell = 0; cell < 5; cell++)
+            table_cell(table, STYLE_PLAIN, "-");
+        return;
+    }
+    table_cell(table, STYLE_PLAIN, "%s", status->role);
+    table_cell(table, STYLE_PLAIN, "%" PRIu64, status->term);
+    table_cell(table, STYLE_PLAIN, "%" PRIu64, status->commit_index);
+    table_cell(table, STYLE_PLAIN, "%" PRIu64, status->applied_index);
+    table_cell(table, STYLE_PLAIN, "%" PRIu64, status->prepared_count);
+    table_cell(table, STYLE_PLAIN, "%016" PRIx64, status->chain_hash);
+}
+
+/* Those that the map wants, with what their stores say of them. */
 void replicas_draw(const struct picture *picture, struct canvas *canvas)
 {
     static const char *const TITLES[] = {"GROUP",   "STORE",    "REPLICA",    "ROLE",  ">TERM",
                                          ">COMMIT", ">APPLIED", "?>PREPARED", "?CHAIN"};
     struct table *table = table_new(TITLES, sizeof TITLES / sizeof TITLES[0]);
-    for (size_t i = 0; i < picture->info.stores_count; i++) {
-        for (size_t g = 0; g < picture->stores[i].groups_count; g++) {
-            const struct ost_group_status *group = &picture->stores[i].groups[g];
-            table_cell(table, STYLE_PLAIN, "%" PRIu64, group->group);
-            table_cell(table, STYLE_PLAIN, "%" PRIu64, picture->info.stores[i].store);
-            table_cell(table, STYLE_PLAIN, "%" PRIu64, group->replica);
-            table_cell(table, STYLE_PLAIN, "%s", group->role);
-            table_cell(table, STYLE_PLAIN, "%" PRIu64, group->term);
-            table_cell(table, STYLE_PLAIN, "%" PRIu64, group->commit_index);
-            table_cell(table, STYLE_PLAIN, "%" PRIu64, group->applied_index);
-            table_cell(table, STYLE_PLAIN, "%" PRIu64, group->prepared_count);
-            table_cell(table, STYLE_PLAIN, "%016" PRIx64, group->chain_hash);
-        }
+    for (size_t place = 0; place < picture_groups_count(picture); place++) {
+        const struct ost_group_info *group = picture->facts[place].info;
+        const struct ost_replica_info *replica = NULL;
+        while ((replica = replica_next(group, replica)) != NULL)
+            replica_row(picture, group->group, replica, table);
     }
     table_end(table, canvas);
 }

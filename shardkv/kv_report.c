@@ -97,10 +97,14 @@ void kv_server_status(const struct kv_server *server, struct arena *arena,
     size_t count = 0;
     Ostraka__GroupStatus **statuses =
         arena_alloc(arena, (HASH_COUNT(server->groups) + 1) * sizeof(statuses[0]));
+    struct metrics *metrics = server->shared.environment.metrics;
+    metrics->ranges_held_count = metrics->ranges_unsettled_count = 0;
     const struct kv_group *group;
     for (group = server->groups; group; group = group->hh.next) {
         if (group->is_doomed)
             continue;
+        metrics->ranges_held_count += group->ranges.count;
+        metrics->ranges_unsettled_count += group->ranges.unsettled_count;
         struct raft_status raft = {0};
         int found = raft_host_group_status(server->shared.environment.host, group->id, &raft);
         ASSERT(found == OST_OK);

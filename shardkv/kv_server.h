@@ -119,7 +119,8 @@ void kv_server_txns(const struct kv_server *server, nanoseconds_t now_ns,
 bool kv_server_owns_group(const struct kv_server *server, group_id_t group);
 /* The local group whose log owns `key`, or 0: for frames addressed by key. */
 group_id_t kv_server_group_of_key(const struct kv_server *server, struct bytes key);
-/* In the arena: one report a replica, for the master; one status a replica, for people. */
+/* In the arena: one report a replica, for the master; one status a replica, for people, which also
+ * brings the gauges of ranges up to date. */
 void kv_server_report(const struct kv_server *server, struct arena *arena,
                       Ostraka__ReplicaReport ***out_reports, size_t *out_count);
 void kv_server_status(const struct kv_server *server, struct arena *arena,

@@ -351,7 +351,7 @@ static Ostraka__ProgressItem *item_leaves(struct master *master, struct arena *a
     item->whole_count = upkeep_of(master, store->id)->replicas_count_first;
     item->done_count = item->whole_count - left_count;
     if (left_count == 0)
-        item->waits_for = (char *)(uintptr_t) "to be removed";
+        item->waits_for = (char *)(uintptr_t) "its removal: 'ostraka remove-store'";
     else if (master->options.replica_changes_max == 0)
         item->waits_for = (char *)(uintptr_t) "a person: placement is off";
     else if (!has_listened(master))

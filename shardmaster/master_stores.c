@@ -162,7 +162,7 @@ static int check_room(const Ostraka__Map *map, store_id_t store, char *out_why)
         return OST_OK;
     return refuse(OST_CONFLICT, out_why,
                   "group %" PRIu64 " has %zu replicas, and without store %" PRIu64
-                  " only %zu stores are up: %zu more are needed first",
+                  " there is room for only %zu: first let %zu more join",
                   largest->id, wanted_count(largest), store, up_count,
                   wanted_count(largest) - up_count);
 }

@@ -13,6 +13,11 @@ void world_sleep_ms(uint32_t ms)
 
 void world_init(struct world *world)
 {
+    world_init_stores(world, 3, NULL);
+}
+
+void world_init_stores(struct world *world, uint32_t stores_count, const char *const *flags)
+{
     static char split[BANK_KEY_BYTES];
     char why[CLUSTER_WHY_BYTES] = "";
     memset(world, 0, sizeof *world);
@@ -23,6 +28,8 @@ void world_init(struct world *world)
     cluster_options_default(&options);
     options.program = OSTRAKAD_PATH;
     options.directory = WORLD_DIRECTORY;
+    options.stores_count = stores_count;
+    options.flags = flags;
     options.splits = bank_key(world->options.accounts_count / 2, split);
     cr_assert_eq(cluster_new(&options, &world->cluster, why), OST_OK, "%s", why);
 }

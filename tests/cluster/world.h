@@ -24,6 +24,8 @@ struct world {
 
 /* Starts three stores with two groups, half of the accounts in each. No thread is started yet. */
 void world_init(struct world *world);
+/* The same with so many stores, and more flags for each (cluster.h). */
+void world_init_stores(struct world *world, uint32_t stores_count, const char *const *flags);
 /* Kills and removes everything. */
 void world_fini(struct world *world);
 /* Opens the client and waits for every group's leader. */

@@ -1,6 +1,6 @@
 #include "tests/trial/nemesis.h"
 
-#include "client/ostraka_status.h"
+#include "client/ostraka.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -9,7 +9,8 @@
 #define NS_PER_MS UINT64_C(1000000)
 /* Between two of a kind. */
 #define CALM_MS_MIN 1000u
-#define CALM_MS_MAX 16000u
+/* The map is looked at so often while a store's replicas are made anew. */
+#define REBUILD_LOOK_MS 200u
 
 struct span {
     uint32_t ms_min, ms_max;
@@ -18,11 +19,12 @@ static const struct span fault_spans[] = {
     [NEMESIS_KILL] = {100, 5000},
     [NEMESIS_PAUSE] = {100, 30000},
     [NEMESIS_PARTITION] = {500, 10000},
+    [NEMESIS_WIPE] = {100, 2000},
 };
 
 const char *nemesis_fault_name(enum nemesis_fault fault)
 {
-    static const char *const names[] = {"kill", "pause", "partition"};
+    static const char *const names[] = {"kill", "pause", "partition", "wipe"};
     return names[fault];
 }
 
@@ -77,9 +79,10 @@ static void kill_begin(struct nemesis *nemesis, struct nemesis_timer *timer, uin
 {
     bool every_store = random_below(&nemesis->random, 4) == 0;
     uint32_t one = draw_store(nemesis);
-    for (uint32_t store = 1; store <= stores_count(nemesis); store++)
-        timer->stores[store] =
-            every_store || store == one || random_below(&nemesis->random, 3) == 0;
+    for (uint32_t store = 1; store <= stores_count(nemesis); store++) {
+        bool is_hit = every_store || store == one || random_below(&nemesis->random, 3) == 0;
+        timer->stores[store] = is_hit && cluster_runs(nemesis->cluster, store);
+    }
     /* All get the signal before one is waited for. */
     for (uint32_t store = 1; store <= stores_count(nemesis); store++)
         if (timer->stores[store])
@@ -135,6 +138,78 @@ static void pause_end(struct nemesis *nemesis, struct nemesis_timer *timer, uint
         cluster_signal(nemesis->cluster, store, SIGCONT);
         say(nemesis, now_ns, "SIGCONT: store %" PRIu32, store);
     }
+}
+
+/* --- Wipe --------------------------------------------------------------------------------------
+ */
+
+/* Has the group all its replicas? `out_replica`: grows to the highest number of one. */
+static bool group_is_whole(const struct nemesis *nemesis, const struct ost_group_info *group,
+                           uint64_t *out_replica)
+{
+    bool is_whole = !group->changing;
+    for (uint32_t r = 0; r < group->replicas_count; r++) {
+        const struct ost_replica_info *replica = &group->replicas[r];
+        bool is_old = nemesis->wiped_store != 0 && replica->store == nemesis->wiped_store &&
+                      replica->replica <= nemesis->wiped_replica;
+        is_whole = is_whole && !replica->lost && !is_old && strcmp(replica->role, "voter") == 0;
+        if (replica->replica > *out_replica)
+            *out_replica = replica->replica;
+    }
+    return is_whole;
+}
+
+static bool cluster_is_whole(const struct nemesis *nemesis, uint64_t *out_replica)
+{
+    struct ost_cluster_info info;
+    *out_replica = 0;
+    if (ost_cluster_info(nemesis->monitor, &info) != OST_OK)
+        return false;
+    bool is_whole = group_is_whole(nemesis, &info.master, out_replica);
+    for (size_t g = 0; g < info.groups_count; g++)
+        is_whole = group_is_whole(nemesis, &info.groups[g], out_replica) && is_whole;
+    ost_cluster_info_free(&info);
+    return is_whole;
+}
+
+bool nemesis_is_rebuilt(struct nemesis *nemesis, uint64_t now_ns)
+{
+    uint64_t replica;
+    if (nemesis->wiped_store == 0)
+        return true;
+    if (nemesis->timers[NEMESIS_WIPE].is_on || !cluster_is_whole(nemesis, &replica))
+        return false;
+    uint64_t took_ns = now_ns - nemesis->wiped_ns;
+    if (took_ns > nemesis->rebuild_ns_max)
+        nemesis->rebuild_ns_max = took_ns;
+    say(nemesis, now_ns, "store %" PRIu32 " has its replicas again after %.1f s",
+        nemesis->wiped_store, (double)took_ns / 1e9);
+    nemesis->wiped_store = 0;
+    return true;
+}
+
+/* False: not now. */
+static bool wipe_begin(struct nemesis *nemesis, struct nemesis_timer *timer, uint64_t now_ns)
+{
+    uint64_t replica;
+    uint32_t store = draw_store(nemesis);
+    if (!nemesis_is_rebuilt(nemesis, now_ns) || !cluster_runs(nemesis->cluster, store) ||
+        !cluster_is_whole(nemesis, &replica))
+        return false;
+    nemesis->wiped_store = store;
+    nemesis->wiped_replica = replica;
+    timer->stores[store] = true;
+    cluster_kill(nemesis->cluster, store);
+    cluster_wipe(nemesis->cluster, store);
+    say(nemesis, now_ns, "kill -9, and its disk is lost: store %" PRIu32, store);
+    return true;
+}
+
+static int wipe_end(struct nemesis *nemesis, struct nemesis_timer *timer, uint64_t now_ns,
+                    char *out_why)
+{
+    nemesis->wiped_ns = now_ns;
+    return kill_end(nemesis, timer, now_ns, out_why);
 }
 
 /* --- Partition ---------------------------------------------------------------------------------
@@ -219,13 +294,16 @@ static int fault_end(struct nemesis *nemesis, enum nemesis_fault fault, uint64_t
 {
     struct nemesis_timer *timer = &nemesis->timers[fault];
     timer->is_on = false;
-    timer->until_ns = now_ns + draw_span_ns(nemesis, (struct span){CALM_MS_MIN, CALM_MS_MAX});
+    timer->until_ns =
+        now_ns + draw_span_ns(nemesis, (struct span){CALM_MS_MIN, nemesis->calm_ms_max});
     switch (fault) {
     case NEMESIS_KILL:
         return kill_end(nemesis, timer, now_ns, out_why);
     case NEMESIS_PAUSE:
         pause_end(nemesis, timer, now_ns);
         return OST_OK;
+    case NEMESIS_WIPE:
+        return wipe_end(nemesis, timer, now_ns, out_why);
     default:
         return partition_end(nemesis, now_ns, out_why);
     }
@@ -235,6 +313,10 @@ static int fault_begin(struct nemesis *nemesis, enum nemesis_fault fault, uint64
                        char *out_why)
 {
     struct nemesis_timer *timer = &nemesis->timers[fault];
+    if (fault == NEMESIS_WIPE && !wipe_begin(nemesis, timer, now_ns)) {
+        timer->until_ns = now_ns + REBUILD_LOOK_MS * NS_PER_MS;
+        return OST_OK;
+    }
     timer->is_on = true;
     timer->count++;
     timer->until_ns = now_ns + draw_span_ns(nemesis, fault_spans[fault]);
@@ -244,6 +326,8 @@ static int fault_begin(struct nemesis *nemesis, enum nemesis_fault fault, uint64
         return OST_OK;
     case NEMESIS_PAUSE:
         pause_begin(nemesis, timer, now_ns);
+        return OST_OK;
+    case NEMESIS_WIPE:
         return OST_OK;
     default:
         return partition_begin(nemesis, now_ns, out_why);
@@ -259,6 +343,10 @@ int nemesis_tick(struct nemesis *nemesis, uint64_t now_ns, char *out_why)
             continue;
         status = timer->is_on ? fault_end(nemesis, fault, now_ns, out_why)
                               : fault_begin(nemesis, fault, now_ns, out_why);
+    }
+    if (nemesis->wiped_store != 0 && now_ns >= nemesis->rebuild_look_ns) {
+        nemesis->rebuild_look_ns = now_ns + REBUILD_LOOK_MS * NS_PER_MS;
+        nemesis_is_rebuilt(nemesis, now_ns);
     }
     return status;
 }

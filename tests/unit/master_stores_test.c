@@ -210,7 +210,7 @@ Test(master_stores, what_cannot_be_drained_is_said)
     EXPECT_REFUSED(ASK_DRAIN(9), OST_NOT_FOUND, "no store 9");
     EXPECT_REFUSED(ASK_UNDRAIN(9), OST_NOT_FOUND, "no store 9");
     set_state(1, MASTER_STORE_UP, MASTER_STORE_DRAINING);
-    EXPECT_REFUSED(ASK_DRAIN(4), OST_CONFLICT, "1 more are needed first");
+    EXPECT_REFUSED(ASK_DRAIN(4), OST_CONFLICT, "first let 1 more join");
     /* Asked for at the same time: the second does nothing (R4). */
     master_stores_state_command(4, MASTER_STORE_UP, MASTER_STORE_DRAINING, &command);
     cr_expect_not(commit(&command));

@@ -207,7 +207,7 @@ Test(view, a_cluster_that_is_weakened_and_busy)
         "0\n"
         "1       store 1       2  1 2 3(silent)                4     4000      0        0         "
         "0\n"
-        "2       store 2       1  1 2 3(silent) 2(joining)     4     4000      0        0         "
+        "2       store 2       1  1 2 2(joining) 3(silent)     4     4000      0        0         "
         "0\n"
         "\n"
         "UNDER WAY\n"
@@ -236,7 +236,7 @@ Test(view, a_narrow_terminal_has_fewer_columns_and_shorter_bars)
                  "GROUP   LEADER   RANGES  REPLICAS ON STORES        TERM\n"
                  "master  store 1       -  1 2 3(silent)                4\n"
                  "1       store 1       2  1 2 3(silent)                4\n"
-                 "2       store 2       1  1 2 3(silent) 2(joining)     4\n"
+                 "2       store 2       1  1 2 2(joining) 3(silent)     4\n"
                  "\n"
                  "UNDER WAY\n"
                  "[###-----]  37%  move 17  [m .. t)  group 1 -> 2  9.0 MiB...\n"
@@ -333,7 +333,7 @@ Test(view, progress_never_says_more_than_is_known)
         "                             move 2  [(first) .. m)  group 1 -> 2  2.0 KiB  "
         "for 0.4 s\n"
         "[####################] 100%  join of store 4  1 of 1 replica  for 1 d 1 h\n"
-        "                             ?[2J? 3  [\\x01 .. (last))  for 0.0 s\n"
+        "                             ?[2J? 3  [\\x01 .. (last)]  for 0.0 s\n"
         "                             waits for ??\n");
 }
 
@@ -347,7 +347,7 @@ Test(view, without_progress_the_map_says_what_is_under_way)
     assert_draws(90, progress_draw,
                  "\nUNDER WAY\n"
                  "                 merge 9  [(first) .. m)  group 1\n"
-                 "                 move 10  [t .. (last))  group 2 -> 1\n");
+                 "                 move 10  [t .. (last)]  group 2 -> 1\n");
     ranges[0].change.change = ranges[1].change.change = ranges[2].change.change = 0;
     assert_draws(90, progress_draw, "");
 }

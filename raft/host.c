@@ -383,8 +383,7 @@ static int host_group_recover(struct raft_host *host, group_id_t group, replica_
     return OST_OK;
 }
 
-/* For good: it may have forgotten a vote. */
-static void host_mark_damaged(struct raft_host *host, group_id_t group, replica_id_t replica)
+void raft_host_group_mark_damaged(struct raft_host *host, group_id_t group, replica_id_t replica)
 {
     struct wal_group_state state;
     if (!wal_group_get(host->wal, group, &state) || !state.damaged)
@@ -405,7 +404,7 @@ int raft_host_group_add(struct raft_host *host, group_id_t id, replica_id_t repl
     struct host_start start;
     int status = host_group_recover(host, id, replica, initial, &start);
     if (status == OST_CORRUPT)
-        host_mark_damaged(host, id, replica);
+        raft_host_group_mark_damaged(host, id, replica);
     if (status != OST_OK)
         return status;
     struct host_group *group = memory_alloc_zeroed(1, sizeof(*group));

@@ -77,6 +77,10 @@ bool raft_host_recovered_next(const struct raft_host *host, const struct raft_ho
  * neither votes nor stands, which is to say that it is not added; it waits for
  * raft_host_group_remove and comes back under a new number. True until then, over restarts. */
 bool raft_host_group_damaged(const struct raft_host *host, group_id_t group);
+/* Writes down for good that this one is damaged. For a replica that only the store's rows know:
+ * what the log had of it may be lost without a trace, and the log's next start may see no damage
+ * any more, for the segments that show it go once nobody needs them. Not of one that was added. */
+void raft_host_group_mark_damaged(struct raft_host *host, group_id_t group, replica_id_t replica);
 
 /* Adds a replica of a group: one that the log knows (recovered), or, with nothing in the log and an
  * empty state machine, a new one with the configuration in `initial`: that of the group's birth, or

@@ -173,8 +173,12 @@ static int load_group(struct kv_server *server, struct bytes meta_key, char *out
     struct kv_group *group = kv_group_new(&server->shared, id, 0);
     bool is_damaged = raft_host_group_damaged(server->shared.environment.host, id);
     int status = kv_group_load(group);
-    if (status == OST_OK)
-        status = is_damaged ? OST_CORRUPT : server_add_group(server, group);
+    if (status == OST_OK && is_damaged) { /* not only until the damage is out of sight */
+        raft_host_group_mark_damaged(server->shared.environment.host, id, group->replica);
+        status = OST_CORRUPT;
+    } else if (status == OST_OK) {
+        status = server_add_group(server, group);
+    }
     if (status == OST_NOT_FOUND) { /* R6: destroyed, and stopped before its rows were gone */
         kv_group_free(group);
         rows_wipe(server, id);

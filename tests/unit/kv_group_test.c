@@ -447,6 +447,51 @@ Test(kv_group, restart_recovers_rows_and_prepared_locks)
     }
 }
 
+/* What the store's log still has of its writes, without all but the last `kept`. */
+static void log_lose_first_writes(struct kv_world_store *store, size_t segment_bytes, uint32_t kept)
+{
+    uint32_t count = 0;
+    uint8_t *writes[1024];
+    for (uint32_t segment = 0; segment < KV_WORLD_SEGMENTS_MAX; segment++) {
+        uint8_t *bytes = store->segments[segment];
+        for (size_t at = 0; bytes && at < segment_bytes; at += 4096) {
+            if (memcmp(bytes + at, "OWAL", 4) != 0)
+                continue;
+            cr_assert_lt(count, 1024);
+            writes[count++] = bytes + at;
+        }
+    }
+    cr_assert_gt(count, kept);
+    for (uint32_t index = 0; index + kept < count; index++)
+        writes[index][0] ^= 1;
+}
+
+/* R6: the log does not know any more that group 1 was ever here, only the rows do. */
+Test(kv_group, a_replica_whose_log_left_no_trace_stays_lost)
+{
+    struct kv_world *world = kv_world_new(3);
+    kv_world_create_group(world, 2);
+    kv_world_create_group(world, 1); /* what it applies from here on is flushed nowhere */
+    kv_world_assign(world, 1, "", "m", 1);
+    kv_client_put(world, 1, "", "a", "1");
+    kv_world_assign(world, 2, "m", "", 1);
+    for (int index = 0; index < 5; index++)
+        kv_client_put(world, 2, "m", "z", "1");
+    store_id_t store = kv_world_leader(world, 1) % 3 + 1;
+    kv_world_crash(world, store);
+    log_lose_first_writes(&world->stores[store], world->host_options.log_segment_bytes, 2);
+    for (int start = 0; start < 3; start++) {
+        kv_world_start(world, store);
+        const struct raft_host *host = world->stores[store].host;
+        struct raft_status status;
+        cr_assert(raft_host_group_damaged(host, 1), "start %d", start);
+        cr_assert_eq(raft_host_group_status(host, 1, &status), OST_NOT_FOUND);
+        kv_world_run(world, 1000);
+        kv_world_crash(world, store);
+    }
+    kv_world_free(world);
+}
+
 Test(kv_group, unflushed_group_comes_back_from_its_log)
 {
     struct kv_world *world = world_one(1);

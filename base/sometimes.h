@@ -178,7 +178,8 @@
     X(RARE, RANGE_REPORT_LOST, 100, "the shard master is not told of a range")                     \
     X(RARE, FETCH_ANSWER_LOST, 50, "rows of a range that moves are lost on the way")               \
     X(RARE, FEED_CHUNK_TINY, 250, "a range that moves is sent row by row")                         \
-    X(RARE, FEED_LOST, 250, "the list of a range's changes is full")                                \
+    X(COVER, COPY_HELD_BACK, 0, "rows of a range that moves waited for their turn")                \
+    X(RARE, FEED_LOST, 250, "the list of a range's changes is full")                               \
     X(COVER, RANGE_SPLIT, 0, "a range was split")                                                  \
     X(COVER, RANGES_MERGED, 0, "two ranges were merged")                                           \
     X(COVER, RANGE_FROZEN, 0, "a range was frozen")                                                \

@@ -28,6 +28,7 @@
 struct options {
     uint32_t mib, moves_count, clients_count, still_seconds;
     const char *directory, *program;
+    const char *copy_mib_per_s;
     bool keep;
 };
 
@@ -320,6 +321,15 @@ static int bench_run(struct bench *bench)
     options.splits = "m";
     options.interrupted = &interrupted;
     options.keep = bench->options.keep;
+    /* Nothing moves but what is measured, and the range stays in one piece. */
+    const char *flags[] = {"--range-changes",
+                           "0",
+                           "--replica-changes",
+                           "0",
+                           "--copy-mib-per-s",
+                           bench->options.copy_mib_per_s,
+                           NULL};
+    options.flags = flags;
     if (cluster_new(&options, &bench->cluster, why) != OST_OK)
         return fail("cannot start the cluster", why);
     int code = EXIT_FAILURE, status = OST_OK;
@@ -355,6 +365,7 @@ static const struct argp_option option_table[] = {
     {"moves", 'n', "N", 0, "How often it moves (default: 20)", 0},
     {"clients", 'c', "N", 0, "In each of the two ranges, up to 64 (default: 4)", 0},
     {"still-seconds", 's', "N", 0, "Measure so long before the first move (default: 5)", 0},
+    {"copy-mib-per-s", 'r', "MIB", 0, "The stores' limit for copies (default: 32; 0: none)", 0},
     {"data", 'd', "DIRECTORY", 0, "Where the stores' files go while it runs (default: .)", 0},
     {"keep", 'k', NULL, 0, "Leave the stores' files behind", 0},
     {"program", 'p', "PATH", 0, "The ostrakad to start", 0},
@@ -379,6 +390,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
         options->still_seconds =
             (uint32_t)argument_number(state, "--still-seconds", argument, 1, 3600);
         break;
+    case 'r':
+        argument_number(state, "--copy-mib-per-s", argument, 0, 1u << 20);
+        options->copy_mib_per_s = argument;
+        break;
     case 'd':
         options->directory = argument;
         break;
@@ -400,6 +415,7 @@ int main(int argc, char **argv)
                                              .moves_count = 20,
                                              .clients_count = 4,
                                              .still_seconds = 5,
+                                             .copy_mib_per_s = "32",
                                              .directory = ".",
                                              .program = OSTRAKAD_PATH}};
     const struct argp argp = {

@@ -68,6 +68,7 @@ enum option_key {
     KEY_RANGE_SPLIT_MIB,
     KEY_RANGE_MERGE_MIB,
     KEY_RANGE_SPLIT_OPERATIONS,
+    KEY_COPY_MIB_PER_S,
     KEY_POOL_THREADS,
     KEY_LOG_LEVEL,
 };
@@ -167,6 +168,10 @@ static const struct argp_option option_table[] = {
      "log kept at most behind a snapshot that is being sent; never more than that has (default: "
      "512)",
      4},
+    {"copy-mib-per-s", KEY_COPY_MIB_PER_S, "MIB", 0,
+     "what this store takes at most of ranges that move here, and gives of snapshots; 0: no limit "
+     "(default: 32)",
+     4},
     {"pool-threads", KEY_POOL_THREADS, "N", 0,
      "threads for reads, files and compactions that block (default: 3)", 4},
     {NULL, 0, NULL, 0, "Help:", -1},
@@ -249,6 +254,11 @@ static error_t parse_size(struct server_options *server, int key, char *text,
         server->node.kv.range_split_operations =
             number_u32(state, "range-split-operations", text, 10, 1u << 30);
         server->node.kv.range_merge_operations = server->node.kv.range_split_operations / 5;
+        break;
+    case KEY_COPY_MIB_PER_S:
+        server->node.kv.copy_bytes_per_s =
+            argument_number(state, "copy-mib-per-s", text, 0, 1u << 20) << 20;
+        server->node.raft.snapshot_bytes_per_s = server->node.kv.copy_bytes_per_s;
         break;
     case KEY_POOL_THREADS:
         server->pool_threads_count = number_u32(state, "pool-threads", text, 1, 64);

@@ -31,6 +31,7 @@ void raft_host_options_default(struct raft_host_options *out_options)
         .log_retained_bytes_max = 64u << 20,
         .log_followed_bytes_max = 512u << 20,
         .snapshot_chunk_bytes = 512u << 10,
+        .snapshot_bytes_per_s = 32u << 20,
     };
     raft_options_default(&out_options->raft);
 }
@@ -42,6 +43,7 @@ struct raft_host *raft_host_new(const struct raft_host_options *options,
     ASSERT(options->snapshot_chunk_bytes <= FRAME_PAYLOAD_BYTES_MAX / 2);
     struct raft_host *host = memory_alloc_zeroed(1, sizeof(*host));
     host->options = *options;
+    host->snapshot_limit.bytes_per_s = options->snapshot_bytes_per_s;
     host->update = update;
     host->metrics = options->metrics ? options->metrics : &host->metrics_unused;
     random_init(&host->random, options->seed ^ options->store);

@@ -7,6 +7,7 @@
 #include "base/buffer.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "base/rate_limit.h"
 #include "proto/raft.pb-c.h"
 #include "raft/host.h"
 #include "raft/log_pace.h"
@@ -135,6 +136,7 @@ struct raft_host {
 
     struct host_senders senders; /* queued and active */
     uint32_t senders_active_count;
+    struct rate_limit snapshot_limit;
     struct host_receivers receivers;
     struct job *jobs_back; /* run; looked at when the turn ends */
 };

@@ -263,6 +263,7 @@ static void host_sender_next(struct host_sender *sender)
     sender->is_read = false;
     sender->is_sent = true;
     sender->sent_ns = sender->host->now_ns;
+    rate_limit_take(&sender->host->snapshot_limit, sender->chunk.bytes_count, sender->host->now_ns);
     sender->resend_wait_ns = 2 * sender->answer_ns_max;
     if (sender->resend_wait_ns < HOST_SNAPSHOT_RESEND_NS_MIN)
         sender->resend_wait_ns = HOST_SNAPSHOT_RESEND_NS_MIN;
@@ -358,6 +359,11 @@ static bool host_sender_is_wanted(const struct host_sender *sender)
            raft_configuration_find(raft_get_configuration(sender->group->raft), sender->replica);
 }
 
+static bool host_sender_is_due(const struct host_sender *sender)
+{
+    return sender->is_read && sender->host->now_ns >= sender->host->snapshot_limit.next_ns;
+}
+
 static void host_sender_stream(struct host_sender *sender)
 {
     nanoseconds_t now_ns = sender->host->now_ns;
@@ -367,7 +373,7 @@ static void host_sender_stream(struct host_sender *sender)
         sender->bytes_count += sender->next.bytes_count;
     }
     if (!sender->is_sent) {
-        if (sender->is_read)
+        if (host_sender_is_due(sender))
             host_sender_next(sender);
     } else if (now_ns >= sender->sent_ns + HOST_SNAPSHOT_YIELD_NS &&
                host_sender_is_waited_for(sender)) {
@@ -475,6 +481,7 @@ nanoseconds_t host_senders_deadline(const struct raft_host *host)
     TAILQ_FOREACH (sender, &host->senders, link) {
         nanoseconds_t due_ns = sender->state == SENDER_RESTING ? sender->rest_until_ns
                                : sender->is_sent               ? sender->resend_ns
+                               : sender->is_read               ? host->snapshot_limit.next_ns
                                                                : NS_NEVER;
         if (due_ns < deadline_ns)
             deadline_ns = due_ns;

@@ -143,6 +143,7 @@ static bool rows_propose(struct kv_copy *copy)
     raft_term_t term;
     if (kv_group_propose(group, &command, next, &index, &term) != OST_OK)
         return false;
+    rate_limit_take(&group->shared->copy_limit, next.bytes_count, group->shared->now_ns);
     copy->copied_bytes += next.bytes_count;
     copy->rows_proposed_bytes += next.bytes_count;
     copy->entries_count++;
@@ -195,6 +196,13 @@ static void fetch(struct kv_copy *copy, const struct kv_range *range)
                     frame_encode(FRAME_RANGE_FETCH, 0, &message.base, NULL, 0));
 }
 
+/* What is written to the range meanwhile is not held back: that would never come to an end with
+ * writers who are faster. */
+static nanoseconds_t rows_due_ns(const struct kv_copy *copy)
+{
+    return copy->is_scanned ? 0 : copy->group->shared->copy_limit.next_ns;
+}
+
 static void copy_go_on(struct kv_copy *copy)
 {
     const struct kv_range *range = copy_range(copy);
@@ -202,6 +210,11 @@ static void copy_go_on(struct kv_copy *copy)
         return;
     copy->retry_ns = NS_NEVER;
     while (copy->rows && copy->entries_count < COPY_ENTRIES_MAX) {
+        if (rows_due_ns(copy) > copy->group->shared->now_ns) {
+            COVER(COPY_HELD_BACK);
+            copy->retry_ns = rows_due_ns(copy);
+            return;
+        }
         if (!rows_propose(copy)) {
             retry_later(copy);
             return;

@@ -22,6 +22,7 @@
 
 #include "base/arena.h"
 #include "base/memory.h"
+#include "base/rate_limit.h"
 #include "proto/command.pb-c.h"
 #include "shardkv/kv_gc.h"
 #include "shardkv/kv_load.h"
@@ -53,8 +54,9 @@ struct kv_shared {
     uint64_t last_token;
     struct buffer key, found_key, value; /* scratch, for one call each */
     nanoseconds_t unflushed_since_ns;    /* 0: nothing */
-    timestamp_t safe_point;              /* group 0's, as last heard */
-    char fatal_why[KV_WHY_BYTES];        /* not empty: the process must end */
+    struct rate_limit copy_limit;
+    timestamp_t safe_point;       /* group 0's, as last heard */
+    char fatal_why[KV_WHY_BYTES]; /* not empty: the process must end */
 };
 
 /* GroupMeta in plain form. */

@@ -32,6 +32,7 @@ void kv_options_default(struct kv_options *out_options)
         .range_merge_bytes = 24u << 20,
         .range_split_operations = 5000,
         .range_merge_operations = 1000,
+        .copy_bytes_per_s = 32u << 20,
     };
     participant_options_default(&out_options->participant);
     recovery_options_default(&out_options->recovery);
@@ -43,6 +44,7 @@ struct kv_server *kv_server_new(const struct kv_options *options,
     struct kv_server *server = memory_alloc_zeroed(1, sizeof(*server));
     server->shared.environment = *environment;
     server->shared.options = *options;
+    server->shared.copy_limit.bytes_per_s = options->copy_bytes_per_s;
     server->shared.oracle = oracle_client_new(environment->outbox, environment->metrics);
     server->flusher = kv_flusher_new(&server->shared);
     server->sweeper = kv_sweeper_new(&server->shared);

@@ -406,6 +406,7 @@ static void raft_options_fill(const struct plan *plan, struct raft_host_options 
     options->log_write_bytes_max = (uint32_t)plan->log_write_kib << 10;
     options->log_retained_bytes_max = plan->log_retained_kib << 10;
     options->snapshot_chunk_bytes = (uint32_t)plan->snapshot_chunk_bytes;
+    options->snapshot_bytes_per_s = 1u << 20; /* there is little to copy here, and it is to wait */
 }
 
 static void cluster_options_fill(struct process *process, struct cluster_options *cluster)
@@ -420,6 +421,7 @@ static void cluster_options_fill(struct process *process, struct cluster_options
     node->kv.flush_bytes = plan->flush_kib << 10;
     node->kv.flush_interval_ms = (uint32_t)plan->flush_interval_ms;
     node->kv.garbage_bytes_min = 1;
+    node->kv.copy_bytes_per_s = 64u << 10;
     node->kv.participant.entry_expiry_ms = (uint32_t)plan->lock_expiry_ms;
     for (uint32_t place = 0; place < plan->stores; place++) {
         ostraka__store_info__init(&cluster->stores[place]);

@@ -80,6 +80,12 @@ void buffer_append_varint(struct buffer *buffer, uint64_t value)
     buffer_append(buffer, encoded, bytes_count);
 }
 
+void buffer_append_counted(struct buffer *buffer, struct bytes bytes)
+{
+    buffer_append_varint(buffer, bytes.bytes_count);
+    buffer_append(buffer, bytes.data, bytes.bytes_count);
+}
+
 bool reader_bytes(struct reader *reader, size_t bytes_count, struct bytes *out)
 {
     if (bytes_count > reader->bytes_left)
@@ -143,4 +149,14 @@ bool reader_varint(struct reader *reader, uint64_t *out)
         return true;
     }
     return false;
+}
+
+bool reader_counted(struct reader *reader, struct bytes *out)
+{
+    struct reader ahead = *reader;
+    uint64_t bytes_count;
+    if (!reader_varint(&ahead, &bytes_count) || !reader_bytes(&ahead, bytes_count, out))
+        return false;
+    *reader = ahead;
+    return true;
 }

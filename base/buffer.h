@@ -29,6 +29,8 @@ void buffer_append_u8(struct buffer *buffer, uint8_t value);
 void buffer_append_u32_be(struct buffer *buffer, uint32_t value);
 void buffer_append_u64_be(struct buffer *buffer, uint64_t value);
 void buffer_append_varint(struct buffer *buffer, uint64_t value);
+/* Their number as a varint, then the bytes. */
+void buffer_append_counted(struct buffer *buffer, struct bytes bytes);
 static inline struct bytes buffer_bytes(const struct buffer *buffer)
 {
     return bytes_of(buffer->data, buffer->bytes_count);
@@ -51,3 +53,4 @@ bool reader_u64_be(struct reader *reader, uint64_t *out);
 bool reader_varint(struct reader *reader, uint64_t *out);
 /* Borrowed from the reader's memory. */
 bool reader_bytes(struct reader *reader, size_t bytes_count, struct bytes *out);
+bool reader_counted(struct reader *reader, struct bytes *out);

@@ -21,6 +21,12 @@ static inline struct bytes bytes_of(const void *data, size_t bytes_count)
 {
     return (struct bytes){.data = data, .bytes_count = bytes_count};
 }
+/* What follows the first `skip` of them. */
+static inline struct bytes bytes_from(struct bytes bytes, size_t skip)
+{
+    ASSERT(skip <= bytes.bytes_count);
+    return bytes_of(bytes.data + skip, bytes.bytes_count - skip);
+}
 static inline struct bytes bytes_of_string(const char *text)
 {
     return bytes_of(text, strlen(text));

@@ -13,3 +13,11 @@ struct job {
     void (*done)(struct job *job);
     struct job *next; /* for the holder's queue */
 };
+
+/* Puts it into the update. */
+static inline void job_push(struct job **jobs, struct job *job, void (*run)(struct job *),
+                            void (*done)(struct job *))
+{
+    *job = (struct job){.run = run, .done = done, .next = *jobs};
+    *jobs = job;
+}

@@ -2,26 +2,14 @@
 
 #include <stdio.h>
 
-static void append_counted(struct buffer *buffer, struct bytes bytes)
-{
-    buffer_append_varint(buffer, bytes.bytes_count);
-    buffer_append(buffer, bytes.data, bytes.bytes_count);
-}
-
-static bool read_counted(struct reader *reader, struct bytes *out)
-{
-    uint64_t bytes_count;
-    return reader_varint(reader, &bytes_count) && reader_bytes(reader, bytes_count, out);
-}
-
 void write_set_append(struct buffer *buffer, const struct write *write)
 {
     ASSERT(write->kind == WRITE_PUT || write->kind == WRITE_DELETE);
     ASSERT(write->kind == WRITE_PUT || write->value.bytes_count == 0);
     buffer_append_u8(buffer, (uint8_t)write->kind);
-    append_counted(buffer, write->key);
+    buffer_append_counted(buffer, write->key);
     if (write->kind == WRITE_PUT)
-        append_counted(buffer, write->value);
+        buffer_append_counted(buffer, write->value);
 }
 
 int write_set_next(struct reader *reader, struct write *out_write)
@@ -34,9 +22,9 @@ int write_set_next(struct reader *reader, struct write *out_write)
     if (!reader_u8(&ahead, &kind) || (kind != WRITE_PUT && kind != WRITE_DELETE))
         return OST_PROTOCOL;
     write.kind = (enum write_kind)kind;
-    if (!read_counted(&ahead, &write.key))
+    if (!reader_counted(&ahead, &write.key))
         return OST_PROTOCOL;
-    if (write.kind == WRITE_PUT && !read_counted(&ahead, &write.value))
+    if (write.kind == WRITE_PUT && !reader_counted(&ahead, &write.value))
         return OST_PROTOCOL;
     *reader = ahead;
     *out_write = write;
@@ -77,9 +65,9 @@ int write_set_check(struct bytes set, uint32_t *out_writes_count, char *out_why)
 
 void rows_append(struct buffer *buffer, const struct row *row)
 {
-    append_counted(buffer, row->key);
+    buffer_append_counted(buffer, row->key);
     buffer_append_u64_be(buffer, row->version);
-    append_counted(buffer, row->value);
+    buffer_append_counted(buffer, row->value);
 }
 
 int rows_next(struct reader *reader, struct row *out_row)
@@ -88,8 +76,8 @@ int rows_next(struct reader *reader, struct row *out_row)
         return OST_NOT_FOUND;
     struct reader ahead = *reader;
     struct row row;
-    if (!read_counted(&ahead, &row.key) || !reader_u64_be(&ahead, &row.version) ||
-        !read_counted(&ahead, &row.value))
+    if (!reader_counted(&ahead, &row.key) || !reader_u64_be(&ahead, &row.version) ||
+        !reader_counted(&ahead, &row.value))
         return OST_PROTOCOL;
     *reader = ahead;
     *out_row = row;

@@ -63,13 +63,6 @@ static void slice_put(struct kv_slice *slice, struct bytes value)
     store_batch_put(slice->batch, buffer_bytes(&slice->key), value);
 }
 
-/* What follows the generation. */
-static struct bytes slice_key_tail(const struct kv_slice *slice)
-{
-    return bytes_of(slice->key.data + KV_GENERATION_PREFIX_BYTES,
-                    slice->key.bytes_count - KV_GENERATION_PREFIX_BYTES);
-}
-
 static void put_writes(struct kv_group *group, struct bytes write_set, timestamp_t timestamp)
 {
     struct kv_slice *slice = &group->slice;
@@ -84,7 +77,8 @@ static void put_writes(struct kv_group *group, struct bytes write_set, timestamp
         slice_put(slice, buffer_bytes(&slice->value));
         kv_load_asked(group, write.key, slice->key.bytes_count + slice->value.bytes_count);
         if (group->feeds_count > 0)
-            kv_feeds_row(group, write.key, slice_key_tail(slice), buffer_bytes(&slice->value));
+            kv_feeds_row(group, write.key, kv_key_tail(buffer_bytes(&slice->key)),
+                         buffer_bytes(&slice->value));
     }
     ASSERT(status == OST_NOT_FOUND); /* the set was checked before it was proposed */
     if (slice->meta.commit_timestamp_max < timestamp)
@@ -104,7 +98,7 @@ static void put_outcome(struct kv_group *group, const struct record_effect *effe
     buffer_append(&slice->value, record.data, record.bytes_count);
     slice_put(slice, buffer_bytes(&slice->value));
     if (group->feeds_count > 0)
-        kv_feeds_row(group, effect->anchor, slice_key_tail(slice), record);
+        kv_feeds_row(group, effect->anchor, kv_key_tail(buffer_bytes(&slice->key)), record);
     struct kv_slice_outcome *put;
     HASH_FIND(hh, slice->outcomes, slice->key.data, slice->key.bytes_count, put);
     if (!put) {

@@ -388,9 +388,7 @@ static void check_on_pool(struct kv_request *request)
     COVER(CHECK_ON_POOL);
     kv_request_move(request, KV_REQUEST_POOL);
     environment->metrics->reads_blocked_count++;
-    check->job =
-        (struct job){.run = check_job_run, .done = check_job_done, .next = *environment->jobs};
-    *environment->jobs = &check->job;
+    job_push(environment->jobs, &check->job, check_job_run, check_job_done);
 }
 
 static void check_begin(struct kv_request *request)

@@ -116,23 +116,12 @@ static void begin_anew(struct kv_copy *copy)
         retry_later(copy);
 }
 
-/* Whole rows, at least one. */
-static struct bytes copy_rows_next(const struct kv_copy *copy)
-{
-    const uint8_t *first = copy->rows->data + copy->rows_proposed_bytes;
-    struct reader reader = {first, copy->rows->bytes_count - copy->rows_proposed_bytes};
-    size_t bytes_count = 0;
-    struct kv_row row;
-    while (bytes_count < ENTRY_BYTES_MAX && kv_row_next(&reader, &row))
-        bytes_count = (size_t)(reader.data - first);
-    return bytes_of(first, bytes_count);
-}
-
 /* False: not now. */
 static bool rows_propose(struct kv_copy *copy)
 {
     struct kv_group *group = copy->group;
-    struct bytes next = copy_rows_next(copy);
+    struct bytes next = kv_rows_first(bytes_from(blob_bytes(copy->rows), copy->rows_proposed_bytes),
+                                      ENTRY_BYTES_MAX);
     Ostraka__CopyRowsCommand rows = OSTRAKA__COPY_ROWS_COMMAND__INIT;
     rows.change = copy->change;
     rows.start = field_of_bytes(blob_bytes(copy->start));

@@ -22,7 +22,6 @@ enum feed_phase { FEED_VERSIONS, FEED_OUTCOMES, FEED_CHANGES };
 /* One walk through a part of the snapshot, on the pool. */
 struct feed_walk {
     struct job job;
-    struct kv_shared *shared;
     struct kv_feed *feed; /* NULL: it is gone, and the walk comes back to nobody */
     struct store *store;
     struct store_snapshot *snapshot;
@@ -223,8 +222,6 @@ static void feed_answer(struct kv_feed *feed, struct bytes rows)
 
 static void walk_row(struct feed_walk *walk, struct bytes key, struct bytes value)
 {
-    struct bytes tail = bytes_of(key.data + KV_GENERATION_PREFIX_BYTES,
-                                 key.bytes_count - KV_GENERATION_PREFIX_BYTES);
     if (walk->phase == FEED_OUTCOMES) {
         struct txn_outcome outcome;
         if (value.bytes_count < sizeof(uint64_t)) {
@@ -236,7 +233,7 @@ static void walk_row(struct feed_walk *walk, struct bytes key, struct bytes valu
         if (walk->status != OST_OK || txn_outcome_is_over(&outcome, walk->log_timestamp))
             return;
     }
-    kv_row_append(&walk->rows, tail, value);
+    kv_row_append(&walk->rows, kv_key_tail(key), value);
 }
 
 static void walk_run(struct job *job)
@@ -270,7 +267,6 @@ static void walk_begin(struct kv_feed *feed)
     struct kv_group *group = feed->group;
     struct kv_environment *environment = &group->shared->environment;
     struct feed_walk *walk = memory_alloc_zeroed(1, sizeof(*walk));
-    walk->shared = group->shared;
     walk->feed = feed;
     walk->store = environment->store;
     walk->snapshot = feed->snapshot;
@@ -284,8 +280,7 @@ static void walk_begin(struct kv_feed *feed)
         buffer_append(&walk->upper, feed->upper.data, feed->upper.bytes_count);
     }
     walk->bytes_max = RARE(FEED_CHUNK_TINY) ? 1 : feed->bytes_max;
-    walk->job = (struct job){.run = walk_run, .done = walk_done, .next = *environment->jobs};
-    *environment->jobs = &walk->job;
+    job_push(environment->jobs, &walk->job, walk_run, walk_done);
     feed->walk = walk;
 }
 
@@ -343,21 +338,10 @@ void kv_feeds_row(struct kv_group *group, struct bytes user_key, struct bytes ke
     }
 }
 
-/* Whole rows, at least one. */
-static struct bytes changes_next(const struct kv_feed *feed)
-{
-    const uint8_t *first = feed->changes.data + feed->changes_taken_bytes;
-    struct reader reader = {first, changes_left_bytes(feed)};
-    size_t taken_bytes = 0;
-    struct kv_row row;
-    while (taken_bytes < feed->bytes_max && kv_row_next(&reader, &row))
-        taken_bytes = (size_t)(reader.data - first);
-    return bytes_of(first, taken_bytes);
-}
-
 static void changes_take(struct kv_feed *feed)
 {
-    struct bytes rows = changes_left_bytes(feed) > 0 ? changes_next(feed) : bytes_of(NULL, 0);
+    struct bytes rows = kv_rows_first(
+        bytes_from(buffer_bytes(&feed->changes), feed->changes_taken_bytes), feed->bytes_max);
     feed->changes_taken_bytes += rows.bytes_count;
     feed_answer(feed, rows);
     if (feed->changes_taken_bytes < TAKEN_BYTES_MAX && changes_left_bytes(feed) > 0)

@@ -161,8 +161,6 @@ static void flush_start(struct kv_flusher *flusher, struct kv_group *groups)
     struct kv_shared *shared = flusher->shared;
     checkpoint_groups(groups);
     struct flush_job *flush = memory_alloc_zeroed(1, sizeof(*flush));
-    flush->job = (struct job){
-        .run = flush_job_run, .done = flush_job_done, .next = *shared->environment.jobs};
     flush->flusher = flusher;
     flush->store = shared->environment.store;
     flush->groups = memory_alloc_zeroed(HASH_COUNT(groups) + 1, sizeof(flush->groups[0]));
@@ -171,7 +169,7 @@ static void flush_start(struct kv_flusher *flusher, struct kv_group *groups)
     flusher->is_running = true;
     shared->unflushed_since_ns = 0;
     TAILQ_CONCAT(&flusher->waiters, &flusher->waiters_next, link);
-    *shared->environment.jobs = &flush->job;
+    job_push(shared->environment.jobs, &flush->job, flush_job_run, flush_job_done);
 }
 
 nanoseconds_t kv_flusher_deadline_ns(const struct kv_flusher *flusher)

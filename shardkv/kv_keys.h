@@ -45,7 +45,12 @@ enum kv_row_kind {
 
 /* Table, group, generation: what comes before the kind. */
 #define KV_GENERATION_PREFIX_BYTES 13u
-#define KV_TIMESTAMP_BYTES         8u
+/* Of a row's key, what follows the generation. */
+static inline struct bytes kv_key_tail(struct bytes row_key)
+{
+    return bytes_from(row_key, KV_GENERATION_PREFIX_BYTES);
+}
+#define KV_TIMESTAMP_BYTES 8u
 
 /* Each of these replaces what is in `out_key`. */
 void kv_key_store_identity(struct buffer *out_key);

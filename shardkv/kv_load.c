@@ -14,7 +14,6 @@
 /* One range's size; and where its middle is, if that is over the limit. */
 struct kv_measure {
     struct job job;
-    struct kv_shared *shared;
     struct kv_group *group; /* NULL: it leads no more */
     struct store *store;
     struct blob *start; /* of the range */
@@ -268,7 +267,6 @@ static void measure_begin(struct kv_group *group, const struct kv_range *range)
 {
     struct kv_environment *environment = &group->shared->environment;
     struct kv_measure *measure = memory_alloc_zeroed(1, sizeof(*measure));
-    measure->shared = group->shared;
     measure->group = group;
     measure->store = environment->store;
     measure->start = blob_ref(range->start);
@@ -276,9 +274,7 @@ static void measure_begin(struct kv_group *group, const struct kv_range *range)
     measure->split_bytes = group->shared->options.range_split_bytes;
     kv_rows_bounds(group->id, group->meta.generation, KV_ROW_DATA, blob_bytes(range->start),
                    blob_bytes(range->end), &measure->lower, &measure->upper);
-    measure->job =
-        (struct job){.run = measure_run, .done = measure_done, .next = *environment->jobs};
-    *environment->jobs = &measure->job;
+    job_push(environment->jobs, &measure->job, measure_run, measure_done);
     group->loads.measure = measure;
 }
 

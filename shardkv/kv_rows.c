@@ -3,31 +3,29 @@
 #include "shardkv/kv_keys.h"
 #include "txn/record.h"
 
-static void append_counted(struct buffer *buffer, struct bytes bytes)
-{
-    buffer_append_varint(buffer, bytes.bytes_count);
-    buffer_append(buffer, bytes.data, bytes.bytes_count);
-}
-
-static bool read_counted(struct reader *reader, struct bytes *out_bytes)
-{
-    uint64_t bytes_count;
-    return reader_varint(reader, &bytes_count) && reader_bytes(reader, bytes_count, out_bytes);
-}
-
 void kv_row_append(struct buffer *buffer, struct bytes key, struct bytes value)
 {
-    append_counted(buffer, key);
-    append_counted(buffer, value);
+    buffer_append_counted(buffer, key);
+    buffer_append_counted(buffer, value);
 }
 
 bool kv_row_next(struct reader *reader, struct kv_row *out_row)
 {
     struct reader ahead = *reader;
-    if (!read_counted(&ahead, &out_row->key) || !read_counted(&ahead, &out_row->value))
+    if (!reader_counted(&ahead, &out_row->key) || !reader_counted(&ahead, &out_row->value))
         return false;
     *reader = ahead;
     return true;
+}
+
+struct bytes kv_rows_first(struct bytes rows, size_t bytes_max)
+{
+    struct reader reader = reader_of(rows);
+    struct kv_row row;
+    size_t bytes_count = 0;
+    while (bytes_count < bytes_max && kv_row_next(&reader, &row))
+        bytes_count = rows.bytes_count - reader.bytes_left;
+    return bytes_of(rows.data, bytes_count);
 }
 
 void kv_rows_bounds(group_id_t group, uint32_t generation, uint8_t kind, struct bytes start,

@@ -330,9 +330,7 @@ static void read_on_pool(struct kv_request *request)
     struct kv_environment *environment = &request->shared->environment;
     kv_request_move(request, KV_REQUEST_POOL);
     environment->metrics->reads_blocked_count++;
-    read->job =
-        (struct job){.run = read_job_run, .done = read_job_done, .next = *environment->jobs};
-    *environment->jobs = &read->job;
+    job_push(environment->jobs, &read->job, read_job_run, read_job_done);
 }
 
 /* --- Answers -----------------------------------------------------------------------------------

@@ -93,10 +93,7 @@ int kv_snapshot_read(void *opaque, struct buffer *chunk, size_t bytes_max, bool 
     }
     struct store_iterator *iterator = snapshot->iterator;
     while (store_iterator_valid(iterator) && chunk->bytes_count - bytes_before < bytes_max) {
-        struct bytes key = store_iterator_key(iterator);
-        kv_row_append(chunk,
-                      bytes_of(key.data + KV_GENERATION_PREFIX_BYTES,
-                               key.bytes_count - KV_GENERATION_PREFIX_BYTES),
+        kv_row_append(chunk, kv_key_tail(store_iterator_key(iterator)),
                       store_iterator_value(iterator));
         store_iterator_next(iterator);
     }

@@ -156,10 +156,7 @@ static void free_next(struct kv_sweeper *sweeper)
     struct freed_span *span = TAILQ_FIRST(&sweeper->freed);
     if (!span || sweeper->is_freeing)
         return;
-    struct kv_environment *environment = &sweeper->shared->environment;
-    span->job =
-        (struct job){.run = freed_span_run, .done = freed_span_done, .next = *environment->jobs};
-    *environment->jobs = &span->job;
+    job_push(sweeper->shared->environment.jobs, &span->job, freed_span_run, freed_span_done);
     sweeper->is_freeing = true;
 }
 
@@ -288,16 +285,14 @@ static void sweep_run(struct job *job)
 
 static void sweep_done(struct job *job);
 
-static void job_begin(struct kv_sweeper *sweeper)
+static void pass_go_on(struct kv_sweeper *sweeper)
 {
     struct sweep *sweep = sweeper->sweep;
     struct kv_shared *shared = sweeper->shared;
     sweep->status = OST_OK;
     sweep->rows_max = RARE(SWEEP_ONE_ROW) ? 1 : ROWS_PER_JOB_MAX;
     sweep->bytes_seen = sweep->markers_count = 0;
-    sweep->job =
-        (struct job){.run = sweep_run, .done = sweep_done, .next = *shared->environment.jobs};
-    *shared->environment.jobs = &sweep->job;
+    job_push(shared->environment.jobs, &sweep->job, sweep_run, sweep_done);
     sweeper->is_running = true;
     sweeper->begun_ns = shared->now_ns;
 }
@@ -425,5 +420,5 @@ void kv_sweeper_step(struct kv_sweeper *sweeper, struct kv_group *groups)
             return;
         pass_begin(sweeper, group);
     }
-    job_begin(sweeper);
+    pass_go_on(sweeper);
 }

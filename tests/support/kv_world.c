@@ -531,3 +531,21 @@ timestamp_t kv_world_deadline(const struct kv_world *world, uint32_t ms)
 {
     return timestamp_from_ms(EPOCH_MS + world->now_ns / NS_PER_MS + ms);
 }
+
+struct kv_world *kv_world_new_one(uint32_t stores_count)
+{
+    struct kv_world *world = kv_world_new(stores_count);
+    kv_world_create_group(world, 1);
+    kv_world_assign(world, 1, "", "", 1);
+    return world;
+}
+
+struct kv_world *kv_world_new_two(uint32_t stores_count)
+{
+    struct kv_world *world = kv_world_new(stores_count);
+    kv_world_create_group(world, 1);
+    kv_world_create_group(world, 2);
+    kv_world_assign(world, 1, "", "m", 1);
+    kv_world_assign(world, 2, "m", "", 1);
+    return world;
+}

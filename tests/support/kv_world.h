@@ -65,6 +65,9 @@ struct kv_world {
 
 struct kv_world *kv_world_new(uint32_t stores_count);
 struct kv_world *kv_world_new_leased(uint32_t stores_count, uint32_t lease_ms);
+/* With one group that owns everything / two that meet at "m". */
+struct kv_world *kv_world_new_one(uint32_t stores_count);
+struct kv_world *kv_world_new_two(uint32_t stores_count);
 void kv_world_free(struct kv_world *world);
 void kv_world_run(struct kv_world *world, uint32_t ms);
 

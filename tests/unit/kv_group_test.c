@@ -60,28 +60,9 @@ static const char *scan(struct kv_world *world, const char *start, const char *e
     return text;
 }
 
-/* One group that owns everything / two that meet at "m". */
-static struct kv_world *world_one(uint32_t stores_count)
-{
-    struct kv_world *world = kv_world_new(stores_count);
-    kv_world_create_group(world, 1);
-    kv_world_assign(world, 1, "", "", 1);
-    return world;
-}
-
-static struct kv_world *world_two(uint32_t stores_count)
-{
-    struct kv_world *world = kv_world_new(stores_count);
-    kv_world_create_group(world, 1);
-    kv_world_create_group(world, 2);
-    kv_world_assign(world, 1, "", "m", 1);
-    kv_world_assign(world, 2, "m", "", 1);
-    return world;
-}
-
 Test(kv_group, put_get_delete)
 {
-    struct kv_world *world = world_one(1);
+    struct kv_world *world = kv_world_new_one(1);
     kv_client_expect_get(world, 1, "", "a", NULL);
     timestamp_t first = kv_client_put(world, 1, "", "a", "one")->commit_timestamp_min;
     kv_client_expect_get(world, 1, "", "a", "one");
@@ -96,7 +77,7 @@ Test(kv_group, put_get_delete)
 
 Test(kv_group, scan_skips_old_versions_and_markers)
 {
-    struct kv_world *world = world_one(1);
+    struct kv_world *world = kv_world_new_one(1);
     for (int round = 0; round < 12; round++) {
         kv_client_put(world, 1, "", "b", round == 11 ? "new" : "old");
         kv_client_put(world, 1, "", "d", round == 11 ? NULL : "old");
@@ -126,7 +107,7 @@ Test(kv_group, scan_skips_old_versions_and_markers)
 
 Test(kv_group, long_scan_goes_to_the_pool)
 {
-    struct kv_world *world = world_one(1);
+    struct kv_world *world = kv_world_new_one(1);
     struct buffer set = BUFFER_INIT;
     char key[16];
     for (int index = 0; index < 700; index++) {
@@ -150,7 +131,7 @@ Test(kv_group, long_scan_goes_to_the_pool)
 
 Test(kv_group, limits_and_ranges_are_checked)
 {
-    struct kv_world *world = world_two(1);
+    struct kv_world *world = kv_world_new_two(1);
     uint64_t wrong_epoch = kv_client_send_get(world, 1, 1, "", 2, "a");
     uint64_t wrong_range = kv_client_send_get(world, 1, 1, "", 1, "z");
     uint64_t wrong_group = kv_client_send_get(world, 1, 7, "", 1, "a");
@@ -184,7 +165,7 @@ Test(kv_group, limits_and_ranges_are_checked)
 
 Test(kv_group, transaction_over_two_groups)
 {
-    struct kv_world *world = world_two(1);
+    struct kv_world *world = kv_world_new_two(1);
     kv_client_put(world, 1, "", "a", "100");
     kv_client_put(world, 2, "m", "z", "0");
     struct kv_part home = {.group = 1,
@@ -244,7 +225,7 @@ Test(kv_group, transaction_over_two_groups)
 
 Test(kv_group, one_group_commit_happens_once)
 {
-    struct kv_world *world = world_one(1);
+    struct kv_world *world = kv_world_new_one(1);
     struct kv_part part = {.group = 1,
                            .range_start = "",
                            .sequence = 1,
@@ -268,7 +249,7 @@ Test(kv_group, one_group_commit_happens_once)
 
 Test(kv_group, abort_leaves_a_tombstone)
 {
-    struct kv_world *world = world_two(1);
+    struct kv_world *world = kv_world_new_two(1);
     struct kv_part home = {.group = 1,
                            .range_start = "",
                            .sequence = 1,
@@ -298,7 +279,7 @@ Test(kv_group, abort_leaves_a_tombstone)
 
 Test(kv_group, validate_tells_whether_locks_stand)
 {
-    struct kv_world *world = world_one(1);
+    struct kv_world *world = kv_world_new_one(1);
     struct kv_part part = {.group = 1, .range_start = "", .sequence = 5, .anchor = "a"};
     cr_assert_eq(kv_client_lock(world, &part, "a", false, NULL)->header->status, OST_OK);
     cr_assert_eq(validate(world, &part), OST_OK);
@@ -313,7 +294,7 @@ Test(kv_group, validate_tells_whether_locks_stand)
 
 Test(kv_group, cold_reads_keep_their_locks)
 {
-    struct kv_world *world = world_one(1);
+    struct kv_world *world = kv_world_new_one(1);
     kv_client_put(world, 1, "", "a", "1");
     store_memory_hinder(world->stores[1].store, false, true);
     kv_client_expect_get(world, 1, "", "a", "1");
@@ -328,7 +309,7 @@ Test(kv_group, cold_reads_keep_their_locks)
 
 Test(kv_group, stalled_store_applies_once)
 {
-    struct kv_world *world = world_one(1);
+    struct kv_world *world = kv_world_new_one(1);
     struct kv_part part = {
         .group = 1, .range_start = "", .sequence = 1, .anchor = "a", .one_group = true};
     uint64_t id = kv_client_send_prepare(world, 1, &part, kv_client_write(world, "a", "1"));
@@ -345,7 +326,7 @@ Test(kv_group, stalled_store_applies_once)
 
 Test(kv_group, commits_wait_for_the_oracle_and_reads_do_not)
 {
-    struct kv_world *world = world_one(1);
+    struct kv_world *world = kv_world_new_one(1);
     kv_client_put(world, 1, "", "a", "1");
     world->is_oracle_down = true;
     kv_client_expect_get(world, 1, "", "a", "1");
@@ -362,7 +343,7 @@ Test(kv_group, commits_wait_for_the_oracle_and_reads_do_not)
 
 Test(kv_group, prepares_of_one_turn_share_a_request_to_the_oracle)
 {
-    struct kv_world *world = world_one(1);
+    struct kv_world *world = kv_world_new_one(1);
     kv_client_put(world, 1, "", "a", "1");
     uint64_t before = world->stores[1].metrics.oracle_requests_count;
     uint64_t ids[10];
@@ -384,7 +365,7 @@ Test(kv_group, prepares_of_one_turn_share_a_request_to_the_oracle)
 
 Test(kv_group, closed_connection_frees_its_locks)
 {
-    struct kv_world *world = world_one(1);
+    struct kv_world *world = kv_world_new_one(1);
     struct kv_part holder = {.group = 1, .range_start = "", .sequence = 1, .anchor = "a"};
     cr_assert_eq(kv_client_lock(world, &holder, "a", true, NULL)->header->status, OST_OK);
     struct kv_part waiter = {
@@ -401,7 +382,7 @@ Test(kv_group, closed_connection_frees_its_locks)
 Test(kv_group, restart_recovers_rows_and_prepared_locks)
 {
     for (int is_flushed = 0; is_flushed < 2; is_flushed++) {
-        struct kv_world *world = world_two(1);
+        struct kv_world *world = kv_world_new_two(1);
         kv_client_put(world, 1, "", "a", "1");
         kv_client_put(world, 2, "m", "z", "1");
         struct kv_part home = {.group = 1,
@@ -494,7 +475,7 @@ Test(kv_group, a_replica_whose_log_left_no_trace_stays_lost)
 
 Test(kv_group, unflushed_group_comes_back_from_its_log)
 {
-    struct kv_world *world = world_one(1);
+    struct kv_world *world = kv_world_new_one(1);
     kv_client_put(world, 1, "", "a", "1");
     kv_world_flush(world, 1);
     kv_client_put(world, 1, "", "a", "2");
@@ -585,7 +566,7 @@ static void expect_equal_rows(struct kv_world *world, store_id_t a, store_id_t b
  * after a crash it holds rows of entries that are then applied again. */
 Test(kv_group, rows_ahead_of_the_checkpoint_change_nothing)
 {
-    struct kv_world *world = world_one(3);
+    struct kv_world *world = kv_world_new_one(3);
     kv_client_put(world, 1, "", "a", "1");
     store_id_t leader = kv_world_leader(world, 1);
     store_id_t follower = leader % 3 + 1;
@@ -637,7 +618,7 @@ Test(kv_group, rows_ahead_of_the_checkpoint_change_nothing)
  * starts. It starts all the same, and the next start deletes them. */
 Test(kv_group, stalled_store_starts_with_what_a_restore_left_over)
 {
-    struct kv_world *world = world_one(1);
+    struct kv_world *world = kv_world_new_one(1);
     kv_client_put(world, 1, "", "a", "1");
     kv_world_flush(world, 1);
     struct store *store = world->stores[1].store;
@@ -666,7 +647,7 @@ Test(kv_group, stalled_store_starts_with_what_a_restore_left_over)
 
 Test(kv_group, replicas_have_equal_chains)
 {
-    struct kv_world *world = world_one(3);
+    struct kv_world *world = kv_world_new_one(3);
     for (int round = 0; round < 10; round++)
         kv_client_put(world, 1, "", round % 2 ? "a" : "b", "x");
     kv_world_run(world, 200);
@@ -681,7 +662,7 @@ Test(kv_group, replicas_have_equal_chains)
 
 Test(kv_group, deposed_leader_answers_and_serves_nothing)
 {
-    struct kv_world *world = world_one(3);
+    struct kv_world *world = kv_world_new_one(3);
     kv_client_put(world, 1, "", "a", "1");
     store_id_t old = kv_world_leader(world, 1);
     struct kv_part part = {.group = 1,
@@ -783,7 +764,7 @@ Test(kv_group, an_answer_that_outlived_its_lease_does_not_leave)
 
 Test(kv_group, resolution_is_repeated_until_it_is_heard)
 {
-    struct kv_world *world = world_two(3);
+    struct kv_world *world = kv_world_new_two(3);
     struct kv_part home = {.group = 1,
                            .range_start = "",
                            .sequence = 1,
@@ -817,7 +798,7 @@ Test(kv_group, resolution_is_repeated_until_it_is_heard)
 
 Test(kv_group, overlapping_range_is_not_taken)
 {
-    struct kv_world *world = world_two(1);
+    struct kv_world *world = kv_world_new_two(1);
     Ostraka__RangeInfo range = OSTRAKA__RANGE_INFO__INIT;
     range.start = kv_field("k");
     range.end = kv_field("p");
@@ -834,306 +815,5 @@ Test(kv_group, overlapping_range_is_not_taken)
     uint64_t id = kv_client_send_get(world, 1, 1, "k", 5, "k");
     cr_assert_eq(kv_client_wait_get(world, id, NULL)->header->status, OST_RANGE_MOVED);
     kv_client_expect_get(world, 1, "", "k", NULL);
-    kv_world_free(world);
-}
-
-/* --- What a client may send that the library never does --------------------------------------- */
-
-/* Logs a command as a leader would, past the checks that it makes. Does not run the world. */
-static void log_command(struct kv_world *world, group_id_t group, const Ostraka__KvCommand *command,
-                        struct bytes write_set)
-{
-    struct buffer payload = BUFFER_INIT;
-    size_t message_bytes = ostraka__kv_command__get_packed_size(command);
-    buffer_append_u32_be(&payload, (uint32_t)message_bytes);
-    ostraka__kv_command__pack(command, buffer_extend(&payload, message_bytes));
-    buffer_append(&payload, write_set.data, write_set.bytes_count);
-    struct blob *blob = blob_copy(buffer_bytes(&payload));
-    raft_index_t index;
-    raft_term_t term;
-    cr_assert_eq(raft_host_propose(world->stores[kv_world_leader(world, group)].host, group,
-                                   RAFT_ENTRY_COMMAND, blob, world->now_ns, &index, &term),
-                 OST_OK);
-    blob_unref(blob);
-    buffer_fini(&payload);
-}
-
-static void log_abort(struct kv_world *world, uint64_t sequence, const char *anchor)
-{
-    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
-    txn.client = 9;
-    txn.sequence = sequence;
-    Ostraka__AbortCommand abort = OSTRAKA__ABORT_COMMAND__INIT;
-    abort.txn = &txn;
-    abort.anchor = kv_field(anchor);
-    abort.deadline = kv_world_deadline(world, 5000);
-    Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
-    command.command_case = OSTRAKA__KV_COMMAND__COMMAND_ABORT;
-    command.abort = &abort;
-    log_command(world, 1, &command, bytes_of(NULL, 0));
-}
-
-static void log_commit_one(struct kv_world *world, uint64_t sequence, const char *anchor)
-{
-    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
-    txn.client = 9;
-    txn.sequence = sequence;
-    Ostraka__RangeRef range = OSTRAKA__RANGE_REF__INIT;
-    range.epoch = 1;
-    Ostraka__RangeRef *ranges[] = {&range};
-    Ostraka__CommitOneCommand one = OSTRAKA__COMMIT_ONE_COMMAND__INIT;
-    one.txn = &txn;
-    one.anchor = kv_field(anchor);
-    one.deadline = kv_world_deadline(world, 5000);
-    one.commit_timestamp = kv_world_deadline(world, 1);
-    one.ranges = ranges;
-    one.n_ranges = 1;
-    Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
-    command.command_case = OSTRAKA__KV_COMMAND__COMMAND_COMMIT_ONE;
-    command.commit_one = &one;
-    log_command(world, 1, &command, kv_client_write(world, anchor, "never"));
-}
-
-/* How entries are cut into slices differs from replica to replica: one slice with two outcomes of
- * one id, beside different anchors, must decide as two slices do. */
-Test(kv_group, outcomes_of_one_id_do_not_hide_each_other_in_a_slice)
-{
-    struct kv_world *world = world_one(1);
-    for (int turns = 0; turns < 2; turns++) {
-        uint64_t sequence = 1 + (uint64_t)turns;
-        log_abort(world, sequence, "a");
-        if (turns == 1)
-            kv_world_run(world, 200);
-        log_abort(world, sequence, "b");
-        if (turns == 1)
-            kv_world_run(world, 200);
-        log_commit_one(world, sequence, "a");
-        kv_world_run(world, 200);
-        kv_client_expect_get(world, 1, "", "a", NULL);
-    }
-    kv_world_free(world);
-}
-
-/* The store stalls with a decision of the transaction in the slice that waits: the records are
- * ahead of the locks. */
-Test(kv_group, prepare_with_another_anchor_while_the_store_stalls)
-{
-    struct kv_world *world = world_one(1);
-    struct kv_part part = {
-        .group = 1, .range_start = "", .sequence = 1, .anchor = "a", .is_home = true};
-    timestamp_t bound =
-        kv_client_prepare(world, &part, kv_client_write(world, "a", "1"))->commit_timestamp_min;
-    store_memory_hinder(world->stores[1].store, true, false);
-    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
-    txn.client = 9;
-    txn.sequence = 1;
-    Ostraka__CommitCommand commit_it = OSTRAKA__COMMIT_COMMAND__INIT;
-    commit_it.txn = &txn;
-    commit_it.anchor = kv_field("a");
-    commit_it.commit_timestamp = bound;
-    Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
-    command.command_case = OSTRAKA__KV_COMMAND__COMMAND_COMMIT;
-    command.commit = &commit_it;
-    log_command(world, 1, &command, bytes_of(NULL, 0));
-    kv_world_run(world, 50);
-    part.anchor = "b";
-    cr_assert_eq(kv_client_prepare(world, &part, kv_client_write(world, "b", "2"))->header->status,
-                 OST_CONFLICT);
-    store_memory_hinder(world->stores[1].store, false, false);
-    kv_world_run(world, 200);
-    kv_client_expect_get(world, 1, "", "a", "1");
-    kv_client_expect_get(world, 1, "", "b", NULL);
-    kv_world_free(world);
-}
-
-/* An abort under another anchor makes a record of the id before the prepare is applied. */
-Test(kv_group, aborted_under_another_anchor_leaves_nothing_locked)
-{
-    struct kv_world *world = world_one(1);
-    Ostraka__RangeRef range = OSTRAKA__RANGE_REF__INIT;
-    range.epoch = 1;
-    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
-    txn.client = 9;
-    txn.sequence = 1;
-    Ostraka__Participant participant = OSTRAKA__PARTICIPANT__INIT;
-    Ostraka__Participant *participants[] = {&participant};
-    participant.key = kv_field("z");
-    Ostraka__AbortRequest request = OSTRAKA__ABORT_REQUEST__INIT;
-    request.group = 1;
-    request.range = &range;
-    request.txn = &txn;
-    request.anchor = kv_field("b");
-    request.deadline = kv_world_deadline(world, 5000);
-    request.participants = participants;
-    request.n_participants = 1;
-    Ostraka__LockEntry other_entry = OSTRAKA__LOCK_ENTRY__INIT;
-    other_entry.term = UINT64_MAX; /* so that it releases nothing */
-    request.entry = &other_entry;
-    world->is_resolution_lost = true; /* the record stays */
-    for (int one_group = 0; one_group < 2; one_group++) {
-        txn.sequence = 1 + (uint64_t)one_group;
-        struct kv_part part = {.group = 1,
-                               .range_start = "",
-                               .sequence = txn.sequence,
-                               .anchor = "a",
-                               .is_home = !one_group,
-                               .one_group = one_group};
-        uint64_t id = kv_client_send_prepare(world, 1, &part, kv_client_write(world, "a", "1"));
-        kv_world_send(world, 1, FRAME_ABORT, &request.base, bytes_of(NULL, 0));
-        cr_assert_eq(kv_client_wait_prepare(world, id)->header->status, OST_INVALID_ARGUMENT);
-        cr_assert_eq(kv_world_status(world, 1, 1)->locks->keys_locked_count, 0);
-    }
-    kv_client_put(world, 1, "", "a", "2");
-    kv_world_free(world);
-}
-
-/* One client commits as far ahead as it may; others must be able to commit over the same groups. */
-Test(kv_group, commit_far_ahead_does_not_shut_others_out)
-{
-    struct kv_world *world = world_two(1);
-    struct kv_part hostile = {.group = 2,
-                              .range_start = "m",
-                              .sequence = 1,
-                              .anchor = "z",
-                              .is_home = true,
-                              .deadline = kv_world_deadline(world, 50000)};
-    cr_assert_eq(
-        kv_client_prepare(world, &hostile, kv_client_write(world, "z", "1"))->header->status,
-        OST_OK);
-    cr_assert_eq(kv_client_commit(world, &hostile, UINT64_MAX)->header->status,
-                 OST_INVALID_ARGUMENT);
-    timestamp_t ahead = kv_world_deadline(world, 55000);
-    cr_assert_eq(
-        kv_client_commit(world, &hostile, kv_world_deadline(world, 100000))->header->status,
-        OST_INVALID_ARGUMENT);
-    cr_assert_eq(kv_client_commit(world, &hostile, ahead)->header->status, OST_OK);
-
-    struct kv_part home = {.group = 1,
-                           .range_start = "",
-                           .sequence = 2,
-                           .anchor = "a",
-                           .is_home = true,
-                           .participant = "z",
-                           .deadline = kv_world_deadline(world, 1000)};
-    struct kv_part other = {.group = 2,
-                            .range_start = "m",
-                            .sequence = 2,
-                            .anchor = "a",
-                            .deadline = kv_world_deadline(world, 1000)};
-    cr_assert_eq(kv_client_prepare(world, &home, kv_client_write(world, "a", "2"))->header->status,
-                 OST_OK);
-    const Ostraka__PrepareAnswer *vote =
-        kv_client_prepare(world, &other, kv_client_write(world, "z", "2"));
-    cr_assert_eq(vote->header->status, OST_OK);
-    cr_assert_gt(vote->commit_timestamp_min, ahead);
-    cr_assert_eq(kv_client_commit(world, &home, vote->commit_timestamp_min)->header->status,
-                 OST_OK);
-    kv_client_expect_get(world, 2, "m", "z", "2");
-    kv_world_free(world);
-}
-
-/* Each range is named once: a million names would be looked through for each write. */
-Test(kv_group, a_range_is_named_once)
-{
-    struct kv_world *world = world_one(1);
-    Ostraka__RangeRef range = OSTRAKA__RANGE_REF__INIT;
-    range.epoch = 1;
-    Ostraka__RangeRef *ranges[] = {&range, &range};
-    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
-    txn.client = 9;
-    txn.sequence = 1;
-    Ostraka__PrepareRequest request = OSTRAKA__PREPARE_REQUEST__INIT;
-    request.group = 1;
-    request.txn = &txn;
-    request.deadline = kv_world_deadline(world, 5000);
-    request.anchor = kv_field("a");
-    request.one_group = true;
-    request.ranges = ranges;
-    for (request.n_ranges = 1; request.n_ranges <= 2; request.n_ranges++, txn.sequence++) {
-        uint64_t id =
-            kv_world_send(world, 1, FRAME_PREPARE, &request.base, kv_client_write(world, "a", "1"));
-        cr_assert_eq(kv_client_wait_prepare(world, id)->header->status,
-                     request.n_ranges == 1 ? OST_OK : OST_RANGE_MOVED);
-    }
-    kv_world_free(world);
-}
-
-/* Locks that were read are part of the entry: with the largest writes it would not fit a frame. */
-Test(kv_group, an_entry_that_fits_no_frame_is_refused)
-{
-    struct kv_world *world = world_one(3);
-    struct kv_part part = {
-        .group = 1, .range_start = "", .sequence = 1, .anchor = "a", .is_home = true};
-    char key[KEY_BYTES_MAX + 1];
-    memset(key, 'k', KEY_BYTES_MAX);
-    key[KEY_BYTES_MAX] = '\0';
-    for (int index = 0; index < 1200; index++) {
-        snprintf(key, 8, "k%06d", index);
-        key[7] = 'k';
-        cr_assert_eq(kv_client_lock(world, &part, key, false, NULL)->header->status, OST_OK);
-    }
-    struct buffer set = BUFFER_INIT;
-    uint8_t *value = calloc(1, VALUE_BYTES_MAX);
-    for (int index = 0; index < 63; index++) {
-        char name[8];
-        snprintf(name, sizeof(name), "a%03d", index);
-        struct write write = {WRITE_PUT, bytes_of_string(name), bytes_of(value, VALUE_BYTES_MAX)};
-        write_set_append(&set, &write);
-    }
-    free(value);
-    cr_assert_eq(kv_client_prepare(world, &part, buffer_bytes(&set))->header->status,
-                 OST_TOO_LARGE);
-    buffer_fini(&set);
-    cr_assert_eq(kv_world_status(world, kv_world_leader(world, 1), 1)->locks->keys_locked_count, 0);
-    kv_world_free(world);
-}
-
-/* Large writes that wait for locks are bounded by their bytes, and what ends gives them back. */
-Test(kv_group, waiting_requests_are_bounded_in_bytes)
-{
-    struct kv_world *world = world_one(1);
-    world->kv_options.requests_bytes_max = 3u << 20;
-    kv_world_crash(world, 1);
-    kv_world_start(world, 1);
-    struct kv_part holder = {.group = 1, .range_start = "", .sequence = 1, .anchor = "a"};
-    cr_assert_eq(kv_client_lock(world, &holder, "a", true, NULL)->header->status, OST_OK);
-    char *value = calloc(1, (1u << 20) + 1);
-    memset(value, 'v', 1u << 20);
-    struct bytes set = kv_client_write(world, "a", value);
-    free(value);
-    uint64_t ids[3];
-    for (uint64_t index = 0; index < 3; index++) {
-        struct kv_part part = {.group = 1,
-                               .range_start = "",
-                               .sequence = 10 + index,
-                               .anchor = "a",
-                               .one_group = true};
-        ids[index] = kv_client_send_prepare(world, 1, &part, set);
-    }
-    cr_assert_eq(kv_client_wait_prepare(world, ids[2])->header->status, OST_BUSY);
-    cr_assert_null(kv_world_answer(world, ids[0], &ostraka__prepare_answer__descriptor, NULL));
-    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
-    txn.client = 9;
-    txn.sequence = 1;
-    Ostraka__AbortRequest release = OSTRAKA__ABORT_REQUEST__INIT;
-    release.group = 1;
-    release.txn = &txn;
-    kv_world_send(world, 1, FRAME_ABORT, &release.base, bytes_of(NULL, 0));
-    for (int index = 0; index < 2; index++)
-        cr_assert_eq(kv_client_wait_prepare(world, ids[index])->header->status, OST_OK);
-    kv_client_put(world, 1, "", "a", "1");
-    kv_world_free(world);
-}
-
-/* The process ends while requests wait: the Raft host is gone before they are. */
-Test(kv_group, server_is_freed_with_requests_waiting)
-{
-    struct kv_world *world = world_one(1);
-    world->is_oracle_down = true;
-    struct kv_part part = {
-        .group = 1, .range_start = "", .sequence = 1, .anchor = "a", .one_group = true};
-    uint64_t id = kv_client_send_prepare(world, 1, &part, kv_client_write(world, "a", "1"));
-    kv_world_run(world, 20);
-    cr_assert_null(kv_world_answer(world, id, &ostraka__prepare_answer__descriptor, NULL));
     kv_world_free(world);
 }

@@ -9,19 +9,19 @@
 #include <utlist.h>
 
 /* Clients that have this epoch's map are told who leads now, and no ranges. */
-static struct blob *frame_of_hints(const Ostraka__Map *map)
+static struct blob *frame_of_hints(const Ostraka__Map *map, uint64_t request_id)
 {
     Ostraka__Map hints = *map;
     hints.n_ranges = 0;
     hints.ranges_since = map->epoch;
-    return frame_encode(FRAME_MAP_ANSWER, 0, &hints.base, NULL, 0);
+    return frame_encode(FRAME_MAP_ANSWER, request_id, &hints.base, NULL, 0);
 }
 
 static void map_push(struct node *node, bool hints_alone)
 {
     if (!node->subscribers)
         return;
-    struct blob *frame = hints_alone ? frame_of_hints(node->map)
+    struct blob *frame = hints_alone ? frame_of_hints(node->map, 0)
                                      : frame_encode(FRAME_MAP_ANSWER, 0, &node->map->base, NULL, 0);
     struct node_connection *connection;
     DL_FOREACH2(node->subscribers, connection, subscribers_next)
@@ -160,8 +160,11 @@ void node_map_requested(struct node *node, struct node_connection *connection,
     Ostraka__Map empty = OSTRAKA__MAP__INIT;
     empty.cluster_id = node->options.cluster_id;
     const Ostraka__Map *map = node->map ? node->map : &empty;
-    outbox_to_connection(&node->outbox, connection->id,
-                         frame_encode(FRAME_MAP_ANSWER, frame->request_id, &map->base, NULL, 0));
+    bool is_known = node->map && request->known_epoch == map->epoch;
+    outbox_to_connection(
+        &node->outbox, connection->id,
+        is_known ? frame_of_hints(map, frame->request_id)
+                 : frame_encode(FRAME_MAP_ANSWER, frame->request_id, &map->base, NULL, 0));
 }
 
 const Ostraka__RangeInfo *node_map_range_of_key(const struct node *node, struct bytes key)

@@ -306,6 +306,17 @@ Test(node, a_map_without_ranges_is_put_on_those_that_are_here)
     push_map(&world, 8, 0, 1, 3);
     cr_expect_eq(client_takes(&world, &cache, &bytes), 1);
     cr_expect_eq(epoch_of_route(&cache, "a"), 8);
+
+    request.known_epoch = 8;
+    receive(&world, CLIENT_CONNECTION, FRAME_MAP, &request.base);
+    world_turn(&world);
+    cr_expect_eq(client_takes(&world, &cache, &bytes), 1);
+    cr_expect_lt(bytes, whole_bytes, "who has it already is told so");
+    request.known_epoch = 7;
+    receive(&world, CLIENT_CONNECTION, FRAME_MAP, &request.base);
+    world_turn(&world);
+    cr_expect_eq(client_takes(&world, &cache, &bytes), 1);
+    cr_expect_geq(bytes, whole_bytes);
     map_cache_fini(&cache);
     world_fini(&world);
 }

@@ -239,6 +239,7 @@
     X(RARE, CLIENT_MAP_PUSH_LOST, 250, "a client does not hear of a new map")                      \
     X(RARE, CLIENT_BACKOFF_LONG, 100, "a client rests for as long as it may")                      \
     X(RARE, CLIENT_SCAN_PAGE_ONE_ROW, 100, "a client asks for a row at a time")                    \
+    X(COVER, CLIENT_MAP_RENEWED, 0, "a client asks a silent store whether it is still there")      \
     X(COVER, CLIENT_IN_DOUBT, 0, "a client does not know whether its request was done")            \
     X(COVER, CLIENT_REROUTED, 0, "a client's request was encoded anew for a new map")              \
     X(COVER, CLIENT_MOVED_WAITS, 0, "a client waits for a range that is on its way")               \

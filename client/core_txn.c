@@ -2,12 +2,15 @@
  * heartbeats. */
 #include "base/memory.h"
 #include "client/core_internal.h"
+#include "txn/record.h"
 
 #include <stdlib.h>
 
 #define TXNS_FREE_COUNT_MAX 256u
 /* Aborts in the background are tried for so long; then the locks expire by themselves. */
 #define BACKGROUND_MS_MAX 5000u
+/* No deadline is named further ahead: the rest of T5's minute is for the error of the estimate. */
+#define DEADLINE_MS_MAX (DEADLINE_AHEAD_MS - 5000u)
 
 struct core_txn *core_txn_new(struct coordinator *coordinator)
 {
@@ -282,10 +285,12 @@ void core_txn_commit(struct client_core *core, struct core_txn *txn, struct oper
     uint64_t left_ms = 0;
     if (operation->deadline_ns > core->now_ns)
         left_ms = (operation->deadline_ns - core->now_ns) / NS_PER_MS;
-    if (left_ms > 60000) {
+    if (left_ms > DEADLINE_MS_MAX) {
         /* T5: behind it nothing is done any more, and a minute later forgotten. */
-        left_ms = 60000;
-        txn->give_up_ns = core->now_ns + left_ms * NS_PER_MS;
+        left_ms = DEADLINE_MS_MAX;
+        nanoseconds_t give_up_ns = core->now_ns + DEADLINE_AHEAD_MS * NS_PER_MS;
+        if (txn->give_up_ns > give_up_ns)
+            txn->give_up_ns = give_up_ns;
     }
     struct coordinator_event event = {
         .type = COORDINATOR_EV_COMMIT_ASKED,

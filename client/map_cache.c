@@ -115,6 +115,8 @@ int map_cache_receive(struct map_cache *cache, struct bytes message, timestamp_t
     if (!map || !map_is_whole(map))
         return OST_PROTOCOL;
     *out_heard = map->heard_timestamp;
+    if (map->epoch > cache->epoch_heard)
+        cache->epoch_heard = map->epoch;
     if (map->ranges_since != 0) { /* news of who leads, for whoever has the map of this epoch */
         if (cache->map && map->epoch == cache->map->epoch)
             groups_learn(cache, map, false);
@@ -135,6 +137,11 @@ int map_cache_receive(struct map_cache *cache, struct bytes message, timestamp_t
 uint64_t map_cache_epoch(const struct map_cache *cache)
 {
     return cache->map ? cache->map->epoch : 0;
+}
+
+bool map_cache_is_behind(const struct map_cache *cache)
+{
+    return cache->epoch_heard > map_cache_epoch(cache);
 }
 
 static void route_of_range(const Ostraka__RangeInfo *range, struct coordinator_route *out_route)

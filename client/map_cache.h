@@ -27,6 +27,7 @@ struct map_cache {
     struct arena arenas[2]; /* of the map, and the next one */
     unsigned current;
     const Ostraka__Map *map; /* NULL: none yet */
+    uint64_t epoch_heard;    /* the highest of all that came, also without ranges */
     struct map_group *groups;
 };
 
@@ -38,6 +39,8 @@ void map_cache_fini(struct map_cache *cache);
 OST_MUST_CHECK int map_cache_receive(struct map_cache *cache, struct bytes message,
                                      timestamp_t *out_heard);
 uint64_t map_cache_epoch(const struct map_cache *cache);
+/* Is there a newer one than ours, as far as was heard? */
+bool map_cache_is_behind(const struct map_cache *cache);
 
 /* coordinator_route_fn; the context is the cache. */
 bool map_cache_route(void *cache, struct bytes key, struct coordinator_route *out_route);

@@ -1,5 +1,11 @@
 /* map_watch.c: keeps one store subscribed to, and asks for the map when an answer shows that ours
- * is old. */
+ * is old.
+ *
+ * A store may have lost its power without a word: then the connection, and the subscription with
+ * it, looks whole until keep-alive gives it up, a minute later. So a store that has not spoken for
+ * a while is asked again, and one that does not answer is left for another. And a question is not
+ * over with an answer by somebody who cannot know: it is put to the next one.
+ */
 #include "client/core_internal.h"
 
 #include "base/sometimes.h"
@@ -9,6 +15,8 @@
 /* Where nothing newer is found: pushes bring it sooner or later, and a map may be large. */
 #define MAP_PAUSE_MS_MAX  100u
 #define MAP_PAUSE_KEPT_NS NS_PER_S
+/* The store that is subscribed to is asked again after so much silence. */
+#define MAP_SILENCE_NS (5 * NS_PER_S)
 
 /* One that is silent only when there is no other to be opened: what was asked of it may have been
  * lost, and it does not speak unasked. */
@@ -58,6 +66,12 @@ static nanoseconds_t map_next_ns(const struct client_core *core)
     return core->map_asked_ns + pause_ms * NS_PER_MS;
 }
 
+static bool map_peer_is_silent(const struct client_core *core)
+{
+    return core->map_peer->state == PEER_OPEN &&
+           core->now_ns - core->map_peer->received_ns >= MAP_SILENCE_NS;
+}
+
 /* Does what is due, and says when to look again. */
 static void map_keep(struct client_core *core)
 {
@@ -82,15 +96,17 @@ static void map_keep(struct client_core *core)
         struct peer *peer = open_peer(core, core->map_turn);
         if (peer)
             map_ask(core, peer, peer == core->map_peer);
+    } else if (!core->map_asked && map_peer_is_silent(core)) {
+        COVER(CLIENT_MAP_RENEWED);
+        map_ask(core, core->map_peer, true);
     }
     bool is_calm = core->map_peer && !core->map_asked && !core->map_wanted && core->map.map;
     nanoseconds_t look_ns = core->now_ns + MAP_KEEP_MS * NS_PER_MS;
     if (core->map_wanted && !core->map_asked)
         look_ns = next_ns > core->now_ns ? next_ns : core->now_ns + MAP_ASK_MS_MIN * NS_PER_MS;
-    if (is_calm)
-        timer_stop(&core->timers, &core->map_timer);
-    else
-        timer_set(&core->timers, &core->map_timer, look_ns, map_timer_fired);
+    else if (is_calm && !map_peer_is_silent(core))
+        look_ns = core->map_peer->received_ns + MAP_SILENCE_NS;
+    timer_set(&core->timers, &core->map_timer, look_ns, map_timer_fired);
 }
 
 static void map_timer_fired(void *context, struct timer *timer)
@@ -118,9 +134,10 @@ void map_peer_lost(struct client_core *core, struct peer *peer)
     }
     if (core->map_peer == peer)
         core->map_peer = NULL;
-    if (!timer_is_set(&core->map_timer) && !core->is_stopped)
-        timer_set(&core->timers, &core->map_timer, core->now_ns + MAP_ASK_MS_MIN * NS_PER_MS,
-                  map_timer_fired);
+    nanoseconds_t look_ns = core->now_ns + MAP_ASK_MS_MIN * NS_PER_MS;
+    bool is_soon = timer_is_set(&core->map_timer) && core->map_timer.deadline_ns <= look_ns;
+    if (!is_soon && !core->is_stopped)
+        timer_set(&core->timers, &core->map_timer, look_ns, map_timer_fired);
 }
 
 void map_received(struct client_core *core, struct peer *peer, const struct frame *frame)
@@ -142,11 +159,11 @@ void map_received(struct client_core *core, struct peer *peer, const struct fram
         /* Whoever knows no more than we do is not asked next. */
         if (status != OST_OK)
             core->map_turn = peer->number + 1;
-        if (status == OST_EXISTS && !core->map_asked_for_caller)
+        if (status != OST_OK && !core->map_asked_for_caller)
             map_pause_grow(core);
     }
-    if (status == OST_NOT_READY)
-        core->map_wanted = core->map_wanted || !core->map.map;
+    if (status == OST_NOT_READY) /* it has none: whoever asked has not been answered */
+        core->map_wanted = core->map_wanted || was_asked || !core->map.map;
     if (status == OST_OK) {
         /* Who asks for the newest map waits for an answer, not for what was sent before it asked.
          */
@@ -155,6 +172,7 @@ void map_received(struct client_core *core, struct peer *peer, const struct fram
         peers_learn(core);
         moved_map_received(core);
     }
+    core->map_wanted = core->map_wanted || map_cache_is_behind(&core->map);
     if (core->map.map && status != OST_NOT_READY)
         operations_map_received(core, was_asked);
     map_keep(core);

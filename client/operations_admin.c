@@ -109,6 +109,9 @@ void admin_answered(struct client_core *core, struct operation *operation,
         if (status == OST_OK && operation->result_range_change->change == 0 &&
             operation->range_change != OSTRAKA__RANGE_CHANGE_KIND__NO_CHANGE)
             status = OST_EXISTS;
+        /* The range is another one by now: the next request is to name it as it is. */
+        if (status == OST_CONFLICT || status == OST_NOT_FOUND)
+            map_want(core);
         break;
     case OPERATION_PROGRESS:
         operation->result_progress = (const Ostraka__ProgressAnswer *)answer->message;

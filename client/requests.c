@@ -145,8 +145,19 @@ void request_rest_until(struct client_core *core, struct request *request, nanos
     timer_set(&core->timers, &request->timer, until_ns, request_rested);
 }
 
+/* All that the map names have been asked, and none of them leads: it may be old. Who is there, and
+ * has no replica of the group any more, says no more than that. */
+static bool is_led_by_nobody(struct client_core *core, const struct request *request, int status)
+{
+    const struct map_group *group = map_cache_group(&core->map, request->group);
+    return (status == OST_NOT_LEADER || status == OST_DISCONNECTED) && !request->store && group &&
+           request->backoffs_count >= group->stores_count;
+}
+
 static void request_back_off(struct client_core *core, struct request *request, int status)
 {
+    if (is_led_by_nobody(core, request, status))
+        map_want(core);
     request->last_status = status;
     request->redirects_count = 0;
     request_rest_until(core, request,

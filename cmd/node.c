@@ -137,8 +137,10 @@ static void timers(struct node *node)
         node->replicas_ns = node->now_ns;
     node_replicas_timer(node);
     if (node->now_ns >= node->report_ns ||
-        node->elections_reported != node->metrics->elections_won_count)
+        node->elections_reported != node->metrics->elections_won_count) {
         node_report_send(node);
+        node_map_look(node);
+    }
     node_shutdown_step(node);
 }
 

@@ -119,6 +119,7 @@ struct node {
     uint64_t replicas_changed_seen;
     store_id_t master_hint; /* who leads group 0, where there is no replica of it; 0: not known */
     nanoseconds_t map_received_ns;
+    uint64_t map_asks_count; /* whose turn it is, when the shard master is silent */
     struct master_rows master_rows;
     struct flushed_job *master_flushed_job; /* under way */
     uint64_t master_flushes_seen;
@@ -179,6 +180,10 @@ void node_map_requested(struct node *node, struct node_connection *connection,
 const Ostraka__RangeInfo *node_map_range_of_key(const struct node *node, struct bytes key);
 const Ostraka__GroupInfo *node_map_group(const struct node *node, group_id_t group);
 void node_report_send(struct node *node);
+/* Has group 0's leader pushed the map lately? It does so every 5 s. */
+bool node_hears_master(const struct node *node);
+/* If not, another store is asked for its map. */
+void node_map_look(struct node *node);
 int node_txns_requested(struct node *node, uint64_t connection_id, const struct frame *frame);
 void node_status_requested(struct node *node, uint64_t connection_id, const struct frame *frame);
 

@@ -8,20 +8,25 @@
 
 #include <utlist.h>
 
+/* The shard master pushes the map every 5 s. */
+#define MASTER_SILENCE_NS (6 * NS_PER_S)
+/* The shard master's pushes have none. */
+#define MAP_REQUEST_ID 1u
+
 /* Clients that have this epoch's map are told who leads now, and no ranges. */
-static struct blob *frame_of_hints(const Ostraka__Map *map)
+static struct blob *frame_of_hints(const Ostraka__Map *map, uint64_t request_id)
 {
     Ostraka__Map hints = *map;
     hints.n_ranges = 0;
     hints.ranges_since = map->epoch;
-    return frame_encode(FRAME_MAP_ANSWER, 0, &hints.base, NULL, 0);
+    return frame_encode(FRAME_MAP_ANSWER, request_id, &hints.base, NULL, 0);
 }
 
 static void map_push(struct node *node, bool hints_alone)
 {
     if (!node->subscribers)
         return;
-    struct blob *frame = hints_alone ? frame_of_hints(node->map)
+    struct blob *frame = hints_alone ? frame_of_hints(node->map, 0)
                                      : frame_encode(FRAME_MAP_ANSWER, 0, &node->map->base, NULL, 0);
     struct node_connection *connection;
     DL_FOREACH2(node->subscribers, connection, subscribers_next)
@@ -110,14 +115,15 @@ static bool map_removes_us(const struct node *node, const Ostraka__Map *map)
 
 /* Hints change without the epoch: the master pushes only what is newer, over one connection in
  * order, and a deposed master's map has an older term in its hints at worst; both heal with the
- * next push. */
+ * next push. What another store was asked for may have old hints, so only a newer map is taken. */
 void node_map_received(struct node *node, const struct frame *frame)
 {
+    bool was_asked = frame->request_id != 0;
     struct arena arena;
     arena_init(&arena);
     Ostraka__Map *map = (void *)message_unpack(&ostraka__map__descriptor, frame->message, &arena);
     if (!map || !map_is_sound(map) || map->cluster_id != node->options.cluster_id ||
-        (node->map && map->epoch < node->map->epoch) || RARE(NODE_MAP_IGNORED)) {
+        (node->map && map->epoch < node->map->epoch + was_asked) || RARE(NODE_MAP_IGNORED)) {
         arena_fini(&arena);
         return;
     }
@@ -160,8 +166,11 @@ void node_map_requested(struct node *node, struct node_connection *connection,
     Ostraka__Map empty = OSTRAKA__MAP__INIT;
     empty.cluster_id = node->options.cluster_id;
     const Ostraka__Map *map = node->map ? node->map : &empty;
-    outbox_to_connection(&node->outbox, connection->id,
-                         frame_encode(FRAME_MAP_ANSWER, frame->request_id, &map->base, NULL, 0));
+    bool is_known = node->map && request->known_epoch == map->epoch;
+    outbox_to_connection(
+        &node->outbox, connection->id,
+        is_known ? frame_of_hints(map, frame->request_id)
+                 : frame_encode(FRAME_MAP_ANSWER, frame->request_id, &map->base, NULL, 0));
 }
 
 const Ostraka__RangeInfo *node_map_range_of_key(const struct node *node, struct bytes key)
@@ -207,6 +216,32 @@ void node_report_send(struct node *node)
     node_replicas_report(node, &report);
     outbox_to_group(&node->outbox, SHARD_MASTER_GROUP,
                     frame_encode(FRAME_STORE_REPORT, 0, &report.base, NULL, 0));
+}
+
+bool node_hears_master(const struct node *node)
+{
+    return node->now_ns - node->map_received_ns < MASTER_SILENCE_NS;
+}
+
+/* Reports go to group 0's leader, as far as is known here, and it answers with the map. But it may
+ * be a store that came while this one was away, after group 0 had left all those that this one
+ * knows: to it none can report, and it is not let in without a map. The others know it. */
+void node_map_look(struct node *node)
+{
+    if (node->map && node_hears_master(node))
+        return;
+    size_t count = HASH_COUNT(node->peers);
+    const struct node_peer *peer = node->peers;
+    for (uint64_t place = count > 0 ? node->map_asks_count++ % count : 0; place > 0; place--)
+        peer = peer->hh.next;
+    for (size_t left = count; left > 0 && !peer->connection_ids[CHANNEL_CONTROL]; left--)
+        peer = peer->hh.next ? peer->hh.next : node->peers;
+    if (!peer || !peer->connection_ids[CHANNEL_CONTROL])
+        return;
+    Ostraka__MapRequest request = OSTRAKA__MAP_REQUEST__INIT;
+    request.known_epoch = node->map ? node->map->epoch : 0;
+    outbox_to_store(&node->outbox, peer->store, CHANNEL_CONTROL,
+                    frame_encode(FRAME_MAP, MAP_REQUEST_ID, &request.base, NULL, 0));
 }
 
 static void status_metrics(struct node *node, Ostraka__StatusAnswer *answer)

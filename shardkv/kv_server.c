@@ -26,7 +26,7 @@ void kv_options_default(struct kv_options *out_options)
         .flush_interval_ms = 30000,
         .requests_count_max = 65536,
         .requests_bytes_max = 512u << 20,
-        .request_deadline_ms_max = 60000,
+        .request_deadline_ms_max = DEADLINE_AHEAD_MS,
         .garbage_bytes_min = 64u << 10,
         .range_split_bytes = 96u << 20,
         .range_merge_bytes = 24u << 20,

@@ -376,12 +376,23 @@ static bool is_in_doubt(const struct coordinator *coordinator,
     return coordinator->one_group && (event->in_doubt || coordinator->was_unknown);
 }
 
+/* T5, by the time that the refusal tells: the group has asked the oracle for it. */
+static bool deadline_was_too_far(const struct coordinator *coordinator,
+                                 const struct coordinator_event *event, int status)
+{
+    return status == OST_INVALID_ARGUMENT &&
+           coordinator->deadline >
+               event->header->heard_timestamp + timestamp_from_ms(DEADLINE_AHEAD_MS);
+}
+
 static void prepare_answered(struct coordinator *coordinator, const struct coordinator_event *event,
                              int status, struct coordinator_update *update)
 {
     struct coordinator_member *member = &coordinator->members[event->slot];
     if (status != OST_OK) {
-        reason_set(coordinator, status, event->header, NULL);
+        /* The deadline is the client's estimate, so the fault is not its caller's. */
+        bool was_too_far = deadline_was_too_far(coordinator, event, status);
+        reason_set(coordinator, was_too_far ? OST_ABORTED : status, event->header, NULL);
         /* Of a one-group commit an earlier try may be done yet, unless the answer is an outcome out
          * of the log. That the deadline has passed may also be said by a store that has lost its
          * leadership and does not know yet. */

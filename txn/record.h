@@ -19,8 +19,10 @@
 #include "txn/txn_id.h"
 
 #define OUTCOME_KEPT_MS 60000u
-/* A commit timestamp may be so far ahead of the log's time: as far as a deadline (T5). */
-#define COMMIT_AHEAD_MS 60000u
+/* T5: a deadline that is further ahead of the oracle's time is refused. */
+#define DEADLINE_AHEAD_MS 60000u
+/* A commit timestamp may be as far ahead of the log's time as a deadline. */
+#define COMMIT_AHEAD_MS DEADLINE_AHEAD_MS
 
 /* An open transaction: a prepared part, a record, or both (home with its own part). */
 struct txn_open {

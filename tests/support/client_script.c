@@ -58,7 +58,7 @@ static size_t ranges_fill(Ostraka__RangeInfo *ranges, Ostraka__RangeInfo **list)
     return count;
 }
 
-void script_map_send(uint64_t connection_id, uint64_t request_id)
+static void map_send(uint64_t connection_id, uint64_t request_id, bool hints_alone)
 {
     static char addresses[SCRIPT_STORES_COUNT][4];
     Ostraka__StoreInfo stores[SCRIPT_STORES_COUNT], *stores_list[SCRIPT_STORES_COUNT];
@@ -95,7 +95,35 @@ void script_map_send(uint64_t connection_id, uint64_t request_id)
     map.n_ranges = ranges_count;
     map.ranges = ranges_list;
     map.next_change = script.next_change;
+    if (hints_alone) {
+        map.n_ranges = 0;
+        map.ranges_since = map.epoch;
+    }
     script_reply(connection_id, FRAME_MAP_ANSWER, request_id, &map.base, NULL);
+}
+
+void script_map_send(uint64_t connection_id, uint64_t request_id)
+{
+    map_send(connection_id, request_id, false);
+}
+
+void script_hints_send(uint64_t connection_id)
+{
+    map_send(connection_id, 0, true);
+}
+
+static void map_answer(const struct script_request *received)
+{
+    if (script.loses_maps[received->store])
+        return;
+    if (!script.has_no_map[received->store]) {
+        script_map_send(received->connection_id, received->frame.request_id);
+        return;
+    }
+    Ostraka__Map empty = OSTRAKA__MAP__INIT;
+    empty.cluster_id = 77;
+    script_reply(received->connection_id, FRAME_MAP_ANSWER, received->frame.request_id, &empty.base,
+                 NULL);
 }
 
 /* What every store answers by itself. */
@@ -112,11 +140,12 @@ static bool answered_by_itself(const struct script_request *received)
     }
     if (frame->type == FRAME_MAP) {
         script.maps_asked_count++;
+        script.map_asked_store = received->store;
         Ostraka__MapRequest *request =
             ostraka__map_request__unpack(NULL, frame->message.bytes_count, frame->message.data);
         script.subscribed = script.subscribed || request->subscribe;
         ostraka__map_request__free_unpacked(request, NULL);
-        script_map_send(received->connection_id, frame->request_id);
+        map_answer(received);
         return true;
     }
     if (frame->type == FRAME_TIMESTAMP && !script.timestamps_wait) {

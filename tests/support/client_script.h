@@ -46,9 +46,12 @@ struct client_script {
     uint64_t connections[SCRIPT_STORES_COUNT + 1]; /* by store; 0: none */
     uint64_t next_connection_id;
     uint32_t maps_asked_count;
-    bool subscribed; /* to the map */
+    store_id_t map_asked_store; /* the last that was */
+    bool subscribed;            /* to the map */
     /* The test's to set: */
-    bool refuses[SCRIPT_STORES_COUNT + 1]; /* connects fail */
+    bool refuses[SCRIPT_STORES_COUNT + 1];    /* connects fail */
+    bool loses_maps[SCRIPT_STORES_COUNT + 1]; /* questions for the map, that is */
+    bool has_no_map[SCRIPT_STORES_COUNT + 1];
     store_id_t map_leaders[3];
     uint64_t map_epoch, range_epoch;
     group_id_t high_group;                         /* of the keys from "m" on */
@@ -95,6 +98,8 @@ void script_reply(uint64_t connection_id, uint16_t type, uint64_t request_id,
 void script_ranges_set(const struct script_range *ranges, size_t count);
 /* An answer, or with request id 0 a push. */
 void script_map_send(uint64_t connection_id, uint64_t request_id);
+/* Pushes who leads, to whoever has the map of this epoch. */
+void script_hints_send(uint64_t connection_id);
 
 /* What the request that waits names: its group, and its range or ranges. */
 struct script_named {

@@ -3,6 +3,7 @@
 #include "tests/support/client_script.h"
 
 #include <criterion/criterion.h>
+#include <stdlib.h>
 
 TestSuite(client_core_routing, .init = script_setup, .fini = script_teardown);
 
@@ -155,6 +156,108 @@ Test(client_core_routing, the_newest_map_is_asked_for_even_if_another_is_pushed)
     script_pass_ms(100);
     cr_expect(second.is_done);
     cr_expect_eq(script.maps_asked_count, asked_count + 1);
+}
+
+static bool knows_group(const char *key, group_id_t group)
+{
+    struct script_outcome *routed = calloc(1, sizeof(*routed));
+    script_submit(operation_on_key(OPERATION_ROUTE, key, ""), routed);
+    bool knows = routed->group == group;
+    free(routed);
+    return knows;
+}
+
+/* A store that has just started has none, and is no answer. */
+Test(client_core_routing, the_newest_map_is_asked_for_until_somebody_has_one)
+{
+    static struct script_outcome done = {0};
+    script.has_no_map[1] = true;
+    script_submit(operation_new(OPERATION_MAP, bytes_of(NULL, 0), bytes_of(NULL, 0)), &done);
+    script_pass_ms(300);
+    cr_expect_not(done.is_done);
+    cr_expect_gt(script.maps_asked_count, 2u);
+    script.has_no_map[1] = false;
+    script_pass_ms(200);
+    cr_expect(done.is_done);
+}
+
+/* The push of a map was lost, and what followed it was not. The store that is asked has not got it
+ * yet, and the next question is lost. */
+Test(client_core_routing, a_newer_map_that_was_heard_of_is_asked_for_until_it_comes)
+{
+    /* It was asked for a moment ago, so the next question waits. */
+    script_submit(operation_new(OPERATION_MAP, bytes_of(NULL, 0), bytes_of(NULL, 0)), NULL);
+    script.map_epoch = 2;
+    script.high_group = 1;
+    script_hints_send(script.connections[1]);
+    script.map_epoch = 1;
+    uint32_t before = script.maps_asked_count;
+    script_pass_ms(1000);
+    cr_expect_gt(script.maps_asked_count, before + 5);
+    cr_expect_lt(script.maps_asked_count, before + 20, "ever more slowly");
+    script.loses_maps[1] = true;
+    script_pass_ms(200);
+    script.loses_maps[1] = false;
+    script.map_epoch = 2;
+    script_pass_ms(2000);
+    cr_expect(knows_group("x", 1));
+    before = script.maps_asked_count;
+    script_pass_ms(1000);
+    cr_expect_eq(script.maps_asked_count, before, "and no more");
+}
+
+/* A store that has lost its power does not say so: nothing is pushed, and the connection stands. */
+Test(client_core_routing, a_silent_subscription_is_made_anew_elsewhere)
+{
+    script.loses_maps[1] = true;
+    script.map_epoch = 2;
+    script.high_group = 1;
+    script_pass_ms(7000);
+    cr_expect_neq(script.map_asked_store, 1u);
+    cr_expect(knows_group("x", 1));
+    uint32_t before = script.maps_asked_count;
+    script_pass_ms(30000);
+    cr_expect_gt(script.maps_asked_count, before + 3);
+    cr_expect_lt(script.maps_asked_count, before + 8);
+}
+
+/* The group has gone to other stores, and those of our map have forgotten it. */
+Test(client_core_routing, who_finds_no_leader_asks_for_the_map)
+{
+    static struct script_outcome got = {0};
+    script_submit(operation_on_key(OPERATION_GET, "a", ""), &got);
+    uint32_t before = script.maps_asked_count;
+    for (unsigned tries = 0; tries < 3; tries++) {
+        cr_assert_eq(script.inbox_count, 1u);
+        script_refuse(0, OST_NOT_LEADER, 0);
+        cr_expect_eq(script.maps_asked_count, before, "one after the other first");
+        script_pass_ms(100);
+    }
+    script_refuse(0, OST_NOT_LEADER, 0);
+    script_pass_ms(100);
+    cr_expect_gt(script.maps_asked_count, before);
+    script_inbox_clear();
+}
+
+/* It named a range as it was. */
+Test(client_core_routing, a_change_that_meets_a_newer_range_asks_for_the_map)
+{
+    static struct script_outcome done = {0};
+    struct operation *operation = operation_on_key(OPERATION_CHANGE_RANGE, "x", "");
+    operation->range_change = OSTRAKA__RANGE_CHANGE_KIND__SPLIT_RANGE;
+    script_submit(operation, &done);
+    struct script_request received = script_take(0);
+    cr_assert_eq(received.frame.type, FRAME_CHANGE_RANGE);
+    script.map_epoch = script.range_epoch = 2;
+    script.high_group = 1;
+    Ostraka__ChangeRangeAnswer answer = OSTRAKA__CHANGE_RANGE_ANSWER__INIT;
+    answer.status = OST_CONFLICT;
+    script_reply(received.connection_id, FRAME_CHANGE_RANGE_ANSWER, received.frame.request_id,
+                 &answer.base, NULL);
+    blob_unref(received.blob);
+    cr_assert_eq(done.status, OST_CONFLICT);
+    script_pass_ms(50);
+    cr_expect(knows_group("x", 1));
 }
 
 Test(client_core_routing, write_without_an_answer_may_have_been_done)

@@ -80,26 +80,72 @@ Test(client_core_txn, deadlines_do_not_run_ahead_of_a_slow_oracle)
     }
 }
 
-Test(client_core_txn, deadline_over_the_limit_tells_what_time_it_is)
+/* What a group says when it has asked the oracle for the time. */
+static void refuse_deadline(uint64_t oracle_ms)
 {
-    static struct script_outcome refused = {0};
-    script_pass_ms(100000);
-    script_submit(operation_on_key(OPERATION_WRITE, "a", "1"), &refused);
-    struct script_request received = *script_only(FRAME_PREPARE, 1);
-    script.inbox_count = 0;
+    struct script_request received = script_take(0);
     Ostraka__AnswerHeader header = OSTRAKA__ANSWER_HEADER__INIT;
     header.status = OST_INVALID_ARGUMENT;
-    header.heard_timestamp = timestamp_from_ms(1030000);
+    header.heard_timestamp = timestamp_from_ms(oracle_ms);
     Ostraka__PrepareAnswer answer = OSTRAKA__PREPARE_ANSWER__INIT;
     answer.header = &header;
     script_reply(received.connection_id, FRAME_PREPARE_ANSWER, received.frame.request_id,
                  &answer.base, NULL);
     blob_unref(received.blob);
-    cr_assert_eq(refused.status, OST_INVALID_ARGUMENT);
+}
+
+/* The client was idle while the oracle went slower: its caller did nothing wrong. */
+Test(client_core_txn, deadline_that_was_too_far_ahead_is_named_anew)
+{
+    static struct script_outcome done = {0};
+    script_pass_ms(100000);
+    script_submit(operation_on_key(OPERATION_WRITE, "a", "1"), &done);
+    cr_assert_gt(prepare_deadline(script_only(FRAME_PREPARE, 1)),
+                 timestamp_from_ms(1030000 + 60000));
+    refuse_deadline(1030000);
     script_inbox_clear(); /* what was asked is given up behind it */
-    script_submit(operation_on_key(OPERATION_WRITE, "a", "2"), NULL);
-    cr_assert_eq(prepare_deadline(&script.inbox[script.inbox_count - 1]),
-                 timestamp_from_ms(1030000 + 5000));
+    script_pass_ms(10);
+    cr_assert_not(done.is_done);
+    timestamp_t deadline = prepare_deadline(script_only(FRAME_PREPARE, 1));
+    cr_assert_geq(deadline, timestamp_from_ms(1030000 + 4900));
+    cr_assert_leq(deadline, timestamp_from_ms(1030000 + 5100));
+    script_answer_vote(0, timestamp_from_ms(1030000));
+    cr_assert_eq(done.status, OST_OK);
+}
+
+/* T5's whole minute would be refused at the least error. */
+Test(client_core_txn, longest_deadline_leaves_room_for_the_estimate)
+{
+    struct operation *operation = operation_on_key(OPERATION_WRITE, "a", "1");
+    operation->timeout_ms = 60000;
+    script_submit(operation, NULL);
+    timestamp_t deadline = prepare_deadline(script_only(FRAME_PREPARE, 1));
+    cr_assert_leq(deadline, timestamp_from_ms(1000000 + 56000));
+    cr_assert_geq(deadline, timestamp_from_ms(1000000 + 50000));
+    script_inbox_clear();
+}
+
+/* Of the caller's own transaction, which is to be run again. */
+Test(client_core_txn, deadline_that_was_too_far_ahead_aborts)
+{
+    struct core_txn *txn = core_txn_new(client_core_coordinator_new(script.core));
+    static struct script_outcome done = {0};
+    script_pass_ms(100000);
+    script_txn_put(txn, "a", "1");
+    script_submit_txn(OPERATION_TXN_COMMIT, txn, &done);
+    refuse_deadline(1030000);
+    cr_assert_eq(done.status, OST_ABORTED);
+    script_submit_txn(OPERATION_TXN_DROP, txn, NULL);
+}
+
+/* The deadline is within the limit: it is refused for something else. */
+Test(client_core_txn, invalid_argument_is_told)
+{
+    static struct script_outcome done = {0};
+    script_pass_ms(100000);
+    script_submit(operation_on_key(OPERATION_WRITE, "a", "1"), &done);
+    refuse_deadline(1100000);
+    cr_assert_eq(done.status, OST_INVALID_ARGUMENT);
 }
 
 /* The oracle's time may go at twice real speed, after a long rest. */

@@ -3,6 +3,7 @@
 #include "tests/support/node_cluster.h"
 
 #include "cmd/node_internal.h"
+#include "shardmaster/master_map.h"
 #include "shardmaster/master_replicas.h"
 
 #include <criterion/criterion.h>
@@ -223,6 +224,32 @@ Test(node_replicas, a_store_that_leaves_group_0_crashes_during_the_change)
         cr_expect_null(nodes_node(&cluster, leaves)->node->master);
         end();
     }
+}
+
+/* While it was away, group 0 went to stores that it has never heard of. Its own replica hears of no
+ * leader; those whom it knows do not lead, and the one who does waits for it to connect. */
+Test(node_replicas, a_store_that_group_0_has_left_behind_finds_it)
+{
+    begin(3, 1, 3);
+    nodes_crash(&cluster, 1);
+    cr_assert(nodes_run_until_led(&cluster, 0, MS_MAX));
+    for (store_id_t gone = 1; gone <= 3; gone++) {
+        store_id_t joined = nodes_join(&cluster);
+        for (uint32_t ms = 0; !master_map_store(nodes_map(&cluster), joined); ms++) {
+            cr_assert_lt(ms, MS_MAX, "store %lu does not join", joined);
+            nodes_step(&cluster);
+        }
+        change(0, joined, gone);
+        run_until_true();
+    }
+    nodes_start(&cluster, 1);
+    cr_assert(nodes_node(&cluster, 1)->node->master);
+    run_until_true();
+    for (uint32_t ms = 0; nodes_node(&cluster, 1)->node->master; ms++) {
+        cr_assert_lt(ms, MS_MAX, "it has not heard that its replica is struck out");
+        nodes_step(&cluster);
+    }
+    end();
 }
 
 /* --- Disks that are gone --- */

@@ -186,14 +186,20 @@ Test(node, a_request_may_be_open_when_the_node_is_freed)
 #define STORE_CONNECTION  1
 #define CLIENT_CONNECTION 2
 
-static void receive(struct world *world, uint64_t connection_id, uint16_t type,
-                    const ProtobufCMessage *message)
+static void receive_as(struct world *world, uint64_t connection_id, uint16_t type,
+                       uint64_t request_id, const ProtobufCMessage *message)
 {
-    struct blob *blob = frame_encode(type, 3, message, NULL, 0);
+    struct blob *blob = frame_encode(type, request_id, message, NULL, 0);
     struct frame frame = frame_of_blob(blob);
     world_event(world, (struct node_event){
                            .type = NODE_EV_FRAME, .connection_id = connection_id, .frame = &frame});
     blob_unref(blob);
+}
+
+static void receive(struct world *world, uint64_t connection_id, uint16_t type,
+                    const ProtobufCMessage *message)
+{
+    receive_as(world, connection_id, type, 3, message);
 }
 
 static void greet(struct world *world, uint64_t connection_id, Ostraka__PeerRole role)
@@ -208,8 +214,8 @@ static void greet(struct world *world, uint64_t connection_id, Ostraka__PeerRole
 }
 
 /* A map of two ranges; without them when they are the same since `ranges_since`. */
-static void push_map(struct world *world, uint64_t epoch, uint64_t ranges_since,
-                     store_id_t leader_store, raft_term_t term)
+static void map_comes(struct world *world, uint64_t request_id, uint64_t epoch,
+                      uint64_t ranges_since, store_id_t leader_store, raft_term_t term)
 {
     Ostraka__StoreInfo *stores[] = {&world->stores[0], &world->stores[1]};
     Ostraka__ReplicaInfo replica = OSTRAKA__REPLICA_INFO__INIT, *replicas[2] = {&replica, &replica};
@@ -239,8 +245,14 @@ static void push_map(struct world *world, uint64_t epoch, uint64_t ranges_since,
     map.ranges = ranges;
     map.n_ranges = ranges_since == 0 ? 2 : 0;
     map.ranges_since = ranges_since;
-    receive(world, STORE_CONNECTION, FRAME_MAP_ANSWER, &map.base);
+    receive_as(world, STORE_CONNECTION, FRAME_MAP_ANSWER, request_id, &map.base);
     world_turn(world);
+}
+
+static void push_map(struct world *world, uint64_t epoch, uint64_t ranges_since,
+                     store_id_t leader_store, raft_term_t term)
+{
+    map_comes(world, 0, epoch, ranges_since, leader_store, term);
 }
 
 /* What the client was sent goes into its cache; how many maps it were, and how large the last. */
@@ -267,6 +279,33 @@ static uint64_t epoch_of_route(struct map_cache *cache, const char *key)
 {
     struct coordinator_route route = {0};
     return map_cache_route(cache, bytes_of_string(key), &route) ? route.epoch : 0;
+}
+
+/* It may have older hints than the shard master's last push; what is newer is news from anybody. */
+Test(node, a_map_that_another_store_was_asked_for_is_taken_when_it_is_newer)
+{
+    struct world world;
+    struct map_cache cache;
+    size_t bytes = 0;
+    world_init(&world, 2);
+    map_cache_init(&cache);
+    greet(&world, STORE_CONNECTION, OSTRAKA__PEER_ROLE__STORE);
+    greet(&world, CLIENT_CONNECTION, OSTRAKA__PEER_ROLE__CLIENT);
+    Ostraka__MapRequest request = OSTRAKA__MAP_REQUEST__INIT;
+    request.subscribe = true;
+    receive(&world, CLIENT_CONNECTION, FRAME_MAP, &request.base);
+    world_turn(&world);
+    client_takes(&world, &cache, &bytes);
+
+    map_comes(&world, 1, 3, 0, 1, 2);
+    cr_expect_eq(client_takes(&world, &cache, &bytes), 1, "any is better than none");
+    map_comes(&world, 1, 3, 0, 2, 1);
+    cr_expect_eq(client_takes(&world, &cache, &bytes), 0);
+    map_comes(&world, 1, 4, 0, 2, 1);
+    cr_expect_eq(client_takes(&world, &cache, &bytes), 1);
+    cr_expect_eq(map_cache_epoch(&cache), 4);
+    map_cache_fini(&cache);
+    world_fini(&world);
 }
 
 Test(node, a_map_without_ranges_is_put_on_those_that_are_here)
@@ -306,6 +345,17 @@ Test(node, a_map_without_ranges_is_put_on_those_that_are_here)
     push_map(&world, 8, 0, 1, 3);
     cr_expect_eq(client_takes(&world, &cache, &bytes), 1);
     cr_expect_eq(epoch_of_route(&cache, "a"), 8);
+
+    request.known_epoch = 8;
+    receive(&world, CLIENT_CONNECTION, FRAME_MAP, &request.base);
+    world_turn(&world);
+    cr_expect_eq(client_takes(&world, &cache, &bytes), 1);
+    cr_expect_lt(bytes, whole_bytes, "who has it already is told so");
+    request.known_epoch = 7;
+    receive(&world, CLIENT_CONNECTION, FRAME_MAP, &request.base);
+    world_turn(&world);
+    cr_expect_eq(client_takes(&world, &cache, &bytes), 1);
+    cr_expect_geq(bytes, whole_bytes);
     map_cache_fini(&cache);
     world_fini(&world);
 }

@@ -213,6 +213,7 @@ void node_report_send(struct node *node)
     report.safe_point = kv_server_safe_point(node->kv);
     if (node->options.host)
         report.host = (char *)(uintptr_t)node->options.host;
+    report.log_is_slow = raft_host_log_is_slow(node->raft);
     node_replicas_report(node, &report);
     outbox_to_group(&node->outbox, SHARD_MASTER_GROUP,
                     frame_encode(FRAME_STORE_REPORT, 0, &report.base, NULL, 0));

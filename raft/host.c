@@ -459,6 +459,11 @@ static void host_set_slow(struct raft_host *host, bool slow)
     }
 }
 
+bool raft_host_log_is_slow(const struct raft_host *host)
+{
+    return host->log_slow;
+}
+
 /* When a write that is held back may begin. */
 static nanoseconds_t host_log_pace_ns(const struct raft_host *host)
 {

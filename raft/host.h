@@ -110,6 +110,9 @@ bool raft_host_group_is_busy(const struct raft_host *host, group_id_t group, rep
 OST_MUST_CHECK int raft_host_group_remove(struct raft_host *host, group_id_t group,
                                           replica_id_t replica, nanoseconds_t now_ns);
 
+/* A log write hangs: nothing here leads or stands until it is over (R9). */
+bool raft_host_log_is_slow(const struct raft_host *host);
+
 /* A FRAME_RAFT_BATCH or FRAME_RAFT_SNAPSHOT_CHUNK from a store. OST_PROTOCOL: does not parse. */
 OST_MUST_CHECK int raft_host_receive(struct raft_host *host, store_id_t from_store,
                                      const struct frame *frame, nanoseconds_t now_ns);

@@ -48,6 +48,8 @@ int raft_transfer_begin(struct raft *raft, replica_id_t to)
     const struct raft_member *member = raft_configuration_find(raft_get_configuration(raft), to);
     if (to == raft->options.replica || !member || !member->voter_new)
         return OST_INVALID_ARGUMENT;
+    if (to == raft->transfer_to)
+        return OST_OK; /* asking again does not keep the group from its work for longer */
     raft->transfer_to = to;
     raft->transfer_deadline_ns = raft->now_ns + raft_ms(raft->options.election_timeout_ms_max);
     raft->announced_index = raft_log_last_index(&raft->log);

@@ -24,7 +24,8 @@
 #define LISTEN_NS        (5 * NS_PER_S)
 #define ACTIONS_PER_PASS 16u
 /* A transfer ends within an election timeout, or does not happen. */
-#define TRANSFER_AGAIN_NS (2 * NS_PER_S)
+#define TRANSFER_REST_NS_MIN (2 * NS_PER_S)
+#define TRANSFER_REST_NS_MAX (60 * NS_PER_S)
 /* A voter that lags further would stop its group's writes while it is brought up to date. */
 #define TRANSFER_LAG_MAX 1000u
 
@@ -39,7 +40,9 @@ struct master_upkeep {
 /* When leadership of a group was last told to go. */
 struct master_transfer {
     group_id_t group;
+    store_id_t to_store;
     nanoseconds_t told_ns;
+    nanoseconds_t rest_ns; /* from then on */
     UT_hash_handle hh;
 };
 
@@ -85,8 +88,12 @@ static void input_make(const struct master *master, struct arena *arena,
     const Ostraka__Map *map = master->map;
     struct placement_store *stores = arena_alloc_zeroed(arena, map->n_stores * sizeof(stores[0]));
     store_id_t *leaders = arena_alloc_zeroed(arena, (map->n_groups + 1) * sizeof(leaders[0]));
-    for (size_t place = 0; place < map->n_stores; place++)
+    for (size_t place = 0; place < map->n_stores; place++) {
+        const Ostraka__StoreReport *report =
+            master_leader_report_of(master, map->stores[place]->id);
         stores[place].is_live = store_is_live(master, map->stores[place]->id);
+        stores[place].is_slow = report && report->log_is_slow;
+    }
     for (size_t place = 0; place < map->n_groups; place++)
         leaders[place] = master_leader_hint(master, map->groups[place]->id);
     leaders[map->n_groups] = master->options.store_id;
@@ -187,18 +194,32 @@ static bool is_up_to_date(const struct master *master, const struct placement_ac
            applied_index_of(master, from, action->group);
 }
 
-/* Too often, and the group would do nothing but hand over. */
-static bool transfer_is_due(struct master *master, group_id_t group)
+static struct master_transfer *transfer_of(struct master *master, group_id_t group)
 {
     struct master_transfer *transfer;
     HASH_FIND(hh, master->leader.transfers, &group, sizeof(group), transfer);
-    if (transfer && master->now_ns - transfer->told_ns < TRANSFER_AGAIN_NS)
+    if (transfer)
+        return transfer;
+    transfer = memory_alloc_zeroed(1, sizeof(*transfer));
+    transfer->group = group;
+    HASH_ADD(hh, master->leader.transfers, group, sizeof(transfer->group), transfer);
+    return transfer;
+}
+
+/* Too often, and the group would do nothing but hand over: it takes no proposals meanwhile. So who
+ * is told the same again, because nothing came of it, is told ever more rarely. */
+static bool transfer_is_due(struct master *master, const struct placement_action *action)
+{
+    struct master_transfer *transfer = transfer_of(master, action->group);
+    nanoseconds_t passed_ns = master->now_ns - transfer->told_ns;
+    if (passed_ns < transfer->rest_ns)
         return false;
-    if (!transfer) {
-        transfer = memory_alloc_zeroed(1, sizeof(*transfer));
-        transfer->group = group;
-        HASH_ADD(hh, master->leader.transfers, group, sizeof(transfer->group), transfer);
-    }
+    bool is_again =
+        transfer->to_store == action->to_store && passed_ns < 2 * transfer->rest_ns + LIVE_NS;
+    transfer->rest_ns = is_again ? 2 * transfer->rest_ns : TRANSFER_REST_NS_MIN;
+    if (transfer->rest_ns > TRANSFER_REST_NS_MAX)
+        transfer->rest_ns = TRANSFER_REST_NS_MAX;
+    transfer->to_store = action->to_store;
     transfer->told_ns = master->now_ns;
     return true;
 }
@@ -208,7 +229,7 @@ static void transfer_tell(struct master *master, const struct placement_action *
     store_id_t from = action->group == SHARD_MASTER_GROUP
                           ? master->options.store_id
                           : master_leader_hint(master, action->group);
-    if (!is_up_to_date(master, action, from) || !transfer_is_due(master, action->group))
+    if (!is_up_to_date(master, action, from) || !transfer_is_due(master, action))
         return;
     COVER(MASTER_LEADER_PLACED);
     log_write(LOG_INFO, "a leadership is placed",

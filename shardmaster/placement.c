@@ -261,8 +261,9 @@ static void transfer_emit(struct view *view, struct group_view *group, size_t to
 
 static bool may_lead(const struct view *view, const struct group_view *group, size_t place)
 {
+    const struct store_view *store = &view->stores[group->stores[place]];
     return group->replicas[place]->role == MASTER_REPLICA_VOTER && !group->replicas[place]->lost &&
-           view->stores[group->stores[place]].is_usable;
+           store->is_usable && !store->known->is_slow;
 }
 
 static void hand_over(struct view *view, struct group_view *group)

@@ -44,6 +44,7 @@ struct placement_action {
 /* What is known of a store beside the map. */
 struct placement_store {
     bool is_live;       /* it has reported lately */
+    bool is_slow;       /* a log write hangs there: it is given no leadership */
     uint64_t bytes;     /* of data; 0: not known */
     uint64_t loop_time; /* of a thousand, in work; 0: not known; kept for moves of ranges */
 };

@@ -629,6 +629,27 @@ Test(placement, a_store_that_drains_ends_with_nothing)
     }
 }
 
+Test(placement, a_store_whose_log_is_slow_is_given_no_leadership)
+{
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        size_t count = 3 + seed % 6;
+        world_even(count, 1 + seed % 20, seed);
+        store_id_t slow = 1 + below(count), drained = slow % count + 1;
+        world.known[slow - 1].is_slow = true;
+        /* It leads nothing: its leaderships went when its log hung. */
+        for (size_t index = 0; index < groups_count(); index++)
+            if (world.leaders[index] == slow)
+                world.leaders[index] =
+                    group_at(index)->replicas[group_at(index)->replicas[0]->store == slow]->store;
+        if (count > 3)
+            world.stores[drained - 1]->state = MASTER_STORE_DRAINING;
+        run_to_rest();
+        for (size_t index = 0; index < groups_count(); index++)
+            cr_assert_neq(world.leaders[index], slow);
+        world_end();
+    }
+}
+
 Test(placement, a_dead_store_is_replaced_by_others_and_by_nobody_before_it_is_dead)
 {
     world_even(5, 10, 7);

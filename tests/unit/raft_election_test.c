@@ -137,6 +137,24 @@ Test(raft_election, a_hand_over_to_a_dead_replica_is_abandoned)
     cluster_free(cluster);
 }
 
+/* Whoever asks keeps asking: the group must get on all the same. */
+Test(raft_election, a_hand_over_that_is_asked_for_again_ends_in_time)
+{
+    struct cluster *cluster = cluster_of(3, 8);
+    replica_id_t leader = cluster_run_until_leader(cluster, 3000);
+    replica_id_t target = cluster_follower(cluster);
+    cluster_crash(cluster, target);
+    uint32_t taken_count = 0;
+    for (int round = 0; round < 10; round++) {
+        struct raft_event event = {.type = RAFT_EV_TRANSFER, .transfer_to = target};
+        taken_count += cluster_propose(cluster, leader, NULL) == OST_OK;
+        cr_assert_eq(cluster_step(cluster, leader, &event), OST_OK);
+        cluster_run_ms(cluster, 400);
+    }
+    cr_assert_geq(taken_count, 3);
+    cluster_free(cluster);
+}
+
 Test(raft_election, a_leader_with_a_hung_disk_steps_down_and_does_not_stand)
 {
     struct cluster *cluster = cluster_of(3, 9);

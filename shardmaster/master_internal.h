@@ -205,9 +205,6 @@ void master_ranges_leader_laid_out(struct master *master);
  */
 void master_ranges_leader_applied(struct master *master, struct bytes start, uint64_t change);
 OST_MUST_CHECK int master_ranges_leader_report(struct master *master, struct bytes message);
-/* The group's own log says that it owns the range: the map may say so too. */
-void master_ranges_leader_owned(struct master *master, group_id_t group, struct bytes start,
-                                struct bytes end, uint64_t epoch);
 void master_ranges_leader_assign(struct master *master);
 void master_ranges_leader_timer(struct master *master);
 nanoseconds_t master_ranges_leader_deadline_ns(const struct master *master);

@@ -97,6 +97,7 @@ struct master {
 
     /* The replicated state. Leader hints in the map are zero but while it is encoded for a push. */
     struct arena map_arena;
+    size_t map_bytes; /* of the arena, when the map was put there */
     Ostraka__Map *map;
     timestamp_t ceiling;
     struct safe_point safe;

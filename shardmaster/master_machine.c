@@ -95,6 +95,7 @@ void master_adopt_map(struct master *master, Ostraka__Map *map, struct arena *ar
     arena_fini(&master->map_arena);
     master->map_arena = *arena_take;
     master->map = map;
+    master->map_bytes = arena_take->bytes_used;
 }
 
 static struct bytes state_pack(const struct master *master, bool with_map, struct arena *arena)

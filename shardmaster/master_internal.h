@@ -105,7 +105,8 @@ struct master {
 
     /* Rows that lag behind it. */
     bool meta_dirty, map_dirty, oracle_dirty, safe_dirty;
-    bool restoring; /* the pool writes the rows */
+    nanoseconds_t map_saved_ns; /* when the row of the map was last written */
+    bool restoring;             /* the pool writes the rows */
     bool save_failed;
     raft_index_t flushed_index;
 
@@ -127,7 +128,10 @@ struct master {
 /* master_machine.c */
 extern const struct raft_state_machine_ops master_machine_ops;
 OST_MUST_CHECK int master_rows_load(struct master *master, char *out_why);
+/* What lags, if it is due. */
 void master_rows_save(struct master *master);
+/* When it is due; NS_NEVER: nothing lags. */
+nanoseconds_t master_rows_due_ns(const struct master *master);
 OST_MUST_CHECK int master_propose(struct master *master, const Ostraka__MasterCommand *command,
                                   raft_index_t *out_index);
 /* Takes the arena that `map` lives in. */

@@ -496,7 +496,8 @@ static struct any draw(struct random *random)
                       .group = random_below(random, 5)};
     const Ostraka__RangeInfo *info = map->ranges[random_below(random, map->n_ranges)];
     const Ostraka__RangeInfo *right = master_range_right_of(map, info);
-    memcpy(any.start, info->start.data, info->start.len);
+    if (info->start.len > 0)
+        memcpy(any.start, info->start.data, info->start.len);
     key_text(any.at, random_below(random, KEYS_COUNT));
     if (any.kind == MERGE && right)
         memcpy(any.at, right->start.data, right->start.len);

@@ -16,15 +16,16 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define STORES_COUNT      3u
-#define WORKERS_COUNT_MAX 64u
-#define SPLIT_MS_MAX      60000u
-#define PROGRESS_MS       5000u
+#define STORES_COUNT        3u
+#define WORKERS_COUNT_MAX   64u
+#define SPLIT_KEY_BYTES_MAX 1000u
+#define SPLIT_MS_MAX        60000u
+#define PROGRESS_MS         5000u
 /* The two groups' halves of the key space, so that they get as many ranges each and none moves. */
 #define HALVES "an"
 
 struct options {
-    uint32_t ranges_count, workers_count, fetches_count, idle_seconds;
+    uint32_t ranges_count, key_bytes, workers_count, fetches_count, idle_seconds, settle_seconds;
     const char *directory, *program;
     bool keep;
 };
@@ -95,7 +96,8 @@ static bool split_key_next(struct bench *bench, char *key, size_t key_bytes)
         uint32_t place = bits_reversed(number, bits_count);
         if (place >= each_count)
             continue;
-        snprintf(key, key_bytes, "%c%010" PRIu32, HALVES[half], place);
+        snprintf(key, key_bytes, "%c%0*" PRIu32, HALVES[half], (int)bench->options.key_bytes - 1,
+                 place);
         return true;
     }
 }
@@ -116,7 +118,7 @@ static int split_once(struct bench *bench, const char *key, char *why)
 static void *worker_run(void *context)
 {
     struct bench *bench = context;
-    char key[16], why[256] = "";
+    char key[SPLIT_KEY_BYTES_MAX + 1], why[256] = "";
     while (!interrupted && atomic_load(&bench->failed) == OST_OK &&
            split_key_next(bench, key, sizeof(key))) {
         int status = split_once(bench, key, why), none = OST_OK;
@@ -302,6 +304,8 @@ static int measure(struct bench *bench)
     bench->client = NULL;
     fflush(stdout);
     status = fetches_measure(bench);
+    for (uint32_t second = 0; second < bench->options.settle_seconds && !interrupted; second++)
+        rest_ms(1000);
     if (status == OST_OK)
         status = idle_measure(bench, &many);
     if (status != OST_OK)
@@ -350,9 +354,15 @@ static int bench_run(struct bench *bench)
 
 static const struct argp_option option_table[] = {
     {"ranges", 'n', "N", 0, "So many in the end (default: 10000)", 0},
+    {"key-bytes", 'b', "N", 0, "Of each key at which a range begins (default: 11)", 0},
     {"workers", 'w', "N", 0, "Splits that are asked for at a time, up to 64 (default: 16)", 0},
     {"fetches", 'f', "N", 0, "New clients that fetch the map (default: 200)", 0},
     {"idle-seconds", 's', "N", 0, "Measure so long while nothing is asked (default: 40)", 0},
+    {"settle-seconds", 't', "N", 0,
+     "Wait so long after the splits (default: 0). For some minutes the groups' leaders still "
+     "measure "
+     "the new ranges, ten a second; after ten minutes they begin to merge those that are small",
+     0},
     {"data", 'd', "DIRECTORY", 0, "Where the stores' files go while it runs (default: .)", 0},
     {"keep", 'k', NULL, 0, "Leave the stores' files behind", 0},
     {"program", 'p', "PATH", 0, "The ostrakad to start", 0},
@@ -366,6 +376,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     case 'n':
         options->ranges_count = (uint32_t)argument_number(state, "--ranges", argument, 4, 1000000);
         break;
+    case 'b':
+        options->key_bytes =
+            (uint32_t)argument_number(state, "--key-bytes", argument, 8, SPLIT_KEY_BYTES_MAX);
+        break;
     case 'w':
         options->workers_count =
             (uint32_t)argument_number(state, "--workers", argument, 1, WORKERS_COUNT_MAX);
@@ -376,6 +390,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     case 's':
         options->idle_seconds =
             (uint32_t)argument_number(state, "--idle-seconds", argument, 1, 3600);
+        break;
+    case 't':
+        options->settle_seconds =
+            (uint32_t)argument_number(state, "--settle-seconds", argument, 0, 3600);
         break;
     case 'd':
         options->directory = argument;
@@ -395,6 +413,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 int main(int argc, char **argv)
 {
     static struct bench bench = {.options = {.ranges_count = 10000,
+                                             .key_bytes = 11,
                                              .workers_count = 16,
                                              .fetches_count = 200,
                                              .idle_seconds = 40,

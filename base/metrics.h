@@ -7,6 +7,7 @@
 #define METRICS_LIST(X)                                                                            \
     X(frames_received_count, COUNTER, "frames received")                                           \
     X(frames_sent_count, COUNTER, "frames sent")                                                   \
+    X(frames_sent_bytes, COUNTER, "bytes of frames sent")                                          \
     X(connections_rejected_count, COUNTER, "connections closed because of bad input")              \
     X(connections_open_count, GAUGE, "open connections")                                           \
     X(log_writes_count, COUNTER, "durable writes to the log")                                      \

@@ -613,14 +613,17 @@ static uint64_t process_cpu_ns(pid_t pid)
     return (user_ticks + system_ticks) * (UINT64_C(1000000000) / (uint64_t)sysconf(_SC_CLK_TCK));
 }
 
+uint64_t cluster_store_cpu_ns(const struct cluster *cluster, uint32_t store)
+{
+    const struct cluster_store *each = store_of_const(cluster, store);
+    return each->cpu_ns_ended + (each->pid != 0 ? process_cpu_ns(each->pid) : 0);
+}
+
 uint64_t cluster_cpu_ns(const struct cluster *cluster)
 {
     uint64_t sum_ns = 0;
-    for (uint32_t i = 1; i <= cluster->stores_count; i++) {
-        sum_ns += cluster->stores[i].cpu_ns_ended;
-        if (cluster->stores[i].pid != 0)
-            sum_ns += process_cpu_ns(cluster->stores[i].pid);
-    }
+    for (uint32_t store = 1; store <= cluster->stores_count; store++)
+        sum_ns += cluster_store_cpu_ns(cluster, store);
     return sum_ns;
 }
 

@@ -100,6 +100,7 @@ int cluster_check(struct cluster *cluster, char *out_why);
 
 /* Processor time of all stores since the start, those that have ended included. */
 uint64_t cluster_cpu_ns(const struct cluster *cluster);
+uint64_t cluster_store_cpu_ns(const struct cluster *cluster, uint32_t store);
 /* 0 when it does not run. */
 uint64_t cluster_resident_bytes(const struct cluster *cluster, uint32_t store);
 uint32_t cluster_open_files_count(const struct cluster *cluster, uint32_t store);

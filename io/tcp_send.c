@@ -77,6 +77,7 @@ static void output_consume(struct tcp_connection *connection, size_t bytes_count
 {
     ASSERT(bytes_count <= connection->output_bytes);
     connection->output_bytes -= bytes_count;
+    connection->tcp->metrics->frames_sent_bytes += bytes_count;
     while (bytes_count > 0) {
         size_t left = output_at(connection, 0)->bytes_count - connection->output_offset;
         if (bytes_count < left) {

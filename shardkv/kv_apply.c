@@ -242,6 +242,7 @@ static void apply_command(struct kv_group *group, const Ostraka__KvCommand *comm
         consequence->has_txn = false;
         break;
     default:
+        consequence->assign = command->assign_range;
         kv_chain_range(&slice->meta, apply_assign_range(group, command->assign_range));
         consequence->has_txn = false;
         break;
@@ -383,6 +384,8 @@ static void consequence_take(struct kv_group *group, const struct kv_consequence
         return;
     if (consequence->step || consequence->copy_rows)
         kv_group_step_taken(group, consequence);
+    if (consequence->assign)
+        kv_group_range_assigned(group, consequence->assign);
     if (!consequence->has_txn)
         return;
     count(group, consequence);

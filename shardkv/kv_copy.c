@@ -361,7 +361,7 @@ void kv_copies_step_taken(struct kv_group *group, const struct kv_consequence *c
 void kv_copies_led(struct kv_group *group)
 {
     const struct kv_range *range;
-    for (range = kv_ranges_first(&group->ranges); range; range = kv_ranges_next(range)) {
+    TAILQ_FOREACH (range, &group->ranges.unsettled, unsettled_link) {
         if (range->state == KV_RANGE_COPYING)
             begin_anew(copy_new(group, range));
     }

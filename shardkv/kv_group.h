@@ -88,6 +88,7 @@ struct kv_consequence {
     const Ostraka__RangeCommand *step;
     const Ostraka__CopyRowsCommand *copy_rows;
     const Ostraka__RangeLuggage *luggage; /* OWN */
+    const Ostraka__AssignRangeCommand *assign;
     bool is_step_done;
 };
 
@@ -480,6 +481,8 @@ void kv_peer_inquire(struct kv_group *group, const struct frame *frame,
 void kv_peer_resolve_confirmed(struct kv_request *request);
 void kv_peer_applied(struct kv_request *request, const struct record_decision *decision);
 void kv_group_assign_range(struct kv_group *group, const Ostraka__AssignRange *message);
+/* At the leader: it was applied. */
+void kv_group_range_assigned(struct kv_group *group, const Ostraka__AssignRangeCommand *command);
 
 /* --- kv_scan.c --- */
 struct kv_read;

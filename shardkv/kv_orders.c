@@ -55,22 +55,21 @@ void kv_group_report_range(struct kv_group *group, const struct kv_range *range)
     report_facts(group, &pointer, 1);
 }
 
-/* Facts of a report, at most; the rest comes with the next. */
+/* Facts of a report, at most; the rest comes first in the next. */
 #define REPORT_FACTS_COUNT_MAX 64u
 
 static void report_unsettled(struct kv_group *group)
 {
     Ostraka__RangeFact facts[REPORT_FACTS_COUNT_MAX];
     Ostraka__RangeFact *pointers[REPORT_FACTS_COUNT_MAX];
+    struct kv_range_list *unsettled = &group->ranges.unsettled;
     size_t count = 0;
-    const struct kv_range *range;
-    for (range = kv_ranges_first(&group->ranges); range && count < REPORT_FACTS_COUNT_MAX;
-         range = kv_ranges_next(range)) {
-        if (range->state == KV_RANGE_OWNED)
-            continue;
+    for (; count < group->ranges.unsettled_count && count < REPORT_FACTS_COUNT_MAX; count++) {
+        struct kv_range *range = TAILQ_FIRST(unsettled);
+        TAILQ_REMOVE(unsettled, range, unsettled_link);
+        TAILQ_INSERT_TAIL(unsettled, range, unsettled_link);
         fact_of_range(group, range, &facts[count]);
         pointers[count] = &facts[count];
-        count++;
     }
     if (count > 0)
         report_facts(group, pointers, count);
@@ -118,7 +117,7 @@ static void seal_what_is_drained(struct kv_group *group)
     struct kv_shared *shared = group->shared;
     group->seal_retry_ns = NS_NEVER;
     const struct kv_range *range;
-    for (range = kv_ranges_first(&group->ranges); range; range = kv_ranges_next(range)) {
+    TAILQ_FOREACH (range, &group->ranges.unsettled, unsettled_link) {
         if (range->state != KV_RANGE_FROZEN)
             continue;
         group->seal_retry_ns = shared->now_ns + SEAL_RETRY_NS;

@@ -144,15 +144,18 @@ void kv_peer_applied(struct kv_request *request, const struct record_decision *d
 /* --- The shard master --------------------------------------------------------------------------
  */
 
-/* Its answer is the report, once the log says that the range is owned (R7). */
+/* Its answer is the report, once the log says that the range is owned (R7): when that is applied,
+ * or now. */
 void kv_group_assign_range(struct kv_group *group, const Ostraka__AssignRange *message)
 {
     const Ostraka__RangeInfo *range = message->range;
     if (!group->is_leading || !range || message->group_epoch < group->meta.group_epoch)
         return;
     const struct kv_range *owned = kv_ranges_at(&group->ranges, bytes_of_field(range->start));
-    if (owned && owned->epoch == range->epoch)
+    if (owned && owned->epoch == range->epoch) {
+        kv_group_report_range(group, owned);
         return;
+    }
     Ostraka__AssignRangeCommand assign = OSTRAKA__ASSIGN_RANGE_COMMAND__INIT;
     assign.start = range->start;
     assign.end = range->end;
@@ -163,5 +166,13 @@ void kv_group_assign_range(struct kv_group *group, const Ostraka__AssignRange *m
     raft_index_t index;
     raft_term_t term;
     int status = kv_group_propose(group, &command, bytes_of(NULL, 0), &index, &term);
-    (void)status; /* the master says it again until the report shows it */
+    (void)status; /* the master says it again until a report shows it */
+}
+
+/* The memory may be further by now than this entry: what is told is as of now. */
+void kv_group_range_assigned(struct kv_group *group, const Ostraka__AssignRangeCommand *command)
+{
+    const struct kv_range *range = kv_ranges_at(&group->ranges, bytes_of_field(command->start));
+    if (range)
+        kv_group_report_range(group, range);
 }

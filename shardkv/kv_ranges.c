@@ -15,6 +15,7 @@ void kv_ranges_init(struct kv_ranges *ranges)
 {
     *ranges = (struct kv_ranges){0};
     RB_INIT(&ranges->by_start);
+    TAILQ_INIT(&ranges->unsettled);
 }
 
 void kv_ranges_fini(struct kv_ranges *ranges)
@@ -108,6 +109,22 @@ struct kv_range *kv_ranges_next(const struct kv_range *range)
 /* --- Changes -----------------------------------------------------------------------------------
  */
 
+static void unsettled_add(struct kv_ranges *ranges, struct kv_range *range)
+{
+    if (range->state == KV_RANGE_OWNED)
+        return;
+    TAILQ_INSERT_TAIL(&ranges->unsettled, range, unsettled_link);
+    ranges->unsettled_count++;
+}
+
+static void unsettled_remove(struct kv_ranges *ranges, struct kv_range *range)
+{
+    if (range->state == KV_RANGE_OWNED)
+        return;
+    TAILQ_REMOVE(&ranges->unsettled, range, unsettled_link);
+    ranges->unsettled_count--;
+}
+
 struct kv_range *kv_ranges_add(struct kv_ranges *ranges, struct bytes start, struct bytes end,
                                uint64_t epoch, enum kv_range_state state)
 {
@@ -120,7 +137,7 @@ struct kv_range *kv_ranges_add(struct kv_ranges *ranges, struct bytes start, str
     struct kv_range *other = RB_INSERT(kv_range_tree, &ranges->by_start, range);
     ASSERT(!other);
     ranges->count++;
-    ranges->unsettled_count += state != KV_RANGE_OWNED;
+    unsettled_add(ranges, range);
     return range;
 }
 
@@ -128,7 +145,7 @@ void kv_ranges_remove(struct kv_ranges *ranges, struct kv_range *range)
 {
     RB_REMOVE(kv_range_tree, &ranges->by_start, range);
     ranges->count--;
-    ranges->unsettled_count -= range->state != KV_RANGE_OWNED;
+    unsettled_remove(ranges, range);
     blob_unref(range->start);
     blob_unref(range->end);
     blob_unref(range->luggage);
@@ -147,9 +164,9 @@ void kv_range_move(struct kv_ranges *ranges, struct kv_range *range, enum kv_ran
         [KV_RANGE_COPIED] = 1u << KV_RANGE_OWNED,
     };
     ASSERT(allowed[range->state] & 1u << state);
-    ranges->unsettled_count -= range->state != KV_RANGE_OWNED;
-    ranges->unsettled_count += state != KV_RANGE_OWNED;
+    unsettled_remove(ranges, range);
     range->state = state;
+    unsettled_add(ranges, range);
 }
 
 struct kv_range *kv_ranges_split(struct kv_ranges *ranges, struct kv_range *range, struct bytes at)

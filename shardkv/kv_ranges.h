@@ -11,6 +11,7 @@
 #include "proto/range.pb-c.h"
 
 #include <bsd/sys/cdefs.h>
+#include <bsd/sys/queue.h>
 #include <bsd/sys/tree.h>
 
 /* As on the wire and in rows (RangeState). */
@@ -25,6 +26,7 @@ enum kv_range_state {
 
 struct kv_range {
     RB_ENTRY(kv_range) link;
+    TAILQ_ENTRY(kv_range) unsettled_link; /* while it is not OWNED */
     struct blob *start;
     struct blob *end; /* empty: the end of the key space */
     uint64_t epoch;
@@ -35,11 +37,14 @@ struct kv_range {
     struct kv_load *load;  /* kv_load.h: at the leader; NULL: nothing was asked of it lately */
 };
 RB_HEAD(kv_range_tree, kv_range);
+TAILQ_HEAD(kv_range_list, kv_range);
 
 struct kv_ranges {
     struct kv_range_tree by_start;
-    size_t count;
-    size_t unsettled_count; /* whose state is not OWNED */
+    /* Those whose state is not OWNED: a leader looks at them often, and there may be thousands of
+     * others. In no order that replicas share. */
+    struct kv_range_list unsettled;
+    size_t count, unsettled_count;
 };
 
 void kv_ranges_init(struct kv_ranges *ranges);

@@ -22,25 +22,6 @@ size_t kv_server_applied(const struct kv_server *server, struct kv_applied *out_
     return count;
 }
 
-static void report_ranges(const struct kv_group *group, struct arena *arena,
-                          Ostraka__ReplicaReport *report)
-{
-    report->ranges = arena_alloc(arena, group->ranges.count * sizeof(report->ranges[0]));
-    const struct kv_range *range;
-    for (range = kv_ranges_first(&group->ranges); range; range = kv_ranges_next(range)) {
-        if (range->state != KV_RANGE_OWNED)
-            continue;
-        Ostraka__RangeInfo *info = arena_alloc(arena, sizeof(*info));
-        ostraka__range_info__init(info);
-        info->start = field_of_bytes(arena_copy(arena, blob_bytes(range->start)));
-        info->end = field_of_bytes(arena_copy(arena, blob_bytes(range->end)));
-        info->group = group->id;
-        info->epoch = range->epoch;
-        info->assigned = true;
-        report->ranges[report->n_ranges++] = info;
-    }
-}
-
 void kv_server_report(const struct kv_server *server, struct arena *arena,
                       Ostraka__ReplicaReport ***out_reports, size_t *out_count)
 {
@@ -68,10 +49,8 @@ void kv_server_report(const struct kv_server *server, struct arena *arena,
         report->leads = group->is_leading;
         report->applied_index = group->meta.applied_index;
         report->leader_store = group->leadership.leader_store;
-        if (group->is_leading) {
-            report_ranges(group, arena, report);
+        if (group->is_leading)
             kv_loads_report(group, arena, report);
-        }
         reports[count++] = report;
     }
     *out_reports = reports;

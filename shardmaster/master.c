@@ -304,17 +304,11 @@ void master_leadership_changed(struct master *master, const struct raft_leadersh
 
 /* --- time --- */
 
-static bool master_is_dirty(const struct master *master)
-{
-    return master->meta_dirty && !master->restoring;
-}
-
 void master_timer(struct master *master, nanoseconds_t now_ns, uint64_t wall_ms)
 {
     master_set_time(master, now_ns);
     master->wall_ms = wall_ms;
-    if (master_is_dirty(master))
-        master_rows_save(master);
+    master_rows_save(master);
     master_oracle_step(master);
     struct master_request *request;
     while ((request = TAILQ_FIRST(&master->requests)) &&
@@ -337,8 +331,10 @@ nanoseconds_t master_deadline_ns(const struct master *master)
     const struct master_request *request = TAILQ_FIRST(&master->requests);
     if (request)
         deadline_ns = request->arrived_ns + REQUEST_WAIT_NS_MAX;
-    if (master_is_dirty(master))
-        deadline_ns = earlier(deadline_ns, master->now_ns + SAVE_RETRY_NS);
+    nanoseconds_t rows_ns = master_rows_due_ns(master);
+    if (rows_ns <= master->now_ns) /* the store is stalled */
+        rows_ns = master->now_ns + SAVE_RETRY_NS;
+    deadline_ns = earlier(deadline_ns, rows_ns);
     if (!master_is_ready(master))
         return deadline_ns;
     bool waits_at_ceiling =

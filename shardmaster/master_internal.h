@@ -97,6 +97,7 @@ struct master {
 
     /* The replicated state. Leader hints in the map are zero but while it is encoded for a push. */
     struct arena map_arena;
+    size_t map_bytes; /* of the arena, when the map was put there */
     Ostraka__Map *map;
     timestamp_t ceiling;
     struct safe_point safe;
@@ -104,7 +105,8 @@ struct master {
 
     /* Rows that lag behind it. */
     bool meta_dirty, map_dirty, oracle_dirty, safe_dirty;
-    bool restoring; /* the pool writes the rows */
+    nanoseconds_t map_saved_ns; /* when the row of the map was last written */
+    bool restoring;             /* the pool writes the rows */
     bool save_failed;
     raft_index_t flushed_index;
 
@@ -126,7 +128,10 @@ struct master {
 /* master_machine.c */
 extern const struct raft_state_machine_ops master_machine_ops;
 OST_MUST_CHECK int master_rows_load(struct master *master, char *out_why);
+/* What lags, if it is due. */
 void master_rows_save(struct master *master);
+/* When it is due; NS_NEVER: nothing lags. */
+nanoseconds_t master_rows_due_ns(const struct master *master);
 OST_MUST_CHECK int master_propose(struct master *master, const Ostraka__MasterCommand *command,
                                   raft_index_t *out_index);
 /* Takes the arena that `map` lives in. */
@@ -205,9 +210,6 @@ void master_ranges_leader_laid_out(struct master *master);
  */
 void master_ranges_leader_applied(struct master *master, struct bytes start, uint64_t change);
 OST_MUST_CHECK int master_ranges_leader_report(struct master *master, struct bytes message);
-/* The group's own log says that it owns the range: the map may say so too. */
-void master_ranges_leader_owned(struct master *master, group_id_t group, struct bytes start,
-                                struct bytes end, uint64_t epoch);
 void master_ranges_leader_assign(struct master *master);
 void master_ranges_leader_timer(struct master *master);
 nanoseconds_t master_ranges_leader_deadline_ns(const struct master *master);

@@ -238,14 +238,8 @@ static void leader_take_hint(struct master *master, const Ostraka__ReplicaReport
 
 static void leader_use_report(struct master *master, const Ostraka__StoreReport *message)
 {
-    for (size_t index = 0; index < message->n_replicas; index++) {
-        const Ostraka__ReplicaReport *replica = message->replicas[index];
-        leader_take_hint(master, replica, message->store);
-        for (size_t range = 0; replica->leads && range < replica->n_ranges; range++)
-            master_ranges_leader_owned(
-                master, replica->group, master_bytes(replica->ranges[range]->start),
-                master_bytes(replica->ranges[range]->end), replica->ranges[range]->epoch);
-    }
+    for (size_t index = 0; index < message->n_replicas; index++)
+        leader_take_hint(master, message->replicas[index], message->store);
     if (message->map_epoch < master->map->epoch)
         outbox_to_store(master->outbox, message->store, CHANNEL_CONTROL,
                         map_frame(master, message->map_epoch < master->leader.ranges_since));

@@ -1,8 +1,8 @@
 /* master_machine.c: group 0's state machine: what entries do, the rows that keep it, and snapshots.
  *
  * Memory is the state; rows follow it, all that lag in one batch with the applied index. When the
- * store is stalled they stay behind and are written later: the log is cut only behind what is
- * flushed (S1), so a crash then applies a few entries again.
+ * store is stalled, or the map changes quickly, they stay behind and are written later: the log is
+ * cut only behind what is flushed (S1), so a crash then applies a few entries again.
  */
 #include "base/log.h"
 #include "base/memory.h"
@@ -17,6 +17,7 @@
 
 #define WHY_BYTES       256u
 #define STATE_BYTES_MAX (64u << 20)
+#define MAP_SAVE_NS_MIN (500 * NS_PER_MS)
 
 static struct bytes row_name(const char *name)
 {
@@ -94,6 +95,7 @@ void master_adopt_map(struct master *master, Ostraka__Map *map, struct arena *ar
 {
     arena_fini(&master->map_arena);
     master->map_arena = *arena_take;
+    master->map_bytes = arena_take->bytes_used;
     master->map = map;
 }
 
@@ -118,9 +120,18 @@ static Ostraka__MasterState *state_unpack(struct bytes bytes, struct arena *aren
     return state;
 }
 
+/* The map is one row: while it changes quickly, what many entries have done is written together. */
+nanoseconds_t master_rows_due_ns(const struct master *master)
+{
+    if (!master->meta_dirty || master->restoring)
+        return NS_NEVER;
+    return master->map_dirty && master->map_saved_ns != 0 ? master->map_saved_ns + MAP_SAVE_NS_MIN
+                                                          : 0;
+}
+
 void master_rows_save(struct master *master)
 {
-    if (master->restoring)
+    if (master_rows_due_ns(master) > master->now_ns)
         return;
     struct arena arena;
     arena_init(&arena);
@@ -137,6 +148,8 @@ void master_rows_save(struct master *master)
     int status = master->rows.write(master->rows.context, rows, count);
     arena_fini(&arena);
     if (status == OST_OK) {
+        if (master->map_dirty)
+            master->map_saved_ns = master->now_ns;
         master->meta_dirty = master->map_dirty = master->oracle_dirty = false;
         master->safe_dirty = false;
     } else if (status != OST_BUSY && !master->save_failed) {

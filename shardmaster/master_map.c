@@ -365,11 +365,11 @@ bool master_map_assign(Ostraka__Map *map, struct bytes start, uint64_t epoch, gr
 
 Ostraka__Map *master_map_copy(const Ostraka__Map *map, struct arena *arena)
 {
-    size_t bytes_count = ostraka__map__get_packed_size(map);
-    uint8_t *packed = arena_alloc(arena, bytes_count);
-    ostraka__map__pack(map, packed);
-    Ostraka__Map *copy = (Ostraka__Map *)message_unpack(&ostraka__map__descriptor,
-                                                        bytes_of(packed, bytes_count), arena);
+    struct blob *packed = blob_new(ostraka__map__get_packed_size(map));
+    ostraka__map__pack(map, packed->data);
+    Ostraka__Map *copy =
+        (Ostraka__Map *)message_unpack(&ostraka__map__descriptor, blob_bytes(packed), arena);
+    blob_unref(packed);
     ASSERT(copy);
     return copy;
 }

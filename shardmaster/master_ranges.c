@@ -11,6 +11,9 @@
 #define MERGE_KIND OSTRAKA__RANGE_CHANGE_KIND__MERGE_RANGES
 #define MOVE_KIND  OSTRAKA__RANGE_CHANGE_KIND__MOVE_RANGE
 
+/* Of a range in a packed map, without its keys: tags, lengths, and numbers at their longest. */
+#define RANGE_BYTES_MAX 96u
+
 const char *master_range_change_name(uint32_t kind)
 {
     static const char *const NAMES[] = {"none", "split", "merge", "move"};
@@ -104,6 +107,21 @@ static int check_is_idle(const Ostraka__RangeInfo *range, const char *which, cha
     return OST_OK;
 }
 
+/* To pack a large map only to learn its size takes far longer than to add up the keys. */
+static bool map_has_room(const Ostraka__Map *map, size_t bytes_count)
+{
+    Ostraka__Map rest = *map;
+    rest.n_ranges = 0;
+    size_t bytes_max = ostraka__map__get_packed_size(&rest) + bytes_count;
+    for (size_t place = 0; place < map->n_ranges; place++) {
+        const Ostraka__RangeInfo *range = map->ranges[place];
+        bytes_max += RANGE_BYTES_MAX + range->start.len + range->end.len;
+        bytes_max += range->change ? range->change->at.len : 0;
+    }
+    return bytes_max <= MAP_BYTES_MAX ||
+           ostraka__map__get_packed_size(map) + bytes_count <= MAP_BYTES_MAX;
+}
+
 static int check_split(const Ostraka__Map *map, const Ostraka__RangeInfo *range, struct bytes at,
                        char *out_why)
 {
@@ -118,7 +136,7 @@ static int check_split(const Ostraka__Map *map, const Ostraka__RangeInfo *range,
                  "the key to split at must be inside the range, and not its first one");
         return OST_INVALID_ARGUMENT;
     }
-    if (ostraka__map__get_packed_size(map) + 2 * at.bytes_count > MAP_BYTES_MAX) {
+    if (!map_has_room(map, 2 * at.bytes_count)) {
         snprintf(out_why, MASTER_WHY_BYTES, "the map would be over its limit of %u MiB",
                  MAP_BYTES_MAX >> 20);
         return OST_TOO_LARGE;

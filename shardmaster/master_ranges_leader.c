@@ -516,6 +516,50 @@ static void parties_heard(struct master *master, group_id_t group, const Ostraka
         drive->taker.since_ns = master->now_ns;
 }
 
+static int compare_places(const void *a, const void *b)
+{
+    const struct range_unassigned *x = a, *y = b;
+    return (x->place > y->place) - (x->place < y->place);
+}
+
+static void propose_assigned(struct master *master, struct range_unassigned *unassigned)
+{
+    const Ostraka__RangeInfo *range = master->map->ranges[unassigned->place];
+    Ostraka__MasterCommand__RangeAssigned assigned = OSTRAKA__MASTER_COMMAND__RANGE_ASSIGNED__INIT;
+    assigned.start = range->start;
+    assigned.epoch = range->epoch;
+    assigned.group = range->group;
+    Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
+    command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_RANGE_ASSIGNED;
+    command.range_assigned = &assigned;
+    unassigned->is_proposed = master_leader_propose(master, &command);
+}
+
+/* The group's own log says that it owns the range: the map may say so too. */
+static void fact_take_owned(struct master *master, group_id_t group, const Ostraka__RangeFact *fact)
+{
+    const struct master_leader *leader = &master->leader;
+    const struct range_unassigned key = {
+        .place = master_map_place_of_key(master->map, master_bytes(fact->start))};
+    const Ostraka__RangeInfo *range = master->map->ranges[key.place];
+    if (range->assigned || range->group != group ||
+        !fact_is_of(fact, master_bytes(range->start), master_bytes(range->end), range->epoch))
+        return;
+    if (range->change) {
+        struct range_drive *drive = drive_find(master, range->change->id);
+        ASSERT(drive && drive->taker.group == group); /* each change that is open has one */
+        drive->taker.state = OSTRAKA__RANGE_STATE__RANGE_OWNED;
+        drive_step(master, drive);
+        return;
+    }
+    struct range_unassigned *unassigned = NULL;
+    if (leader->unassigned_count > 0)
+        unassigned = bsearch(&key, leader->unassigned, leader->unassigned_count,
+                             sizeof(leader->unassigned[0]), compare_places);
+    if (unassigned && !unassigned->is_proposed)
+        propose_assigned(master, unassigned);
+}
+
 static void fact_take(struct master *master, group_id_t group, raft_term_t term,
                       const Ostraka__RangeFact *fact, size_t *visits_left)
 {
@@ -523,8 +567,7 @@ static void fact_take(struct master *master, group_id_t group, raft_term_t term,
         return;
     parties_heard(master, group, fact);
     if (fact->state == OSTRAKA__RANGE_STATE__RANGE_OWNED)
-        master_ranges_leader_owned(master, group, master_bytes(fact->start),
-                                   master_bytes(fact->end), fact->epoch);
+        fact_take_owned(master, group, fact);
     struct range_drive *drive = drive_find(master, fact->change);
     if (drive)
         drive_hear(master, drive, group, term, fact);
@@ -574,52 +617,6 @@ void master_ranges_leader_laid_out(struct master *master)
             leader->unassigned[leader->unassigned_count++].place = place;
 }
 
-static int compare_places(const void *a, const void *b)
-{
-    const struct range_unassigned *x = a, *y = b;
-    return (x->place > y->place) - (x->place < y->place);
-}
-
-static void propose_assigned(struct master *master, struct range_unassigned *unassigned)
-{
-    const Ostraka__RangeInfo *range = master->map->ranges[unassigned->place];
-    Ostraka__MasterCommand__RangeAssigned assigned = OSTRAKA__MASTER_COMMAND__RANGE_ASSIGNED__INIT;
-    assigned.start = range->start;
-    assigned.epoch = range->epoch;
-    assigned.group = range->group;
-    Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
-    command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_RANGE_ASSIGNED;
-    command.range_assigned = &assigned;
-    unassigned->is_proposed = master_leader_propose(master, &command);
-}
-
-void master_ranges_leader_owned(struct master *master, group_id_t group, struct bytes start,
-                                struct bytes end, uint64_t epoch)
-{
-    const struct master_leader *leader = &master->leader;
-    const struct range_unassigned key = {.place = master_map_place_of_key(master->map, start)};
-    if (master->map->n_ranges == 0)
-        return;
-    const Ostraka__RangeInfo *range = master->map->ranges[key.place];
-    if (range->assigned || range->group != group || range->epoch != epoch ||
-        !bytes_equal(master_bytes(range->start), start) ||
-        !bytes_equal(master_bytes(range->end), end))
-        return;
-    if (range->change) {
-        struct range_drive *drive = drive_find(master, range->change->id);
-        ASSERT(drive && drive->taker.group == group); /* each change that is open has one */
-        drive->taker.state = OSTRAKA__RANGE_STATE__RANGE_OWNED;
-        drive_step(master, drive);
-        return;
-    }
-    struct range_unassigned *unassigned = NULL;
-    if (leader->unassigned_count > 0)
-        unassigned = bsearch(&key, leader->unassigned, leader->unassigned_count,
-                             sizeof(leader->unassigned[0]), compare_places);
-    if (unassigned && !unassigned->is_proposed)
-        propose_assigned(master, unassigned);
-}
-
 static void unassigned_forget(struct master_leader *leader, const Ostraka__Map *map)
 {
     size_t kept_count = 0;
@@ -636,11 +633,14 @@ void master_ranges_leader_assign(struct master *master)
     unassigned_forget(leader, map);
     size_t count = leader->unassigned_count;
     for (size_t step = 0; step < count && step < ASSIGNS_COUNT_MAX; step++) {
-        size_t place = leader->unassigned[leader->unassigned_next++ % count].place;
-        Ostraka__RangeInfo *range = map->ranges[place];
+        const struct range_unassigned *unassigned =
+            &leader->unassigned[leader->unassigned_next++ % count];
+        Ostraka__RangeInfo *range = map->ranges[unassigned->place];
         const Ostraka__GroupInfo *group = master_map_group(map, range->group);
         if (range->change)
             continue; /* it comes by a move, with its rows */
+        if (unassigned->is_proposed)
+            continue; /* its group has said so */
         Ostraka__AssignRange command = OSTRAKA__ASSIGN_RANGE__INIT;
         command.group = group->id;
         command.group_epoch = group->epoch;

@@ -5,33 +5,19 @@
 #include "shardmaster/master_internal.h"
 #include "shardmaster/master_ranges.h"
 
-/* One that finds no place in the map as it is builds another one; on a copy, which stands for the
- * map only if the command could be done. */
-static bool apply_wanted(struct master *master,
-                         const Ostraka__MasterCommand__RangeChangeWanted *command)
-{
-    struct arena arena;
-    arena_init(&arena);
-    Ostraka__Map *copy = master_map_copy(master->map, &arena);
-    if (!master_range_change_wanted(copy, command, &arena)) {
-        arena_fini(&arena);
-        return false;
-    }
-    master_adopt_map(master, copy, &arena);
-    return true;
-}
+#define MAP_BYTES_REPLACED_MIN (1u << 16)
 
-static bool apply_split(struct master *master, const Ostraka__MasterCommand__RangeSplit *command)
+/* What entries replace stays in the map's arena. When that is more than the map itself, the map
+ * moves to another one. So an entry costs little more than what it changes, however many ranges
+ * there are. */
+static void map_compact(struct master *master)
 {
+    if (master->map_arena.bytes_used < 2 * master->map_bytes + MAP_BYTES_REPLACED_MIN)
+        return;
     struct arena arena;
     arena_init(&arena);
     Ostraka__Map *copy = master_map_copy(master->map, &arena);
-    if (!master_range_split(copy, command, &arena)) {
-        arena_fini(&arena);
-        return false;
-    }
     master_adopt_map(master, copy, &arena);
-    return true;
 }
 
 static uint64_t change_of(const struct master *master, struct bytes start)
@@ -81,14 +67,15 @@ static struct taken take(struct master *master, const Ostraka__MasterCommand *co
         return (struct taken){
             .start = master_bytes(command->range_change_wanted->start),
             .change = command->range_change_wanted->change,
-            .is_done = apply_wanted(master, command->range_change_wanted),
+            .is_done = master_range_change_wanted(master->map, command->range_change_wanted,
+                                                  &master->map_arena),
             .what = "a range is to be changed",
         };
     case OSTRAKA__MASTER_COMMAND__COMMAND_RANGE_SPLIT:
         return (struct taken){
             .start = master_bytes(command->range_split->start),
             .change = command->range_split->change,
-            .is_done = apply_split(master, command->range_split),
+            .is_done = master_range_split(master->map, command->range_split, &master->map_arena),
             .moves_owners = true,
             .lays_out_anew = true,
             .what = "a range was split",
@@ -124,6 +111,7 @@ static struct taken take(struct master *master, const Ostraka__MasterCommand *co
 void master_ranges_apply(struct master *master, raft_index_t index,
                          const Ostraka__MasterCommand *command)
 {
+    map_compact(master);
     struct taken taken = take(master, command);
     if (taken.is_done) {
         map_has_changed(master, &taken);

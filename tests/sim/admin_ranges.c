@@ -106,7 +106,8 @@ static void split_key_append(struct split_key *key, const void *data, size_t byt
 {
     if (bytes_count > SPLIT_KEY_BYTES_MAX - key->bytes_count)
         bytes_count = SPLIT_KEY_BYTES_MAX - key->bytes_count;
-    memcpy(key->bytes + key->bytes_count, data, bytes_count);
+    if (bytes_count > 0) /* else there may be no data at all */
+        memcpy(key->bytes + key->bytes_count, data, bytes_count);
     key->bytes_count += bytes_count;
 }
 

@@ -212,6 +212,25 @@ static void oracle_answer(struct kv_world *world, store_id_t from, const struct 
     world->held[world->held_count++] = (struct kv_world_packet){.from = from, .frame = blob};
 }
 
+/* A range that a group is told of, until it reports that it owns it. */
+struct kv_world_assigning {
+    group_id_t group;
+    const Ostraka__RangeInfo *range;
+    bool is_heard;
+};
+
+static void assign_heard(struct kv_world_assigning *assigning, const Ostraka__RangeReport *report)
+{
+    for (size_t index = 0; index < report->n_ranges; index++) {
+        const Ostraka__RangeFact *fact = report->ranges[index];
+        if (report->group == assigning->group && fact->epoch == assigning->range->epoch &&
+            fact->state == OSTRAKA__RANGE_STATE__RANGE_OWNED &&
+            bytes_equal(bytes_of(fact->start.data, fact->start.len),
+                        bytes_of(assigning->range->start.data, assigning->range->start.len)))
+            assigning->is_heard = true;
+    }
+}
+
 static void master_receive(struct kv_world *world, store_id_t from, const struct frame *frame)
 {
     if (frame->type == FRAME_TIMESTAMP) {
@@ -224,6 +243,8 @@ static void master_receive(struct kv_world *world, store_id_t from, const struct
     const Ostraka__RangeReport *report = (const Ostraka__RangeReport *)message_unpack(
         &ostraka__range_report__descriptor, frame->message, &arena);
     cr_assert_not_null(report);
+    if (world->assigning)
+        assign_heard(world->assigning, report);
     if (world->range_report)
         world->range_report(world->range_context, report);
     arena_fini(&arena);
@@ -426,24 +447,6 @@ void kv_world_create_group(struct kv_world *world, group_id_t group)
     kv_world_leader(world, group);
 }
 
-static bool owns(struct kv_world *world, group_id_t group, const char *start, uint64_t epoch)
-{
-    Ostraka__ReplicaReport **reports;
-    size_t count;
-    store_id_t leader = kv_world_leader(world, group);
-    kv_server_report(world->stores[leader].kv, &world->arena, &reports, &count);
-    for (size_t index = 0; index < count; index++) {
-        for (size_t range = 0; reports[index]->group == group && range < reports[index]->n_ranges;
-             range++) {
-            const Ostraka__RangeInfo *info = reports[index]->ranges[range];
-            if (info->epoch == epoch &&
-                bytes_equal(bytes_of(info->start.data, info->start.len), bytes_of_string(start)))
-                return true;
-        }
-    }
-    return false;
-}
-
 void kv_world_assign(struct kv_world *world, group_id_t group, const char *start, const char *end,
                      uint64_t epoch)
 {
@@ -458,17 +461,18 @@ void kv_world_assign(struct kv_world *world, group_id_t group, const char *start
     assign.range = &range;
     struct blob *blob = frame_encode(FRAME_ASSIGN_RANGE, 0, &assign.base, NULL, 0);
     struct frame frame = frame_of_blob(blob);
-    for (uint32_t tries = 0; tries < 100; tries++) {
+    struct kv_world_assigning assigning = {.group = group, .range = &range};
+    world->assigning = &assigning;
+    for (uint32_t tries = 0; tries < 100 && !assigning.is_heard; tries++) {
         store_id_t leader = kv_world_leader(world, group);
         cr_assert_eq(
             kv_server_receive(world->stores[leader].kv, CONNECTION_LOCAL, &frame, world->now_ns),
             OST_OK);
         kv_world_run(world, 20);
-        if (owns(world, group, start, epoch))
-            break;
     }
+    world->assigning = NULL;
     blob_unref(blob);
-    cr_assert(owns(world, group, start, epoch));
+    cr_assert(assigning.is_heard);
 }
 
 uint64_t kv_world_send(struct kv_world *world, store_id_t store, uint16_t type,

@@ -56,6 +56,7 @@ struct kv_world {
     /* What leaders tell the shard master of their ranges; NULL: nobody listens. */
     void (*range_report)(void *context, const Ostraka__RangeReport *report);
     void *range_context;
+    struct kv_world_assigning *assigning; /* NULL: no range is being assigned */
     bool (*is_lost)(void *context, const struct frame *frame); /* between stores; NULL: none */
     void *lost_context;
     struct kv_world_packet *packets;

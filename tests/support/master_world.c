@@ -44,6 +44,7 @@ static int rows_write(void *context, const struct master_row *rows, size_t rows_
         struct master_row_kept *row = master_store_row(store, rows[index].name);
         buffer_reset(&row->written);
         buffer_append(&row->written, rows[index].value.data, rows[index].value.bytes_count);
+        row->writes_count++;
     }
     return OST_OK;
 }

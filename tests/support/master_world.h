@@ -22,6 +22,7 @@ enum {
 struct master_row_kept {
     char name[16];
     struct buffer written;
+    size_t writes_count;
     struct buffer flushed;
 };
 

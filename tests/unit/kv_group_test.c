@@ -796,6 +796,54 @@ Test(kv_group, resolution_is_repeated_until_it_is_heard)
     kv_world_free(world);
 }
 
+/* The shard master hears of it when it is applied; what it hears may get lost, so once more when it
+ * asks again. */
+static void count_owned(void *context, const Ostraka__RangeReport *report)
+{
+    size_t *count = context;
+    cr_expect_eq(report->n_ranges, 1);
+    cr_expect_eq(report->group, 1);
+    cr_expect_eq(report->ranges[0]->state, OSTRAKA__RANGE_STATE__RANGE_OWNED);
+    cr_expect_eq(report->ranges[0]->epoch, 1);
+    (*count)++;
+}
+
+static raft_index_t applied_index(struct kv_world *world)
+{
+    struct kv_applied applied;
+    cr_assert_eq(kv_server_applied(world->stores[kv_world_leader(world, 1)].kv, &applied, 1), 1);
+    return applied.index;
+}
+
+Test(kv_group, an_assigned_range_is_reported_when_applied_and_when_asked_again)
+{
+    struct kv_world *world = kv_world_new(3);
+    kv_world_create_group(world, 1);
+    size_t reported_count = 0;
+    world->range_report = count_owned;
+    world->range_context = &reported_count;
+    Ostraka__RangeInfo range = OSTRAKA__RANGE_INFO__INIT;
+    range.start = kv_field("");
+    range.end = kv_field("m");
+    range.epoch = 1;
+    Ostraka__AssignRange assign = OSTRAKA__ASSIGN_RANGE__INIT;
+    assign.group = 1;
+    assign.group_epoch = 1;
+    assign.range = &range;
+    raft_index_t applied = applied_index(world);
+    kv_world_send(world, kv_world_leader(world, 1), FRAME_ASSIGN_RANGE, &assign.base,
+                  bytes_of(NULL, 0));
+    kv_world_run(world, 5000);
+    cr_expect_eq(applied_index(world), applied + 1);
+    cr_expect_eq(reported_count, 1, "and what is settled is not told by itself");
+    kv_world_send(world, kv_world_leader(world, 1), FRAME_ASSIGN_RANGE, &assign.base,
+                  bytes_of(NULL, 0));
+    kv_world_run(world, 100);
+    cr_expect_eq(reported_count, 2);
+    cr_expect_eq(applied_index(world), applied + 1, "nothing was logged for it");
+    kv_world_free(world);
+}
+
 Test(kv_group, overlapping_range_is_not_taken)
 {
     struct kv_world *world = kv_world_new_two(1);

@@ -604,3 +604,47 @@ Test(kv_move, a_split_and_a_merge_change_epochs_and_nothing_else)
     cr_assert_eq(get_status(world, 1, "g", 2, "k", NULL), OST_RANGE_MOVED);
     kv_world_free(world);
 }
+
+/* --- Many ranges -------------------------------------------------------------------------------
+ */
+
+enum { MANY = 100 };
+
+struct told {
+    uint32_t counts[MANY]; /* how often "zNN" was told */
+};
+
+static void tell(void *context, const Ostraka__RangeReport *report)
+{
+    struct told *told = context;
+    for (size_t index = 0; index < report->n_ranges; index++) {
+        const ProtobufCBinaryData start = report->ranges[index]->start;
+        cr_assert(start.len == 3 && start.data[0] == 'z');
+        told->counts[(start.data[1] - '0') * 10 + (start.data[2] - '0')]++;
+    }
+}
+
+Test(kv_move, more_ranges_than_a_report_has_room_for_are_told_in_turn)
+{
+    struct mover mover;
+    struct kv_world *world = begin(&mover, 1);
+    char starts[MANY][4], ends[MANY][4];
+    struct told told = {{0}};
+    world->range_report = tell;
+    world->range_context = &told;
+    for (uint64_t index = 0; index < MANY; index++) {
+        snprintf(starts[index], sizeof(starts[index]), "z%02lu", index % MANY);
+        snprintf(ends[index], sizeof(ends[index]), "z%02lu", (index + 1) % MANY);
+        if (index == MANY - 1)
+            snprintf(ends[index], sizeof(ends[index]), "zz");
+        kv_world_assign(world, 2, starts[index], ends[index], 1);
+        order(&mover, 2, OSTRAKA__RANGE_STEP__RANGE_FREEZE, 1 + index, starts[index], ends[index],
+              1, "");
+    }
+    kv_world_run(world, 1000);
+    told = (struct told){{0}};
+    kv_world_run(world, 2500);
+    for (size_t index = 0; index < MANY; index++)
+        cr_expect_gt(told.counts[index], 0, "%s", starts[index]);
+    kv_world_free(world);
+}

@@ -558,6 +558,45 @@ Test(master_moves, progress_says_how_far_it_is_and_what_it_waits_for)
 /* --- Many ranges -------------------------------------------------------------------------------
  */
 
+/* Its row has the whole of it, which may be large. */
+Test(master_moves, a_map_that_changes_quickly_is_written_now_and_then)
+{
+    enum { SPLITS = 40 };
+    struct play play;
+    begin_alone(&play, 1);
+    struct master_store *store = &play.world.stores[0];
+    const struct master_row_kept *row = master_store_row(store, bytes_of_string("map"));
+    master_world_run(&play.world, 2000);
+    size_t writes_count = row->writes_count;
+    nanoseconds_t began_ns = play.world.now_ns;
+    for (uint64_t split = 1; split <= SPLITS; split++) {
+        char at[8];
+        snprintf(at, sizeof(at), "p%02lu", 99 - split);
+        cr_assert_eq(ask_change(&play, SPLIT, "p", split, 0, at), OST_OK);
+        SAYS(&play, 1, "p", at, split + 1, OWNED, split);
+        master_world_run(&play.world, 10);
+    }
+    size_t passed_ms = (play.world.now_ns - began_ns) / NS_PER_MS;
+    cr_expect_leq(row->writes_count - writes_count, 1 + passed_ms / 500, "in %zu ms", passed_ms);
+    master_world_run(&play.world, 1000);
+    uint64_t epoch = play.world.pushed[0]->epoch;
+    cr_assert_eq(play.world.pushed[0]->n_ranges, 3 + SPLITS);
+    struct arena arena;
+    arena_init(&arena);
+    const Ostraka__Map *written = (const Ostraka__Map *)message_unpack(
+        &ostraka__map__descriptor, buffer_bytes(&row->written), &arena);
+    cr_expect_eq(written->epoch, epoch, "the last of it, too");
+    arena_fini(&arena);
+    /* What was not flushed comes from the log. */
+    master_store_crash(&play.world, 0);
+    master_store_start(&play.world, 0);
+    master_world_run_until_led(&play.world);
+    master_world_run(&play.world, 200);
+    cr_expect_eq(play.world.pushed[0]->epoch, epoch);
+    cr_expect_eq(play.world.pushed[0]->n_ranges, 3 + SPLITS);
+    master_world_end(&play.world);
+}
+
 enum { MANY = 10000 };
 
 Test(master_moves, an_idle_cluster_of_many_ranges_says_little)

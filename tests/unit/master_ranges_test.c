@@ -222,6 +222,52 @@ Test(master_ranges, a_move_is_called_off_and_made_again)
 
 /* --- What is refused --- */
 
+/* Whatever is in it: short keys and large numbers, or long keys. */
+static void expect_limit(struct arena *memory, size_t key_bytes, size_t count_max, size_t step)
+{
+    Ostraka__Map full = *map, *kept = map;
+    full.ranges = arena_alloc(memory, count_max * sizeof(full.ranges[0]));
+    bool is_full = false;
+    Ostraka__RangeChange *change = arena_alloc(memory, sizeof(*change));
+    ostraka__range_change__init(change);
+    change->kind = MOVE;
+    change->id = change->from_group = change->to_group = UINT64_MAX;
+    map = &full;
+    ProtobufCBinaryData start = {0};
+    for (size_t count = 1; count <= count_max; count++) {
+        Ostraka__RangeInfo *last = arena_alloc(memory, sizeof(*last));
+        ostraka__range_info__init(last);
+        last->start = start;
+        last->group = 1;
+        last->epoch = 1;
+        last->assigned = true;
+        full.ranges[count - 1] = last;
+        full.n_ranges = count;
+        if (count % step == 0) {
+            char *text = arena_printf(memory, "%.*s", (int)start.len, (char *)start.data);
+            bool is_over = ostraka__map__get_packed_size(map) + 2 * 8 > MAP_BYTES_MAX;
+            cr_expect_eq(ask(SPLIT, text, 1, 0, "zzzzzzzz") == OST_TOO_LARGE, is_over, "%zu ranges",
+                         count);
+            is_full = is_full || is_over;
+        }
+        char *text = arena_printf(memory, "%0*zu", (int)key_bytes, count);
+        start = last->end = binary(text);
+        last->group = last->epoch = UINT64_MAX;
+        last->change = change;
+    }
+    cr_expect(is_full);
+    map = kept;
+}
+
+Test(master_ranges, no_split_begins_when_the_map_is_too_large)
+{
+    struct arena memory;
+    arena_init(&memory);
+    expect_limit(&memory, 8, 26000, 500);
+    expect_limit(&memory, 8000, 140, 1);
+    arena_fini(&memory);
+}
+
 Test(master_ranges, requests_that_make_no_sense_are_refused)
 {
     cr_expect_eq(ask(SPLIT, "c", 1, 0, "d"), OST_NOT_FOUND, "no range begins there");
@@ -450,7 +496,8 @@ static struct any draw(struct random *random)
                       .group = random_below(random, 5)};
     const Ostraka__RangeInfo *info = map->ranges[random_below(random, map->n_ranges)];
     const Ostraka__RangeInfo *right = master_range_right_of(map, info);
-    memcpy(any.start, info->start.data, info->start.len);
+    if (info->start.len > 0)
+        memcpy(any.start, info->start.data, info->start.len);
     key_text(any.at, random_below(random, KEYS_COUNT));
     if (any.kind == MERGE && right)
         memcpy(any.at, right->start.data, right->start.len);

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "bench/hot_key.h"
+#include "bench/session.h"
 #include "client/ostraka.h"
 #include "cmd/arguments.h"
 #include "cmd/bank.h"
@@ -32,7 +33,6 @@
 #define WARM_UP_NS        UINT64_C(1000000000)
 #define NS_PER_SECOND     UINT64_C(1000000000)
 #define TICK_MS           2u
-#define EXIT_INTERRUPTED  130
 
 #define HOT_PROCESSES_MAX 8u /* as many clients, each with a connection and an id of its own */
 
@@ -68,21 +68,6 @@ struct cell {
     uint64_t server_cpu_ns, client_cpu_ns, log_writes_count, frames_count;
     uint64_t least, most; /* hot-key: operations of one client */
 };
-
-static volatile sig_atomic_t interrupted;
-
-/* Asked again a second later, it ends at once: the kernel kills the stores, only the data stays.
- * (Some wrappers send a signal twice.) */
-static void on_signal(int signal_number)
-{
-    static uint64_t first_ns;
-    (void)signal_number;
-    if (!interrupted)
-        first_ns = bank_now_ns();
-    else if (bank_now_ns() - first_ns > NS_PER_SECOND)
-        _exit(EXIT_INTERRUPTED);
-    interrupted = 1;
-}
 
 /* --- Puts and gets: each client has one operation under way
  * ------------------------------------------ */
@@ -662,10 +647,7 @@ int main(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &bench);
     bench.out = bench.json ? stderr : stdout;
     setvbuf(bench.out, NULL, _IOLBF, 0);
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    session_begin();
     signal(SIGPIPE, SIG_IGN);
 
     char why[CLUSTER_WHY_BYTES] = "";

@@ -1,6 +1,7 @@
 /* demo.c: money moves between two groups on three stores while their processes are killed; at the
  * end every unit of it and every acknowledged transfer must be there. */
 #include "base/memory.h"
+#include "bench/session.h"
 #include "client/ostraka.h"
 #include "cmd/arguments.h"
 #include "cmd/bank.h"
@@ -27,7 +28,6 @@
 #define OUTCOME_TIMEOUT_MS 60000u
 #define MONITOR_TIMEOUT_MS 250u
 #define NS_PER_SECOND      UINT64_C(1000000000)
-#define EXIT_INTERRUPTED   130
 
 enum kill_plan { PLAN_LEADERS, PLAN_NONE, PLAN_EACH, PLAN_ALL };
 
@@ -68,21 +68,6 @@ struct demo {
     uint32_t open_files_count[STORES_COUNT + 1];
     uint64_t server_cpu_ns;
 };
-
-static volatile sig_atomic_t interrupted;
-
-/* Asked again a second later, it ends at once: the kernel kills the stores, only the data stays.
- * (Some wrappers send a signal twice.) */
-static void on_signal(int signal_number)
-{
-    static uint64_t first_ns;
-    (void)signal_number;
-    if (!interrupted)
-        first_ns = bank_now_ns();
-    else if (bank_now_ns() - first_ns > NS_PER_SECOND)
-        _exit(EXIT_INTERRUPTED);
-    interrupted = 1;
-}
 
 /* --- The command line
  * ------------------------------------------------------------------------------ */
@@ -548,10 +533,7 @@ static int demo_run(struct demo *demo, char *why)
 
 static void catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    session_begin();
     signal(SIGPIPE, SIG_IGN);
 }
 

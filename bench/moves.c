@@ -2,6 +2,7 @@
  * cluster of three stores on this machine: how long nothing goes on in the range that moves, how
  * fast it moves, and what clients of another range notice.
  */
+#include "bench/session.h"
 #include "client/ostraka.h"
 #include "cmd/arguments.h"
 #include "cmd/cluster.h"
@@ -10,12 +11,10 @@
 #include <argp.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define VALUE_BYTES       1000u
@@ -52,32 +51,6 @@ struct bench {
     atomic_bool is_over;
     struct worker workers[2 * CLIENTS_COUNT_MAX];
 };
-
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int number)
-{
-    interrupted = number;
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static void rest_ms(uint32_t ms)
-{
-    struct timespec rest = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-    nanosleep(&rest, NULL);
-}
-
-static int fail(const char *what, const char *why)
-{
-    fprintf(stderr, "ostraka-moves: %s: %s\n", what, why);
-    return EXIT_FAILURE;
-}
 
 /* --- Data --------------------------------------------------------------------------------------
  */
@@ -253,11 +226,6 @@ static int move_once(struct bench *bench, uint64_t *out_ns, char *why)
     return status;
 }
 
-static double ms_of(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
-
 static int measure(struct bench *bench, char *why)
 {
     static struct picture picture;
@@ -331,11 +299,11 @@ static int bench_run(struct bench *bench)
                            NULL};
     options.flags = flags;
     if (cluster_new(&options, &bench->cluster, why) != OST_OK)
-        return fail("cannot start the cluster", why);
+        return session_fail("cannot start the cluster", why);
     int code = EXIT_FAILURE, status = OST_OK;
     if (cluster_open_client(bench->cluster, 10000, &bench->client, why) != OST_OK ||
         cluster_wait_ready(bench->cluster, bench->client, 30000, why) != OST_OK) {
-        code = fail("the cluster does not get ready", why);
+        code = session_fail("the cluster does not get ready", why);
         goto out_free_cluster;
     }
     printf("writing %u MiB\n", bench->options.mib);
@@ -347,9 +315,9 @@ static int bench_run(struct bench *bench)
         status = measure(bench, why);
     workers_stop(bench);
     if (status != OST_OK)
-        code = fail("it failed", why[0] ? why : ost_status_text(status));
+        code = session_fail("it failed", why[0] ? why : ost_status_text(status));
     else
-        code = interrupted ? 130 : EXIT_SUCCESS;
+        code = interrupted ? EXIT_INTERRUPTED : EXIT_SUCCESS;
 out_free_cluster:
     if (bench->client)
         ost_close(bench->client);
@@ -425,9 +393,7 @@ int main(int argc, char **argv)
         NULL};
     if (argp_parse(&argp, argc, argv, 0, NULL, &bench.options) != 0)
         return EXIT_FAILURE;
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    session_begin();
     bench.keys_count = (uint64_t)bench.options.mib * 1024 * 1024 / VALUE_BYTES;
     return bench_run(&bench);
 }

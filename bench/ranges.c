@@ -2,6 +2,7 @@
  * they come to be by splits, what a store that serves them holds in memory and does while nothing
  * is asked of it, and how long a new client waits for its map.
  */
+#include "bench/session.h"
 #include "client/ostraka.h"
 #include "cmd/arguments.h"
 #include "cmd/cluster.h"
@@ -10,11 +11,9 @@
 #include <argp.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define STORES_COUNT        3u
 #define WORKERS_COUNT_MAX   64u
@@ -38,37 +37,6 @@ struct bench {
     atomic_int failed; /* the first status that ended a split; 0: none */
     char why[CLUSTER_WHY_BYTES];
 };
-
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int number)
-{
-    interrupted = number;
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static void rest_ms(uint32_t ms)
-{
-    struct timespec rest = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-    nanosleep(&rest, NULL);
-}
-
-static int fail(const char *what, const char *why)
-{
-    fprintf(stderr, "ostraka-ranges: %s: %s\n", what, why);
-    return EXIT_FAILURE;
-}
-
-static double ms_of(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
 
 /* --- Splits ------------------------------------------------------------------------------------
  */
@@ -331,7 +299,7 @@ static int bench_run(struct bench *bench)
     options.interrupted = &interrupted;
     options.keep = bench->options.keep;
     if (cluster_new(&options, &bench->cluster, bench->why) != OST_OK)
-        return fail("cannot start the cluster", bench->why);
+        return session_fail("cannot start the cluster", bench->why);
     struct ost_client *client = NULL;
     int status = cluster_open_client(bench->cluster, 10000, &client, bench->why);
     if (status == OST_OK)
@@ -340,9 +308,9 @@ static int bench_run(struct bench *bench)
         ost_close(client);
     if (status == OST_OK)
         status = measure(bench);
-    int code = interrupted ? 130 : EXIT_SUCCESS;
+    int code = interrupted ? EXIT_INTERRUPTED : EXIT_SUCCESS;
     if (status != OST_OK && !interrupted)
-        code = fail("it failed", bench->why[0] ? bench->why : ost_status_text(status));
+        code = session_fail("it failed", bench->why[0] ? bench->why : ost_status_text(status));
     if (bench->client)
         ost_close(bench->client);
     cluster_free(bench->cluster);
@@ -426,8 +394,6 @@ int main(int argc, char **argv)
         NULL};
     if (argp_parse(&argp, argc, argv, 0, NULL, &bench.options) != 0)
         return EXIT_FAILURE;
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    session_begin();
     return bench_run(&bench);
 }

@@ -220,6 +220,7 @@
     X(COVER, MASTER_RANGE_PLACED, 0, "placement asked for a change of a range")                    \
     X(COVER, MASTER_RANGE_RESTS_FOR_PERSON, 0, "what a person did to a range rests for a while")   \
     X(COVER, MASTER_GROUP_CREATED, 0, "a new group began")                                         \
+    X(COVER, MASTER_GROUP_BEGINS_WITHOUT, 0, "a group began without one on a dead store")          \
     /* cmd: the node */                                                                            \
     X(RARE, NODE_REPORT_LOST, 100, "a store's report does not reach the shard master")             \
     X(RARE, NODE_MAP_IGNORED, 100, "a map that was pushed is not taken")                           \

@@ -164,6 +164,8 @@ void master_store_changes_end(struct master *master);
 void master_store_changes_drop(struct master *master);
 
 /* master_placement.c */
+/* It has not reported for `dead_after_ms`, by the leader's own clock, since that leads. */
+bool master_store_is_silent(const struct master *master, store_id_t store);
 void master_placement_timer(struct master *master);
 void master_placement_ended(struct master *master);
 void master_groups_progress(struct master *master, struct master_progress *progress);

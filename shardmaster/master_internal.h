@@ -239,6 +239,8 @@ bool master_leader_propose(struct master *master, const Ostraka__MasterCommand *
 void master_leader_began(struct master *master);
 void master_leader_ended(struct master *master);
 void master_leader_map_changed(struct master *master);
+/* The store is new, and has not reported yet. */
+void master_leader_store_joined(struct master *master, store_id_t store);
 /* The store was removed: what it had reported is nothing any more. */
 void master_leader_forget_store(struct master *master, store_id_t store);
 /* The store's last report, if it comes from the disk that the map knows the store by (R6). */

@@ -292,6 +292,21 @@ int master_leader_report(struct master *master, struct bytes bytes)
     return OST_OK;
 }
 
+/* It was heard of just now, or it would have been silent for as long as this leader leads; but it
+ * is not counted on before it reports. */
+void master_leader_store_joined(struct master *master, store_id_t store)
+{
+    if (!master->leadership.ready || report_find(&master->leader, store))
+        return;
+    struct master_report *report = memory_alloc_zeroed(1, sizeof(*report));
+    report->store = store;
+    report->heard_ns = master->now_ns;
+    arena_init(&report->arena);
+    report->message = arena_alloc(&report->arena, sizeof(*report->message));
+    ostraka__store_report__init(report->message);
+    HASH_ADD(hh, master->leader.reports, store, sizeof(report->store), report);
+}
+
 /* --- making the map true --- */
 
 void master_leader_forget_store(struct master *master, store_id_t store)

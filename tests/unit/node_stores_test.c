@@ -197,6 +197,21 @@ Test(node_stores, a_store_that_has_joined_starts_again_by_itself)
     end();
 }
 
+/* Its leader has led for longer than a store may be silent, and has not heard of it. */
+Test(node_stores, a_store_that_joins_counts_as_alive)
+{
+    begin(3, 1);
+    nodes_run(&cluster, 9000);
+    store_id_t fourth = nodes_join(&cluster);
+    run_until(is_in_map, fourth, "it does not join");
+    for (uint32_t ms = 0; ms < 3000; ms++) {
+        cr_assert(is_up(fourth), "after %u ms it is %s", ms,
+                  master_store_state_name(info(fourth)->state));
+        nodes_step(&cluster);
+    }
+    end();
+}
+
 /* It crashes at every step of its coming. */
 Test(node_stores, a_store_that_crashes_while_it_joins_comes_again)
 {

@@ -212,6 +212,47 @@ Test(node_stores, a_store_that_joins_counts_as_alive)
     end();
 }
 
+/* The lower number dials, and the other one, which was away, has a map without it. */
+Test(node_stores, who_has_just_joined_is_told_to_come_again)
+{
+    for (uint32_t ms = 0; ms < 1000; ms += 50) {
+        begin(3, 1);
+        store_id_t fourth = nodes_join(&cluster);
+        nodes_crash(&cluster, fourth);
+        store_id_t fifth = nodes_join(&cluster);
+        run_until(is_in_map, fifth, "it does not join");
+        nodes_run(&cluster, 500);
+        nodes_cut(&cluster, fifth, true);
+        nodes_start(&cluster, fourth);
+        run_until(is_in_map, fourth, "it does not join");
+        nodes_run(&cluster, 500 + ms);
+        nodes_cut(&cluster, fifth, false);
+        nodes_run(&cluster, 2500);
+        cr_assert_eq(nodes_node(&cluster, fifth)->metrics.connections_rejected_count, 0);
+        cr_expect_not_null(node_peer_find(nodes_node(&cluster, fifth)->node, fourth));
+        end();
+    }
+}
+
+/* It forgot that it was taken, and the others dial it: they are to come again, nothing is wrong. */
+Test(node_stores, who_still_joins_is_dialed_in_vain)
+{
+    begin(3, 1);
+    store_id_t fourth = nodes_join(&cluster);
+    run_until(is_in_map, fourth, "it does not join");
+    nodes_crash(&cluster, fourth);
+    cluster.joins_nowhere = true;
+    nodes_start(&cluster, fourth);
+    nodes_run(&cluster, 3000);
+    cr_expect(node_is_joining(nodes_node(&cluster, fourth)->node));
+    cr_expect_eq(nodes_node(&cluster, fourth)->metrics.connections_rejected_count, 0);
+    nodes_crash(&cluster, fourth);
+    cluster.joins_nowhere = false;
+    nodes_start(&cluster, fourth);
+    run_until(is_even, fourth, "it does not get its share");
+    end();
+}
+
 /* It crashes at every step of its coming. */
 Test(node_stores, a_store_that_crashes_while_it_joins_comes_again)
 {

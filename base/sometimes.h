@@ -230,6 +230,7 @@
     X(RARE, NODE_DESTROYS_LATE, 250, "a replica that was struck out stays for a while")            \
     X(COVER, NODE_MAP_WITHOUT_RANGES, 0, "a map left out ranges that a store did not have")        \
     X(COVER, NODE_CREATE_FOR_OTHER_DISK, 0, "a replica was to be made on a disk that is gone")     \
+    X(COVER, NODE_MAP_ASKED_OF_PEER, 0, "a store that hears of no map asked another for its")      \
     X(COVER, NODE_MASTER_MADE, 0, "a replica of group 0 was made")                                 \
     X(COVER, NODE_MASTER_DESTROYED, 0, "a replica of group 0 was destroyed")                       \
     X(COVER, NODE_MASTER_LOST, 0, "a replica of group 0 was lost with its log")                    \

@@ -84,6 +84,8 @@ struct node_join {
 };
 
 #define NODE_FATAL_BYTES 320
+/* After such a silence nobody knows whether the map's leader of group 0 is right. */
+#define NODE_MAP_SILENCE_NS_MAX (6 * NS_PER_S)
 
 struct node {
     struct node_options options;

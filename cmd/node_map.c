@@ -190,8 +190,38 @@ const Ostraka__GroupInfo *node_map_group(const struct node *node, group_id_t gro
     return NULL;
 }
 
+/* 0: none. */
+static store_id_t any_connected_peer(struct node *node)
+{
+    uint64_t seen_count = 0;
+    store_id_t found = 0;
+    for (const struct node_peer *peer = node->peers; peer; peer = peer->hh.next)
+        if (peer->connection_ids[CHANNEL_CONTROL] != 0 &&
+            random_below(&node->random, ++seen_count) == 0)
+            found = peer->store;
+    return found;
+}
+
+/* Group 0's leader pushes the map every few seconds at least. Who was away for long may know nobody
+ * any more who has a replica of group 0, and whoever has one may not be able to reach it before it
+ * knows them; but any other store has a map. */
+static void map_ask(struct node *node)
+{
+    nanoseconds_t heard_ns = node->map_received_ns ? node->map_received_ns : node->started_ns;
+    if (node->now_ns - heard_ns < NODE_MAP_SILENCE_NS_MAX || node_is_joining(node))
+        return;
+    store_id_t store = any_connected_peer(node);
+    if (store == 0)
+        return;
+    COVER(NODE_MAP_ASKED_OF_PEER);
+    Ostraka__MapRequest request = OSTRAKA__MAP_REQUEST__INIT;
+    outbox_to_store(&node->outbox, store, CHANNEL_CONTROL,
+                    frame_encode(FRAME_MAP, 0, &request.base, NULL, 0));
+}
+
 void node_report_send(struct node *node)
 {
+    map_ask(node);
     node->report_ns = node->now_ns + (uint64_t)node->options.report_ms * NS_PER_MS;
     node->elections_reported = node->metrics->elections_won_count;
     if (RARE(NODE_REPORT_LOST))

@@ -7,9 +7,6 @@
 /* --- Where does it go?
  * -------------------------------------------------------------------------------- */
 
-/* Somebody may believe in a leader that is gone, and nobody say so: then all are asked in turn. */
-#define MASTER_HINT_NS_MAX (6 * NS_PER_S)
-
 static store_id_t any_replica(struct node *node, const Ostraka__GroupInfo *group)
 {
     return group && group->n_replicas > 0
@@ -31,7 +28,9 @@ static store_id_t any_peer(struct node *node)
 static store_id_t master_leader(struct node *node)
 {
     const struct node_peer *peer = node_peer_find(node, node->master_hint);
-    bool is_fresh = node->now_ns - node->map_received_ns < MASTER_HINT_NS_MAX;
+    /* Somebody may believe in a leader that is gone, and nobody say so: then all are asked in turn.
+     */
+    bool is_fresh = node->now_ns - node->map_received_ns < NODE_MAP_SILENCE_NS_MAX;
     if (peer && peer->connection_ids[CHANNEL_CONTROL] != 0 && is_fresh)
         return node->master_hint;
     if (node->map)

@@ -253,6 +253,47 @@ Test(node_stores, who_still_joins_is_dialed_in_vain)
     end();
 }
 
+/* What leads to stores that have joined since it began is on its disk. */
+Test(node_stores, a_store_that_crashes_knows_who_has_joined)
+{
+    begin(3, 1);
+    store_id_t fourth = nodes_join(&cluster);
+    run_until(is_in_map, fourth, "it does not join");
+    nodes_run(&cluster, 500);
+    nodes_crash(&cluster, 1);
+    nodes_cut(&cluster, 1, true); /* and hears of nobody */
+    nodes_start(&cluster, 1);
+    cr_expect_not_null(node_peer_find(nodes_node(&cluster, 1)->node, fourth));
+    nodes_cut(&cluster, 1, false);
+    end();
+}
+
+/* Of those that it knows one is left, and that one does not lead; the others have joined while it
+ * was away, and it is it that would have to dial them. */
+Test(node_stores, a_store_that_was_away_for_long_finds_the_others)
+{
+    begin(3, 1);
+    nodes_crash(&cluster, 2);
+    store_id_t fourth = nodes_join(&cluster), fifth = nodes_join(&cluster);
+    run_until(is_in_map, fourth, "it does not join");
+    run_until(is_in_map, fifth, "it does not join");
+    run_until(is_empty, 2, "it is not replaced");
+    drain(3);
+    run_until(is_empty, 3, "it does not get empty");
+    cr_assert_eq(nodes_change_store(&cluster, OSTRAKA__STORE_CHANGE_KIND__REMOVE_STORE, 3), OST_OK,
+                 "%s", cluster.why);
+    nodes_run(&cluster, 500);
+    nodes_crash(&cluster, 3);
+    nodes_crash(&cluster, 1);
+    cr_assert(nodes_run_until_led(&cluster, 0, MS_MAX));
+    nodes_start(&cluster, 1);
+    nodes_run(&cluster, 1000);
+    cr_assert_neq(nodes_leader(&cluster, 0), 1);
+    nodes_start(&cluster, 2);
+    run_until(is_up, 2, "it stays dead");
+    end();
+}
+
 /* It crashes at every step of its coming. */
 Test(node_stores, a_store_that_crashes_while_it_joins_comes_again)
 {

@@ -145,8 +145,9 @@ void map_received(struct client_core *core, struct peer *peer, const struct fram
         if (status == OST_EXISTS && !core->map_asked_for_caller)
             map_pause_grow(core);
     }
+    /* It was just started, or still joins: another one has a map. */
     if (status == OST_NOT_READY)
-        core->map_wanted = core->map_wanted || !core->map.map;
+        core->map_wanted = core->map_wanted || !core->map.map || operations_wait_for_map(core);
     if (status == OST_OK) {
         /* Who asks for the newest map waits for an answer, not for what was sent before it asked.
          */

@@ -116,7 +116,13 @@ static bool answered_by_itself(const struct script_request *received)
             ostraka__map_request__unpack(NULL, frame->message.bytes_count, frame->message.data);
         script.subscribed = script.subscribed || request->subscribe;
         ostraka__map_request__free_unpacked(request, NULL);
-        script_map_send(received->connection_id, frame->request_id);
+        Ostraka__Map none = OSTRAKA__MAP__INIT;
+        if (script.mapless_answers == 0)
+            script_map_send(received->connection_id, frame->request_id);
+        else
+            script_reply(received->connection_id, FRAME_MAP_ANSWER, frame->request_id, &none.base,
+                         NULL);
+        script.mapless_answers -= script.mapless_answers > 0;
         return true;
     }
     if (frame->type == FRAME_TIMESTAMP && !script.timestamps_wait) {

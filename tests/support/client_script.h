@@ -57,6 +57,7 @@ struct client_script {
     uint64_t next_change;
     store_id_t joining_store; /* has a second replica of each group; 0: none has */
     bool timestamps_wait;     /* they are the test's to answer */
+    uint32_t mapless_answers; /* so many stores that are asked for the map have none yet */
 };
 
 extern struct client_script script;

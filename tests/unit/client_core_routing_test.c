@@ -157,6 +157,20 @@ Test(client_core_routing, the_newest_map_is_asked_for_even_if_another_is_pushed)
     cr_expect_eq(script.maps_asked_count, asked_count + 1);
 }
 
+/* One that was just started, or still joins, knows no map: another one is asked. */
+Test(client_core_routing, who_has_no_map_is_no_end_of_asking)
+{
+    static struct script_outcome newest = {0};
+    script_pass_ms(100);
+    uint32_t asked_count = script.maps_asked_count;
+    script.mapless_answers = 2;
+    script_submit(operation_new(OPERATION_MAP, bytes_of(NULL, 0), bytes_of(NULL, 0)), &newest);
+    cr_expect_not(newest.is_done);
+    script_pass_ms(100);
+    cr_expect(newest.is_done);
+    cr_expect_eq(script.maps_asked_count, asked_count + 3);
+}
+
 Test(client_core_routing, write_without_an_answer_may_have_been_done)
 {
     static struct script_outcome done = {0};

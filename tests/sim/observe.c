@@ -5,6 +5,7 @@
 #include "proto/master.pb-c.h"
 #include "raft/host_internal.h"
 #include "shardmaster/master_internal.h"
+#include "shardmaster/master_replicas.h"
 #include "tests/check/raft_check.h"
 #include "tests/check/timestamp_check.h"
 #include "tests/sim/address_check.h"
@@ -558,13 +559,29 @@ uint64_t observe_progress(const struct observer *observer)
     return progress;
 }
 
-/* Those on stores that will not be here again can be replaced only where others can take them. */
-static uint32_t members_here_count(const struct sim *sim,
+/* Is it lost, on a store that is to have none? */
+static bool is_given_up(const Ostraka__Map *map, group_id_t group_id,
+                        const struct raft_member *member)
+{
+    const Ostraka__GroupInfo *group = map ? master_map_group(map, group_id) : NULL;
+    const Ostraka__ReplicaInfo *replica =
+        group ? master_group_replica(group, member->replica) : NULL;
+    const Ostraka__StoreInfo *store = map ? master_map_store(map, member->store) : NULL;
+    return replica && replica->lost && store && store->state != MASTER_STORE_UP;
+}
+
+/* Of those on stores that drain or are gone some stay, where no other store can take them: these
+ * may be lost, or never be here again. */
+static uint32_t members_here_count(const struct sim *sim, group_id_t group,
                                    const struct raft_configuration *configuration)
 {
+    const Ostraka__Map *map = admin_map_newest(sim);
     uint32_t count = 0;
-    for (uint32_t i = 0; i < configuration->members_count; i++)
-        count += sim->stores[sim_host_of_store(configuration->members[i].store)].life == LIFE_HERE;
+    for (uint32_t i = 0; i < configuration->members_count; i++) {
+        const struct raft_member *member = &configuration->members[i];
+        count += sim->stores[sim_host_of_store(member->store)].life == LIFE_HERE &&
+                 !is_given_up(map, group, member);
+    }
     return count;
 }
 
@@ -582,10 +599,10 @@ bool observe_all_caught_up(struct observer *observer)
             const struct raft_configuration *configuration = raft_get_configuration(group->raft);
             if (replicas_count[group->group]++ == 0) {
                 applied[group->group] = group->applied_index;
-                members_count[group->group] = members_here_count(sim, configuration);
+                members_count[group->group] = members_here_count(sim, group->group, configuration);
             }
             if (group->applied_index == 0 || group->applied_index != applied[group->group] ||
-                members_here_count(sim, configuration) != members_count[group->group])
+                members_here_count(sim, group->group, configuration) != members_count[group->group])
                 return false;
         }
     }

@@ -82,6 +82,7 @@ struct tally {
     uint32_t up_count;
     bool is_up[SIM_STORES_MAX + 1]; /* by number */
     uint32_t replicas_count[SIM_STORES_MAX + 1];
+    uint32_t lost_count[SIM_STORES_MAX + 1]; /* of these */
     char *text;
     size_t text_bytes_max;
 };
@@ -110,8 +111,11 @@ static void tally_fill(struct tally *tally)
         tally->up_count += tally->is_up[store->id];
     }
     for (size_t index = 0; index <= map->n_groups; index++)
-        for (size_t place = 0; place < group_at(map, index)->n_replicas; place++)
-            tally->replicas_count[group_at(map, index)->replicas[place]->store]++;
+        for (size_t place = 0; place < group_at(map, index)->n_replicas; place++) {
+            const Ostraka__ReplicaInfo *replica = group_at(map, index)->replicas[place];
+            tally->replicas_count[replica->store]++;
+            tally->lost_count[replica->store] += replica->lost ? 1 : 0;
+        }
 }
 
 static bool store_is_settled(const struct tally *tally, const struct process *process)
@@ -128,9 +132,10 @@ static bool store_is_settled(const struct tally *tally, const struct process *pr
         return refuse(tally, "store %" PRIu64 " is not in the map", id);
     if (store->state == MASTER_STORE_DEAD)
         return refuse(tally, "store %" PRIu64 " runs, and counts as dead", id);
-    if (HASH_COUNT(process->node->raft->groups) != tally->replicas_count[id])
+    uint32_t wanted_count = tally->replicas_count[id] - tally->lost_count[id];
+    if (HASH_COUNT(process->node->raft->groups) != wanted_count)
         return refuse(tally, "store %" PRIu64 " has %u replicas, the map says %u", id,
-                      HASH_COUNT(process->node->raft->groups), tally->replicas_count[id]);
+                      HASH_COUNT(process->node->raft->groups), wanted_count);
     return true;
 }
 
@@ -149,9 +154,10 @@ static bool group_is_settled(const struct sim *sim, const struct tally *tally,
     if (master_group_is_changing(group))
         return refuse(tally, "group %" PRIu64 " is changing", group->id);
     for (size_t place = 0; place < group->n_replicas; place++) {
-        if (group->replicas[place]->lost)
+        const Ostraka__ReplicaInfo *replica = group->replicas[place];
+        if (replica->lost && tally->is_up[replica->store])
             return refuse(tally, "group %" PRIu64 " has lost a replica", group->id);
-        on_up_count += tally->is_up[group->replicas[place]->store];
+        on_up_count += tally->is_up[replica->store];
     }
     bool has_room = on_up_count < tally->up_count;
     if (has_room && on_up_count < group->n_replicas)

@@ -71,9 +71,15 @@ static bool may_undrain(const Ostraka__Map *map, const Ostraka__StoreInfo *store
     return store->state == MASTER_STORE_DRAINING;
 }
 
-static bool may_remove(const Ostraka__Map *map, const Ostraka__StoreInfo *store)
+static bool is_not_up(const Ostraka__Map *map, const Ostraka__StoreInfo *store)
 {
-    return store->state != MASTER_STORE_UP && master_store_replicas_count(map, store->id) == 0;
+    (void)map;
+    return store->state != MASTER_STORE_UP;
+}
+
+static bool is_empty(const Ostraka__Map *map, const Ostraka__StoreInfo *store)
+{
+    return is_not_up(map, store) && master_store_replicas_count(map, store->id) == 0;
 }
 
 bool admin_store_drain(struct sim *sim, struct random *random)
@@ -90,7 +96,9 @@ bool admin_store_undrain(struct sim *sim, struct random *random)
 
 bool admin_store_remove(struct sim *sim, struct random *random)
 {
-    store_id_t store = store_choose(sim, random, may_remove);
+    /* Some people do not wait until it is empty, and are refused. */
+    bool is_patient = random_below(random, 3) != 0;
+    store_id_t store = store_choose(sim, random, is_patient ? is_empty : is_not_up);
     if (store == 0)
         return false;
     struct process *process = &sim->stores[sim_host_of_store(store)];

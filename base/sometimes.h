@@ -221,6 +221,7 @@
     X(COVER, MASTER_RANGE_PLACED, 0, "placement asked for a change of a range")                    \
     X(COVER, MASTER_RANGE_RESTS_FOR_PERSON, 0, "what a person did to a range rests for a while")   \
     X(COVER, MASTER_GROUP_CREATED, 0, "a new group began")                                         \
+    X(COVER, MASTER_GROUP_BEGINS_WITHOUT, 0, "a group began without one on a dead store")          \
     /* cmd: the node */                                                                            \
     X(RARE, NODE_REPORT_LOST, 100, "a store's report does not reach the shard master")             \
     X(RARE, NODE_MAP_IGNORED, 100, "a map that was pushed is not taken")                           \
@@ -230,6 +231,7 @@
     X(RARE, NODE_DESTROYS_LATE, 250, "a replica that was struck out stays for a while")            \
     X(COVER, NODE_MAP_WITHOUT_RANGES, 0, "a map left out ranges that a store did not have")        \
     X(COVER, NODE_CREATE_FOR_OTHER_DISK, 0, "a replica was to be made on a disk that is gone")     \
+    X(COVER, NODE_MAP_ASKED_OF_PEER, 0, "a store that hears of no map asked another for its")      \
     X(COVER, NODE_MASTER_MADE, 0, "a replica of group 0 was made")                                 \
     X(COVER, NODE_MASTER_DESTROYED, 0, "a replica of group 0 was destroyed")                       \
     X(COVER, NODE_MASTER_LOST, 0, "a replica of group 0 was lost with its log")                    \
@@ -262,7 +264,18 @@
     X(RARE, LEADERS_DIE_AT_CANCEL, 150, "leaders die when a move was called off")                  \
     X(RARE, LEADERS_DIE_AT_UNFREEZE, 150, "leaders die when a range was given back")               \
     X(RARE, LEADERS_DIE_AT_DISCARD, 150, "leaders die when what had come of a range is gone")      \
-    X(RARE, LEADERS_DIE_AT_SPLIT_OR_MERGE, 150, "leaders die when a range was split or merged")
+    X(RARE, LEADERS_DIE_AT_SPLIT_OR_MERGE, 150, "leaders die when a range was split or merged")    \
+    X(RARE, MASTER_DIES_AT_JOIN, 300, "the shard master's leader dies when a store has joined")    \
+    X(RARE, MASTER_DIES_AT_FILL, 300, "or is to have its first replica")                           \
+    X(RARE, MASTER_DIES_AT_DRAIN, 300, "the shard master's leader dies when a store drains")       \
+    X(RARE, MASTER_DIES_AT_UNDRAIN, 300, "or does so no more")                                     \
+    X(RARE, MASTER_DIES_AT_STORE_DEATH, 300,                                                       \
+      "the shard master's leader dies when a store is dead")                                       \
+    X(RARE, MASTER_DIES_AT_COMING_BACK, 300, "or has come back")                                   \
+    X(RARE, MASTER_DIES_AT_REPLACEMENT, 150, "or when a replica of such a store is replaced")      \
+    X(RARE, MASTER_DIES_AT_LEAVING, 150, "or is gone")                                             \
+    X(RARE, MASTER_DIES_AT_LAST_LEAVING, 300, "or the last one of them is")                        \
+    X(RARE, MASTER_DIES_AT_REMOVAL, 300, "the shard master's leader dies when a store was removed")
 
 enum site {
 #define SITE_ENUM(kind, name, per_mille, text) kind##_##name,

@@ -131,6 +131,32 @@ int node_identity_write(struct node *node, void (*done)(void *context, int statu
     return status;
 }
 
+static bool is_initial_store(const struct node *node, store_id_t store)
+{
+    const struct master_options *master = &node->options.master;
+    for (size_t place = 0; place < master->initial_stores_count; place++)
+        if (master->initial_stores[place].id == store)
+            return true;
+    return false;
+}
+
+/* Those of whom the flags do not tell. */
+static bool knows_others(const struct node *node)
+{
+    for (const struct node_peer *peer = node->peers; peer; peer = peer->hh.next)
+        if (!peer->is_gone && !is_initial_store(node, peer->store))
+            return true;
+    return false;
+}
+
+static void peers_written(void *context, int status)
+{
+    struct node *node = context;
+    node->peers_changed = node->peers_changed || (status != OST_OK && status != OST_CANCELED);
+}
+
+/* Durable, where the flags do not say it: a configuration in the log may name those stores, and
+ * after a crash this store is to find them, for they may not be the ones to dial. */
 void node_identity_save_peers(struct node *node)
 {
     if (!node->peers_changed)
@@ -138,6 +164,8 @@ void node_identity_save_peers(struct node *node)
     struct store_batch *batch = identity_batch(node);
     node->peers_changed = store_write(node->store, batch) != OST_OK;
     store_batch_free(batch);
+    if (!node->peers_changed && knows_others(node))
+        kv_server_flush(node->kv, peers_written, node);
 }
 
 /* An empty disk: it gets its incarnation, durably, before anybody hears of it. */

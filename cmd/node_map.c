@@ -229,7 +229,7 @@ bool node_hears_master(const struct node *node)
  * knows: to it none can report, and it is not let in without a map. The others know it. */
 void node_map_look(struct node *node)
 {
-    if (node->map && node_hears_master(node))
+    if (node_is_joining(node) || (node->map && node_hears_master(node)))
         return;
     size_t count = HASH_COUNT(node->peers);
     const struct node_peer *peer = node->peers;
@@ -239,6 +239,7 @@ void node_map_look(struct node *node)
         peer = peer->hh.next ? peer->hh.next : node->peers;
     if (!peer || !peer->connection_ids[CHANNEL_CONTROL])
         return;
+    COVER(NODE_MAP_ASKED_OF_PEER);
     Ostraka__MapRequest request = OSTRAKA__MAP_REQUEST__INIT;
     request.known_epoch = node->map ? node->map->epoch : 0;
     outbox_to_store(&node->outbox, peer->store, CHANNEL_CONTROL,

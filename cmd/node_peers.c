@@ -226,6 +226,7 @@ static void hello_send(struct node *node, struct node_connection *connection)
     hello.store_id = node->options.raft.store;
     hello.to_store_id = connection->store;
     hello.channel = (uint32_t)connection->channel;
+    hello.map_epoch = node->map ? node->map->epoch : 0;
     outbox_to_connection(&node->outbox, connection->id,
                          frame_encode(FRAME_HELLO, 0, &hello.base, NULL, 0));
 }
@@ -335,6 +336,12 @@ static void peer_channel_open(struct node *node, struct node_connection *connect
 static int hello_check(const struct node *node, const Ostraka__Hello *hello, char *text,
                        size_t text_bytes_max)
 {
+    if (node_is_joining(node) && !node->join.knows_cluster &&
+        hello->role == OSTRAKA__PEER_ROLE__STORE) {
+        snprintf(text, text_bytes_max, "store %" PRIu64 " is still joining",
+                 node->options.raft.store);
+        return OST_NOT_READY;
+    }
     if (hello->cluster_id != node->options.cluster_id &&
         (hello->cluster_id != 0 || hello->role == OSTRAKA__PEER_ROLE__STORE)) {
         snprintf(text, text_bytes_max,
@@ -350,8 +357,9 @@ static int hello_check(const struct node *node, const Ostraka__Hello *hello, cha
     if (hello->role == OSTRAKA__PEER_ROLE__STORE) {
         struct node_peer *peer;
         HASH_FIND(hh, node->peers, &hello->store_id, sizeof hello->store_id, peer);
-        if (!peer && !node->map) {
-            snprintf(text, text_bytes_max, "store %" PRIu64 " has no map yet",
+        /* One that joined since then is on the next map. */
+        if (!peer && (!node->map || node->map->epoch < hello->map_epoch)) {
+            snprintf(text, text_bytes_max, "store %" PRIu64 " does not have that map yet",
                      node->options.raft.store);
             return OST_NOT_READY;
         }

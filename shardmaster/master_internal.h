@@ -169,6 +169,8 @@ void master_store_changes_end(struct master *master);
 void master_store_changes_drop(struct master *master);
 
 /* master_placement.c */
+/* It has not reported for `dead_after_ms`, by the leader's own clock, since that leads. */
+bool master_store_is_silent(const struct master *master, store_id_t store);
 void master_placement_timer(struct master *master);
 void master_placement_ended(struct master *master);
 void master_groups_progress(struct master *master, struct master_progress *progress);
@@ -239,6 +241,8 @@ bool master_leader_propose(struct master *master, const Ostraka__MasterCommand *
 void master_leader_began(struct master *master);
 void master_leader_ended(struct master *master);
 void master_leader_map_changed(struct master *master);
+/* The store is new, and has not reported yet. */
+void master_leader_store_joined(struct master *master, store_id_t store);
 /* The store was removed: what it had reported is nothing any more. */
 void master_leader_forget_store(struct master *master, store_id_t store);
 /* The store's last report, if it comes from the disk that the map knows the store by (R6). */

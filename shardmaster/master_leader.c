@@ -286,6 +286,21 @@ int master_leader_report(struct master *master, struct bytes bytes)
     return OST_OK;
 }
 
+/* It was heard of just now, or it would have been silent for as long as this leader leads; but it
+ * is not counted on before it reports. */
+void master_leader_store_joined(struct master *master, store_id_t store)
+{
+    if (!master->leadership.ready || report_find(&master->leader, store))
+        return;
+    struct master_report *report = memory_alloc_zeroed(1, sizeof(*report));
+    report->store = store;
+    report->heard_ns = master->now_ns;
+    arena_init(&report->arena);
+    report->message = arena_alloc(&report->arena, sizeof(*report->message));
+    ostraka__store_report__init(report->message);
+    HASH_ADD(hh, master->leader.reports, store, sizeof(report->store), report);
+}
+
 /* --- making the map true --- */
 
 void master_leader_forget_store(struct master *master, store_id_t store)
@@ -437,18 +452,52 @@ static void leader_propose_settled(struct master *master, const Ostraka__GroupIn
     master_leader_propose(master, &command);
 }
 
+/* It may be there or not, and its store, which is not waited for, may never tell. */
+static bool leader_gives_up(const struct master *master, const Ostraka__ReplicaInfo *replica)
+{
+    return master_map_store(master->map, replica->store)->state != MASTER_STORE_UP &&
+           master_store_is_silent(master, replica->store);
+}
+
+/* The group would begin for ever; so it goes on without this one. Who leaves is not made. */
+static void leader_begin_without(struct master *master, const Ostraka__GroupInfo *group,
+                                 const Ostraka__ReplicaInfo *missed)
+{
+    Ostraka__MasterCommand__ReplicasWanted wanted = OSTRAKA__MASTER_COMMAND__REPLICAS_WANTED__INIT;
+    wanted.group = group->id;
+    wanted.group_epoch = group->epoch;
+    wanted.remove_replica = missed->replica;
+    Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
+    command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_REPLICAS_WANTED;
+    command.replicas_wanted = &wanted;
+    log_write(LOG_WARN, "a group begins without one of its first replicas",
+              "store=%lu group=%lu replica=%lu on_store=%lu", master->options.store_id, group->id,
+              missed->replica, missed->store);
+    COVER(MASTER_GROUP_BEGINS_WITHOUT);
+    master_leader_propose(master, &command);
+}
+
 /* The first replicas are told of each other when they are made (leader_create_replica). A group
  * that changed before one of them is made would count on the vote of one that knows nobody, and
- * that without a leader learns of nobody. */
-static bool leader_sees_first_replicas(const struct master *master, const Ostraka__GroupInfo *group)
+ * that without a leader learns of nobody. So all are waited for, but those on stores that are gone:
+ * of these one is struck out here, and what is left of them is called off or replaced then
+ * (placement.h). */
+static void leader_see_to_beginning(struct master *master, const Ostraka__GroupInfo *group)
 {
+    const Ostraka__ReplicaInfo *missed = NULL;
     for (size_t place = 0; place < group->n_replicas; place++) {
         const Ostraka__ReplicaInfo *replica = group->replicas[place];
-        if (!replica->lost && !report_replica(master_leader_report_of(master, replica->store),
-                                              group->id, replica->replica))
-            return false;
+        if (replica->lost || report_replica(master_leader_report_of(master, replica->store),
+                                            group->id, replica->replica))
+            continue;
+        if (!leader_gives_up(master, replica))
+            return;
+        missed = replica;
     }
-    return true;
+    if (missed)
+        leader_begin_without(master, group, missed);
+    else
+        leader_propose_settled(master, group);
 }
 
 /* What the reports say of a group's replicas, into the map. */
@@ -463,8 +512,9 @@ static void leader_learn_replicas(struct master *master, const Ostraka__GroupInf
             leader_propose_lost(master, group, replica);
         is_settled = is_settled || (report && report_settles(group, report));
     }
-    if (is_settled && master_group_is_changing(group) &&
-        (!master_group_is_beginning(group) || leader_sees_first_replicas(master, group)))
+    if (is_settled && master_group_is_beginning(group))
+        leader_see_to_beginning(master, group);
+    else if (is_settled && master_group_is_changing(group))
         leader_propose_settled(master, group);
 }
 

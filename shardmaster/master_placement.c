@@ -113,8 +113,7 @@ static void state_propose(struct master *master, const Ostraka__StoreInfo *store
     master_leader_propose(master, &command.command);
 }
 
-/* By the leader's own clock, since it leads, or has last heard of the store. */
-static bool is_silent_for_long(const struct master *master, store_id_t store)
+bool master_store_is_silent(const struct master *master, store_id_t store)
 {
     nanoseconds_t heard_ns = master_leader_heard_ns(master, store);
     if (master->options.dead_after_ms == 0)
@@ -137,7 +136,7 @@ static void host_propose(struct master *master, store_id_t store, const char *ho
 
 static void see_to_life(struct master *master, const Ostraka__StoreInfo *store)
 {
-    if (store->state == MASTER_STORE_UP && is_silent_for_long(master, store->id)) {
+    if (store->state == MASTER_STORE_UP && master_store_is_silent(master, store->id)) {
         COVER(MASTER_STORE_DIED);
         state_propose(master, store, MASTER_STORE_DEAD);
     } else if (store->state == MASTER_STORE_DEAD && store_is_live(master, store->id)) {

@@ -66,6 +66,27 @@ static bool is_to_return(const Ostraka__ReplicaInfo *replica)
     return replica->role == MASTER_REPLICA_LEAVING && !replica->lost;
 }
 
+/* What a group would be, without one of those that it is to have, and with one more. */
+struct outcome {
+    size_t count; /* that stay or come */
+    size_t lost_count;
+};
+
+static struct outcome outcome_of(const Ostraka__GroupInfo *group,
+                                 const Ostraka__ReplicaInfo *removed, bool adds)
+{
+    bool calls_off = is_calling_off(removed, adds);
+    struct outcome outcome = {.count = adds ? 1 : 0};
+    for (size_t place = 0; place < group->n_replicas; place++) {
+        const Ostraka__ReplicaInfo *replica = group->replicas[place];
+        if (replica == removed || (!is_to_stay(replica) && !(calls_off && is_to_return(replica))))
+            continue;
+        outcome.count++;
+        outcome.lost_count += replica->lost ? 1 : 0;
+    }
+    return outcome;
+}
+
 /* Who is taken away could be the one without whom those that are lost cannot be replaced: a
  * configuration in which the lost ones are as many as the others never comes to decide anything. */
 static bool is_survived(const Ostraka__GroupInfo *group, const Ostraka__ReplicaInfo *removed,
@@ -73,16 +94,8 @@ static bool is_survived(const Ostraka__GroupInfo *group, const Ostraka__ReplicaI
 {
     if (!removed || removed->lost)
         return true;
-    bool calls_off = is_calling_off(removed, adds);
-    size_t count = adds ? 1 : 0, lost_count = 0;
-    for (size_t place = 0; place < group->n_replicas; place++) {
-        const Ostraka__ReplicaInfo *replica = group->replicas[place];
-        if (replica == removed || (!is_to_stay(replica) && !(calls_off && is_to_return(replica))))
-            continue;
-        count++;
-        lost_count += replica->lost ? 1 : 0;
-    }
-    return 2 * (count - lost_count) > count;
+    struct outcome outcome = outcome_of(group, removed, adds);
+    return 2 * (outcome.count - outcome.lost_count) > outcome.count;
 }
 
 void master_group_wanted(const Ostraka__GroupInfo *group,
@@ -162,7 +175,7 @@ static int check_remove(const Ostraka__GroupInfo *group, const Ostraka__ChangeRe
                  group->id, request->remove_store);
         return OST_NOT_FOUND;
     }
-    if (wanted_count(group) == 1 && request->add_store == 0) {
+    if (outcome_of(group, removed, request->add_store != 0).count == 0) {
         snprintf(out_why, MASTER_WHY_BYTES, "it is the last replica of group %" PRIu64, group->id);
         return OST_CONFLICT;
     }
@@ -246,19 +259,33 @@ static void group_call_off(Ostraka__GroupInfo *group)
             group->replicas[place]->role = MASTER_REPLICA_JOINING;
 }
 
+/* Group 0's leader has seen all the other first replicas, and the store has been silent for long.
+ */
+static bool may_begin_without(const Ostraka__Map *map,
+                              const Ostraka__MasterCommand__ReplicasWanted *command,
+                              const Ostraka__ReplicaInfo *removed)
+{
+    return command->add_store == 0 && removed &&
+           master_map_store(map, removed->store)->state != MASTER_STORE_UP;
+}
+
 bool master_replicas_wanted(Ostraka__Map *map,
                             const Ostraka__MasterCommand__ReplicasWanted *command,
                             struct arena *arena)
 {
     Ostraka__GroupInfo *group = master_map_group(map, command->group);
-    if (!group || group->epoch != command->group_epoch || master_group_is_beginning(group)) {
+    if (!group || group->epoch != command->group_epoch) {
         COVER(MASTER_CHANGE_OUTDATED);
         return false;
     }
     Ostraka__ReplicaInfo *removed = master_group_replica(group, command->remove_replica);
+    if (master_group_is_beginning(group) && !may_begin_without(map, command, removed)) {
+        COVER(MASTER_CHANGE_OUTDATED);
+        return false;
+    }
     bool adds = command->add_store != 0;
     const Ostraka__ReplicaInfo *there = master_group_replica_on(group, command->add_store);
-    size_t count = wanted_count(group) + (adds ? 1 : 0) - (removed ? 1 : 0);
+    size_t count = outcome_of(group, removed, adds).count;
     bool is_sound =
         (removed ? is_to_stay(removed) : command->remove_replica == 0) && (adds || removed) &&
         (!adds || (master_map_store(map, command->add_store) && (!there || there == removed))) &&

@@ -166,6 +166,8 @@ bool master_store_change_apply(struct master *master, raft_index_t index,
     if (is_done) {
         master_adopt_map(master, copy, &arena);
         store_command_log(master, command);
+        if (command->command_case == OSTRAKA__MASTER_COMMAND__COMMAND_STORE_JOINED)
+            master_leader_store_joined(master, command->store_joined->store);
         if (command->command_case == OSTRAKA__MASTER_COMMAND__COMMAND_STORE_REMOVED)
             master_leader_forget_store(master, command->store_removed->store);
     } else {

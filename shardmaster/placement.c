@@ -291,14 +291,14 @@ static void hand_over_all(struct view *view)
     }
 }
 
-/* --- 1. Who joins is dead --- */
+/* --- 1. Who joins is dead, or drains and is silent --- */
 
 static void call_off(struct view *view, struct group_view *group)
 {
     for (size_t place = 0; place < group->count; place++) {
         const struct store_view *store = &view->stores[group->stores[place]];
         if (group->replicas[place]->role != MASTER_REPLICA_JOINING ||
-            store->info->state != MASTER_STORE_DEAD || store->known->is_live ||
+            store->info->state == MASTER_STORE_UP || store->known->is_live ||
             !change_is_legal(view, group, NONE, group->stores[place]))
             continue;
         struct placement_action *action =

@@ -3,7 +3,8 @@
  * asks for shows in the map, and then it asks for the rest.
  *
  * In this order, each only where nothing before it could be done for the group:
- *   1. leaderships leave a store that drains; what is to join a store that died is called off
+ *   1. leaderships leave a store that drains; what is to join a store that died, or that drains and
+ *      is silent, is called off
  *   2. a replica on a dead store is replaced, then one that is lost, then those on draining stores
  *   3. a group that has fewer replicas than wanted gets one more (an even number is never the aim)
  *   4. two replicas of a group that share a host come apart, when a host without one is there

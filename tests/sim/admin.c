@@ -7,7 +7,7 @@
 const Ostraka__Map *admin_map_newest(const struct sim *sim)
 {
     const Ostraka__Map *newest = NULL;
-    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+    for (uint32_t place = 0; place < sim->stores_count; place++) {
         const struct process *process = &sim->stores[place];
         const Ostraka__Map *map = process_is_up(process) ? process->node->map : NULL;
         if (map && (!newest || map->epoch > newest->epoch))
@@ -19,8 +19,10 @@ const Ostraka__Map *admin_map_newest(const struct sim *sim)
 bool admin_all_disks_are_known(const struct sim *sim)
 {
     const Ostraka__Map *map = admin_map_newest(sim);
-    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+    for (uint32_t place = 0; place < sim->stores_count; place++) {
         const struct process *process = &sim->stores[place];
+        if (process_is_joiner(process) || process->life == LIFE_OVER)
+            continue;
         const Ostraka__StoreInfo *store = map ? master_map_store(map, place + 1) : NULL;
         if (!store || !process_is_up(process) || process->node->incarnation != store->incarnation ||
             process->node->founding == FOUNDING_WRITING)

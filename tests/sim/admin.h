@@ -1,8 +1,8 @@
-/* admin.h: a person who changes which stores hold which groups, and which groups which ranges,
- * while everything else goes on; and what the cluster makes of it. Asks as `ostraka add-replica`
- * and the like do.
+/* admin.h: a person who changes which stores hold which groups, which groups which ranges, and
+ * which stores there are, while everything else goes on; and what the cluster makes of it. Asks as
+ * `ostraka add-replica` and the like do.
  *
- * Files: admin.c what all ask for; admin_replicas.c, admin_ranges.c.
+ * Files: admin.c what all ask for; admin_replicas.c, admin_ranges.c, admin_stores.c.
  */
 #pragma once
 
@@ -28,8 +28,9 @@ struct admin {
 
 /* The newest that any store has; NULL: none yet. */
 const Ostraka__Map *admin_map_newest(const struct sim *sim);
-/* Every store's disk is the one that the newest map knows, so that another may be lost
- * (cmd/node_identity.c: of the disks that group 0 lives on no two are empty at a time). */
+/* The disk of every store that the cluster began with, and that is still there, is the one that the
+ * newest map knows, so that another may be lost (cmd/node_identity.c: of the disks that group 0
+ * was founded on no two are empty at a time). */
 bool admin_all_disks_are_known(const struct sim *sim);
 
 /* --- admin_replicas.c --- */
@@ -47,3 +48,10 @@ bool admin_range_split(struct sim *sim, struct random *random);
 bool admin_ranges_merge(struct sim *sim, struct random *random);
 /* Calls a move off. */
 bool admin_range_cancel(struct sim *sim, struct random *random);
+
+/* --- admin_stores.c --- */
+/* Each asks for one change, of a store for which it makes sense by the newest map. False: there is
+ * none. */
+bool admin_store_drain(struct sim *sim, struct random *random);
+bool admin_store_undrain(struct sim *sim, struct random *random);
+bool admin_store_remove(struct sim *sim, struct random *random);

@@ -2,6 +2,7 @@
 #include "tests/sim/admin.h"
 
 #include "shardmaster/master_replicas.h"
+#include "shardmaster/master_stores.h"
 #include "tests/sim/quorum.h"
 #include "tests/sim/sim.h"
 
@@ -13,7 +14,9 @@ static void change_done(struct operation *operation)
     trace_tell(&sim->trace, "admin: change of group %" PRIu64 " (epoch %" PRIu64 "): %s",
                operation->group, operation->group_epoch, ost_status_name(operation->status));
     sim->counts.changes += operation->status == OST_OK;
-    if (operation->status == OST_INVALID_ARGUMENT || operation->status == OST_NOT_FOUND)
+    bool is_gone = operation->status == OST_NOT_FOUND && plan_changes_stores(&sim->plan);
+    if (!is_gone &&
+        (operation->status == OST_INVALID_ARGUMENT || operation->status == OST_NOT_FOUND))
         sim_fail(sim, "change-refused",
                  "group %" PRIu64 ", add %" PRIu64 ", remove %" PRIu64 ": %s", operation->group,
                  operation->add_store, operation->remove_store, ost_status_name(operation->status));
@@ -23,8 +26,8 @@ static void change_done(struct operation *operation)
  * the end of the group. False: so it is, and nothing is asked for. */
 static bool change_submit(struct sim *sim, const struct admin_request *request)
 {
-    bool takes_part[PLAN_STORES_MAX];
-    for (uint32_t place = 0; place < PLAN_STORES_MAX; place++)
+    bool takes_part[SIM_STORES_MAX];
+    for (uint32_t place = 0; place < SIM_STORES_MAX; place++)
         takes_part[place] = true;
     sim->admin.requests[sim->admin.requests_count++] = *request;
     if (!quorum_is_kept(sim, takes_part)) {
@@ -45,15 +48,20 @@ static bool change_submit(struct sim *sim, const struct admin_request *request)
     return true;
 }
 
-/* One of the stores that have a replica of the group, or of those that have none; 0: none. */
-static store_id_t store_choose(const struct sim *sim, const Ostraka__GroupInfo *group,
-                               bool has_replica, struct random *random)
+/* One of the stores that have a replica of the group, or of those that have none and are UP; 0:
+ * none. */
+static store_id_t store_choose(const struct sim *sim, const Ostraka__Map *map,
+                               const Ostraka__GroupInfo *group, bool has_replica,
+                               struct random *random)
 {
-    store_id_t found[PLAN_STORES_MAX];
+    store_id_t found[SIM_STORES_MAX];
     uint32_t count = 0;
-    for (store_id_t store = 1; store <= sim->plan.stores; store++)
-        if ((master_group_replica_on(group, store) != NULL) == has_replica)
-            found[count++] = store;
+    for (store_id_t id = 1; id <= sim->stores_count; id++) {
+        const Ostraka__StoreInfo *store = master_map_store(map, id);
+        if (store && (has_replica || store->state == MASTER_STORE_UP) &&
+            (master_group_replica_on(group, id) != NULL) == has_replica)
+            found[count++] = id;
+    }
     uint64_t drawn = random_next(random);
     return count ? found[drawn % count] : 0;
 }
@@ -83,9 +91,9 @@ bool admin_change(struct sim *sim, group_id_t group_id, struct random *random)
     }
     uint64_t count = group->n_replicas;
     if (kind != 0 && (kind != 1 || count < sim->plan.replicas + 2))
-        request.add_store = store_choose(sim, group, false, random);
+        request.add_store = store_choose(sim, map, group, false, random);
     if (kind != 1 && (kind != 0 || count + 1 > sim->plan.replicas))
-        request.remove_store = store_choose(sim, group, true, random);
+        request.remove_store = store_choose(sim, map, group, true, random);
     bool is_least = count == 1 && request.add_store == 0;
     bool is_most = count == REPLICAS_PER_GROUP_MAX && request.remove_store == 0;
     if (request.add_store == request.remove_store || is_least || is_most)

@@ -218,7 +218,7 @@ void client_process_init(struct client_process *client, struct sim *sim, uint32_
     char name[32];
     snprintf(name, sizeof name, "client %u", number);
     *client = (struct client_process){.sim = sim,
-                                      .host = (uint32_t)sim->plan.stores + number,
+                                      .host = sim->stores_count + number,
                                       .number = number,
                                       .random = schedule_random(sim->plan.seed, name),
                                       .wake_at_ns = NS_NEVER,
@@ -227,7 +227,7 @@ void client_process_init(struct client_process *client, struct sim *sim, uint32_
     client->actors = memory_alloc_zeroed(actors_count, sizeof client->actors[0]);
     client->clock = (struct sim_clock){.real_ns = sim->schedule.now_ns,
                                        .local_ns = sim->schedule.now_ns + number * NS_PER_S};
-    for (uint32_t host = 0; host < sim->plan.stores; host++) {
+    for (uint32_t host = 0; host < sim->stores_count; host++) {
         size_t at = strlen(client->endpoints);
         if (host)
             client->endpoints[at++] = ',';

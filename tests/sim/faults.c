@@ -1,9 +1,11 @@
 #include "tests/sim/faults.h"
 
 #include "base/memory.h"
+#include "tests/sim/master_death.h"
 #include "tests/sim/move_death.h"
 #include "tests/sim/quorum.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/store_life.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -38,11 +40,12 @@ struct faults {
     uint32_t active_count;
     uint64_t numbers;
     bool is_over;
-    bool is_left_out[PLAN_STORES_MAX]; /* of the majority that was healed */
-    bool is_reached[SITES_COUNT];      /* a store's turn or a client's has been there */
+    bool is_left_out[SIM_STORES_MAX]; /* of the majority that was healed */
+    bool is_reached[SITES_COUNT];     /* a store's turn or a client's has been there */
     uint32_t site_crashes_count;
     struct random site_random;
     struct move_death move_death;
+    struct master_death master_death;
 };
 
 static uint64_t below(struct faults *faults, uint64_t bound)
@@ -52,15 +55,15 @@ static uint64_t below(struct faults *faults, uint64_t bound)
 
 static uint32_t hosts_count(const struct sim *sim)
 {
-    return (uint32_t)(sim->plan.stores + sim->plan.clients); /* nobody touches the prober */
+    return sim->stores_count + (uint32_t)sim->plan.clients; /* nobody touches the prober */
 }
 
 /* A store in that state; NOBODY: there is none. */
 static uint32_t store_choose(struct faults *faults, enum process_state state)
 {
     struct sim *sim = faults->sim;
-    uint32_t found[PLAN_STORES_MAX], count = 0;
-    for (uint32_t place = 0; place < sim->plan.stores; place++)
+    uint32_t found[SIM_STORES_MAX], count = 0;
+    for (uint32_t place = 0; place < sim->stores_count; place++)
         if (sim->stores[place].state == state)
             found[count++] = place;
     return count ? found[below(faults, count)] : NOBODY;
@@ -79,7 +82,7 @@ static bool store_take(struct faults *faults, struct fault *fault)
 
 struct process *faults_leader_of(const struct sim *sim, group_id_t group)
 {
-    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+    for (uint32_t place = 0; place < sim->stores_count; place++) {
         struct raft_leadership leadership;
         if (sim->stores[place].state == PROCESS_UP &&
             raft_host_leadership(node_raft_host(sim->stores[place].node), group, &leadership) ==
@@ -128,7 +131,7 @@ static bool power_all_begin(struct faults *faults, struct fault *fault)
 {
     struct sim *sim = faults->sim;
     (void)fault;
-    for (uint32_t place = 0; place < sim->plan.stores; place++)
+    for (uint32_t place = 0; place < sim->stores_count; place++)
         process_stop(&sim->stores[place], STOP_POWER);
     return true;
 }
@@ -136,7 +139,7 @@ static bool power_all_begin(struct faults *faults, struct fault *fault)
 static void power_all_end(struct faults *faults, struct fault *fault)
 {
     (void)fault;
-    for (uint32_t place = 0; place < faults->sim->plan.stores; place++)
+    for (uint32_t place = 0; place < faults->sim->stores_count; place++)
         process_start(&faults->sim->stores[place]);
 }
 
@@ -216,15 +219,14 @@ static bool partition_begin(struct faults *faults, struct fault *fault)
 
 static bool bridge_begin(struct faults *faults, struct fault *fault)
 {
-    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    fault->store = (uint32_t)below(faults, faults->sim->stores_count);
     return partition_of(faults, fault, fault->store);
 }
 
 static void isolate(struct faults *faults, struct fault *fault, bool hears, bool is_heard)
 {
     /* Clients may go on reaching it, or not. */
-    uint32_t count =
-        below(faults, 2) ? hosts_count(faults->sim) : (uint32_t)faults->sim->plan.stores;
+    uint32_t count = below(faults, 2) ? hosts_count(faults->sim) : faults->sim->stores_count;
     for (uint32_t other = 0; other < count; other++) {
         if (!hears)
             cut(faults, fault, other, fault->store);
@@ -235,7 +237,7 @@ static void isolate(struct faults *faults, struct fault *fault, bool hears, bool
 
 static bool one_way_begin(struct faults *faults, struct fault *fault)
 {
-    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    fault->store = (uint32_t)below(faults, faults->sim->stores_count);
     fault->argument = (int64_t)below(faults, 2);
     isolate(faults, fault, fault->argument, !fault->argument);
     return true;
@@ -245,7 +247,7 @@ static bool one_way_begin(struct faults *faults, struct fault *fault)
  * leader never hears of what the new one does. */
 static void divide_clients(struct faults *faults, struct fault *fault)
 {
-    uint32_t stores = (uint32_t)faults->sim->plan.stores, count = hosts_count(faults->sim);
+    uint32_t stores = faults->sim->stores_count, count = hosts_count(faults->sim);
     uint64_t side = below(faults, UINT64_C(1) << count);
     side |= UINT64_C(1) << fault->store;
     for (uint32_t a = 0; a < count; a++) {
@@ -289,7 +291,7 @@ static void slow_links(struct faults *faults, const struct fault *fault, uint32_
 
 static bool slow_link_begin(struct faults *faults, struct fault *fault)
 {
-    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    fault->store = (uint32_t)below(faults, faults->sim->stores_count);
     fault->argument = (int64_t)random_between(&faults->random, 5, 200);
     slow_links(faults, fault, (uint32_t)fault->argument);
     return true;
@@ -302,7 +304,7 @@ static void slow_link_end(struct faults *faults, struct fault *fault)
 
 static bool reset_begin(struct faults *faults, struct fault *fault)
 {
-    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    fault->store = (uint32_t)below(faults, faults->sim->stores_count);
     fault->client = (uint32_t)below(faults, hosts_count(faults->sim));
     network_reset(&faults->sim->network, fault->store, fault->client);
     return fault->store != fault->client;
@@ -313,7 +315,7 @@ static bool reset_begin(struct faults *faults, struct fault *fault)
 
 static bool clock_jump_begin(struct faults *faults, struct fault *fault)
 {
-    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    fault->store = (uint32_t)below(faults, faults->sim->stores_count);
     const int64_t most_ms[] = {1000, 60000, 86400000};
     int64_t most = most_ms[below(faults, 3)];
     fault->argument = (int64_t)below(faults, (uint64_t)(2 * most)) - most;
@@ -326,7 +328,7 @@ static bool clock_jump_begin(struct faults *faults, struct fault *fault)
 
 static bool clock_rate_begin(struct faults *faults, struct fault *fault)
 {
-    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    fault->store = (uint32_t)below(faults, faults->sim->stores_count);
     struct process *process = store_of(faults, fault);
     fault->argument = process->clock.rate_ppm;
     int64_t most_ppm = below(faults, 2) ? 50000 : 500000;
@@ -347,7 +349,7 @@ static void clock_rate_end(struct faults *faults, struct fault *fault)
 
 static bool disk_slow_begin(struct faults *faults, struct fault *fault)
 {
-    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    fault->store = (uint32_t)below(faults, faults->sim->stores_count);
     fault->argument = (int64_t)random_between(&faults->random, 10, 300);
     store_of(faults, fault)->disk.slow_factor = (uint64_t)fault->argument;
     return true;
@@ -399,8 +401,8 @@ static bool disk_damage_begin(struct faults *faults, struct fault *fault)
 {
     if (!store_take(faults, fault))
         return false;
-    bool takes_part[PLAN_STORES_MAX];
-    for (uint32_t place = 0; place < PLAN_STORES_MAX; place++)
+    bool takes_part[SIM_STORES_MAX];
+    for (uint32_t place = 0; place < SIM_STORES_MAX; place++)
         takes_part[place] = place != fault->store;
     if (!quorum_is_kept(faults->sim, takes_part))
         return false;
@@ -418,8 +420,11 @@ static bool disk_lost_begin(struct faults *faults, struct fault *fault)
 {
     if (!store_take(faults, fault) || !admin_all_disks_are_known(faults->sim))
         return false;
-    bool takes_part[PLAN_STORES_MAX];
-    for (uint32_t place = 0; place < PLAN_STORES_MAX; place++)
+    /* It would ask to join anew, and be told to come under another number. */
+    if (process_is_joiner(store_of(faults, fault)))
+        return false;
+    bool takes_part[SIM_STORES_MAX];
+    for (uint32_t place = 0; place < SIM_STORES_MAX; place++)
         takes_part[place] = place != fault->store;
     if (!quorum_is_kept(faults->sim, takes_part))
         return false;
@@ -430,7 +435,7 @@ static bool disk_lost_begin(struct faults *faults, struct fault *fault)
 
 static bool stalled_begin(struct faults *faults, struct fault *fault)
 {
-    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    fault->store = (uint32_t)below(faults, faults->sim->stores_count);
     struct process *process = store_of(faults, fault);
     process_hinder(process, true, process->is_cold);
     return true;
@@ -444,7 +449,7 @@ static void stalled_end(struct faults *faults, struct fault *fault)
 
 static bool cold_begin(struct faults *faults, struct fault *fault)
 {
-    fault->store = (uint32_t)below(faults, faults->sim->plan.stores);
+    fault->store = (uint32_t)below(faults, faults->sim->stores_count);
     struct process *process = store_of(faults, fault);
     process_hinder(process, process->is_stalled, true);
     return true;
@@ -486,7 +491,7 @@ static void client_kill_end(struct faults *faults, struct fault *fault)
 static bool client_cut_begin(struct faults *faults, struct fault *fault)
 {
     struct sim *sim = faults->sim;
-    fault->store = (uint32_t)below(faults, sim->plan.stores);
+    fault->store = (uint32_t)below(faults, sim->stores_count);
     fault->client = (uint32_t)below(faults, sim->plan.clients);
     uint32_t host = sim->clients[fault->client].host;
     fault->argument = (int64_t)random_between(&faults->random, 1, 3);
@@ -548,6 +553,39 @@ static bool range_cancel_begin(struct faults *faults, struct fault *fault)
     return ranges_change(faults, fault, admin_range_cancel);
 }
 
+/* --- Stores that come and go
+ * ------------------------------------------------------------------------- */
+
+static bool store_join_begin(struct faults *faults, struct fault *fault)
+{
+    (void)fault;
+    return store_life_join(faults->sim);
+}
+
+static bool store_drain_begin(struct faults *faults, struct fault *fault)
+{
+    (void)fault;
+    return admin_store_drain(faults->sim, &faults->random);
+}
+
+static bool store_undrain_begin(struct faults *faults, struct fault *fault)
+{
+    (void)fault;
+    return admin_store_undrain(faults->sim, &faults->random);
+}
+
+static bool store_remove_begin(struct faults *faults, struct fault *fault)
+{
+    (void)fault;
+    return admin_store_remove(faults->sim, &faults->random);
+}
+
+static bool store_death_begin(struct faults *faults, struct fault *fault)
+{
+    (void)fault;
+    return store_life_die(faults->sim, &faults->random);
+}
+
 /* --- Where something has just happened that seldom does
  * ------------------------------------------------------ */
 
@@ -590,6 +628,7 @@ void faults_turn_ended(struct faults *faults, struct process *process)
     if (faults->is_over)
         return;
     move_death_look(&faults->move_death, sim, faults);
+    master_death_look(&faults->master_death, sim, faults);
     if (sim->plan.site_crash_percent == 0 || !process_is_up(process) || !site_crash_is_due(faults))
         return;
     faults->site_crashes_count++;
@@ -637,6 +676,11 @@ static const struct fault_kind kinds[] = {
     KIND(range_split, range_split_begin, NULL),
     KIND(range_merge, range_merge_begin, NULL),
     KIND(range_cancel, range_cancel_begin, NULL),
+    KIND(store_join, store_join_begin, NULL),
+    KIND(store_drain, store_drain_begin, NULL),
+    KIND(store_undrain, store_undrain_begin, NULL),
+    KIND(store_remove, store_remove_begin, NULL),
+    KIND(store_death, store_death_begin, NULL),
 };
 #define KINDS_COUNT (sizeof kinds / sizeof kinds[0])
 
@@ -760,6 +804,7 @@ struct faults *faults_new(struct sim *sim)
     faults->random = schedule_random(sim->plan.seed, "faults");
     faults->site_random = schedule_random(sim->plan.seed, "crashes at sites");
     move_death_init(&faults->move_death, sim->plan.seed);
+    master_death_init(&faults->master_death, sim->plan.seed);
     plan_draw(&faults->drawn, sim->plan.seed);
     return faults;
 }
@@ -811,7 +856,7 @@ static void store_leave_out(struct faults *faults, uint32_t place)
         process_pause(process);
     else if (how == 4) /* for good: see faults_heal_all */
         process->disk.hung_until_ns = NS_NEVER / 2;
-    for (uint32_t other = 0; other < sim->plan.stores && (how == 2 || how == 3); other++)
+    for (uint32_t other = 0; other < sim->stores_count && (how == 2 || how == 3); other++)
         network_cut(&sim->network, how == 2 ? other : place, how == 2 ? place : other);
 }
 
@@ -823,15 +868,18 @@ void faults_heal_majority(struct faults *faults)
     for (size_t place = 0; place < ACTIVE_MAX; place++)
         fault_end(faults, &faults->active[place]);
     network_calm(&sim->network);
-    for (uint32_t place = 0; place < sim->plan.stores; place++)
+    store_life_end_removed(sim);
+    for (uint32_t place = 0; place < sim->stores_count; place++)
         store_heal(&sim->stores[place]);
     /* Tried in an order of its own, so that not always the first ones are missing. */
-    bool takes_part[PLAN_STORES_MAX];
-    uint32_t first = (uint32_t)below(faults, sim->plan.stores);
-    for (uint32_t place = 0; place < sim->plan.stores; place++)
+    bool takes_part[SIM_STORES_MAX];
+    uint32_t first = (uint32_t)below(faults, sim->stores_count);
+    for (uint32_t place = 0; place < sim->stores_count; place++)
         takes_part[place] = true;
-    for (uint32_t step = 0; step < sim->plan.stores; step++) {
-        uint32_t place = (first + step) % (uint32_t)sim->plan.stores;
+    for (uint32_t step = 0; step < sim->stores_count; step++) {
+        uint32_t place = (first + step) % sim->stores_count;
+        if (sim->stores[place].life != LIFE_HERE)
+            continue;
         takes_part[place] = false;
         if (quorum_is_kept(sim, takes_part))
             store_leave_out(faults, place);
@@ -846,7 +894,7 @@ void faults_heal_majority(struct faults *faults)
 void faults_heal_all(struct faults *faults)
 {
     network_calm(&faults->sim->network);
-    for (uint32_t place = 0; place < faults->sim->plan.stores; place++) {
+    for (uint32_t place = 0; place < faults->sim->stores_count; place++) {
         struct process *process = &faults->sim->stores[place];
         if (process->disk.hung_until_ns > faults->sim->schedule.now_ns)
             process_stop(process, STOP_KILLED); /* its write will never be reported */

@@ -5,6 +5,7 @@
 #include "proto/master.pb-c.h"
 #include "raft/host_internal.h"
 #include "shardmaster/master_internal.h"
+#include "shardmaster/master_replicas.h"
 #include "tests/check/raft_check.h"
 #include "tests/check/timestamp_check.h"
 #include "tests/sim/address_check.h"
@@ -16,6 +17,7 @@
 #include "tests/sim/range_look.h"
 #include "tests/sim/rows_check.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/store_check.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -55,11 +57,12 @@ struct observer {
     struct atomic_check *outcomes;
     struct rows_check *rows;
     struct range_check *ranges;
+    struct store_check *stores;
     struct arena arena; /* for one look */
     struct safe_point_check safe_points;
-    struct seen seen[PLAN_STORES_MAX][GROUPS_MAX]; /* by group id */
-    uint32_t replaced[PLAN_STORES_MAX]; /* groups, by bits, whose first replica there is gone */
-    uint64_t writes_counts[PLAN_STORES_MAX]; /* of its disk when its process was started */
+    struct seen seen[SIM_STORES_MAX][GROUPS_MAX]; /* by group id */
+    uint32_t replaced[SIM_STORES_MAX];      /* groups, by bits, whose first replica there is gone */
+    uint64_t writes_counts[SIM_STORES_MAX]; /* of its disk when its process was started */
 };
 
 struct observer *observer_new(struct sim *sim)
@@ -76,6 +79,7 @@ struct observer *observer_new(struct sim *sim)
     observer->outcomes = atomic_check_new();
     observer->rows = rows_check_new();
     observer->ranges = range_check_new();
+    observer->stores = store_check_new();
     arena_init(&observer->arena);
     safe_point_check_init(&observer->safe_points);
     return observer;
@@ -93,6 +97,7 @@ void observer_free(struct observer *observer)
     atomic_check_free(observer->outcomes);
     rows_check_free(observer->rows);
     range_check_free(observer->ranges);
+    store_check_free(observer->stores);
     arena_fini(&observer->arena);
     free(observer);
 }
@@ -295,6 +300,7 @@ static void applied_observe(struct observer *observer, struct process *process)
         safe_point_check_replica(&observer->safe_points, process->store_id, SHARD_MASTER_GROUP,
                                  master->meta.index, master->safe.safe_point);
         range_check_map(observer->ranges, master->map);
+        store_check_map(observer->stores, master->map, &observer->sim->admin);
     }
     for (size_t place = 0; place < count && place < GROUPS_MAX; place++) {
         struct seen *seen = &observer->seen[process->store_id - 1][applied[place].group];
@@ -345,6 +351,11 @@ bool observe_range_move(const struct observer *observer, uint64_t change, group_
 void observe_range_counts(const struct observer *observer, struct range_counts *out_counts)
 {
     range_check_get_counts(observer->ranges, out_counts);
+}
+
+bool observe_store_step(struct observer *observer, struct store_step *out_step)
+{
+    return store_check_take_step(observer->stores, out_step);
 }
 
 void observe_started(struct observer *observer, struct process *process)
@@ -423,6 +434,7 @@ void observe_turn(struct observer *observer, struct process *process)
     result_take(observer, lock_check_result(observer->locks));
     result_take(observer, timestamp_check_result(observer->timestamps));
     result_take(observer, range_check_result(observer->ranges));
+    result_take(observer, store_check_result(observer->stores));
 }
 
 /* --- Timestamps
@@ -459,7 +471,7 @@ uint64_t observe_locks_left(struct observer *observer, char *text, size_t text_b
     struct sim *sim = observer->sim;
     uint64_t sum = 0;
     size_t at = 0;
-    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+    for (uint32_t place = 0; place < sim->stores_count; place++) {
         struct process *process = &sim->stores[place];
         for (group_id_t group = 1; process->state == PROCESS_UP && group <= sim->plan.groups;
              group++) {
@@ -517,7 +529,7 @@ static void rows_observe(struct observer *observer, struct process *process)
 void observe_end(struct observer *observer)
 {
     struct sim *sim = observer->sim;
-    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+    for (uint32_t place = 0; place < sim->stores_count; place++) {
         struct process *process = &sim->stores[place];
         if (process->state != PROCESS_UP)
             continue;
@@ -540,11 +552,37 @@ void observe_end(struct observer *observer)
 uint64_t observe_progress(const struct observer *observer)
 {
     uint64_t progress = 0;
-    for (uint32_t place = 0; place < observer->sim->plan.stores; place++) {
+    for (uint32_t place = 0; place < observer->sim->stores_count; place++) {
         const struct metrics *metrics = &observer->sim->stores[place].metrics;
         progress += metrics->entries_applied_count + metrics->snapshot_chunks_count;
     }
     return progress;
+}
+
+/* Is it lost, on a store that is to have none? */
+static bool is_given_up(const Ostraka__Map *map, group_id_t group_id,
+                        const struct raft_member *member)
+{
+    const Ostraka__GroupInfo *group = map ? master_map_group(map, group_id) : NULL;
+    const Ostraka__ReplicaInfo *replica =
+        group ? master_group_replica(group, member->replica) : NULL;
+    const Ostraka__StoreInfo *store = map ? master_map_store(map, member->store) : NULL;
+    return replica && replica->lost && store && store->state != MASTER_STORE_UP;
+}
+
+/* Of those on stores that drain or are gone some stay, where no other store can take them: these
+ * may be lost, or never be here again. */
+static uint32_t members_here_count(const struct sim *sim, group_id_t group,
+                                   const struct raft_configuration *configuration)
+{
+    const Ostraka__Map *map = admin_map_newest(sim);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < configuration->members_count; i++) {
+        const struct raft_member *member = &configuration->members[i];
+        count += sim->stores[sim_host_of_store(member->store)].life == LIFE_HERE &&
+                 !is_given_up(map, group, member);
+    }
+    return count;
 }
 
 bool observe_all_caught_up(struct observer *observer)
@@ -552,7 +590,7 @@ bool observe_all_caught_up(struct observer *observer)
     struct sim *sim = observer->sim;
     raft_index_t applied[GROUPS_MAX] = {0};
     uint32_t replicas_count[GROUPS_MAX] = {0}, members_count[GROUPS_MAX] = {0};
-    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+    for (uint32_t place = 0; place < sim->stores_count; place++) {
         const struct process *process = &sim->stores[place];
         if (process->state != PROCESS_UP)
             continue;
@@ -561,10 +599,10 @@ bool observe_all_caught_up(struct observer *observer)
             const struct raft_configuration *configuration = raft_get_configuration(group->raft);
             if (replicas_count[group->group]++ == 0) {
                 applied[group->group] = group->applied_index;
-                members_count[group->group] = configuration->members_count;
+                members_count[group->group] = members_here_count(sim, group->group, configuration);
             }
             if (group->applied_index == 0 || group->applied_index != applied[group->group] ||
-                configuration->members_count != members_count[group->group])
+                members_here_count(sim, group->group, configuration) != members_count[group->group])
                 return false;
         }
     }
@@ -627,7 +665,7 @@ void observe_tell(struct observer *observer)
     char text[512] = "";
     observe_locks_left(observer, text, sizeof text);
     trace_tell(&sim->trace, "locks: %s", text);
-    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+    for (uint32_t place = 0; place < sim->stores_count; place++) {
         struct process *process = &sim->stores[place];
         trace_tell(&sim->trace, "store %u: state %d", place + 1, (int)process->state);
         if (!process->node)

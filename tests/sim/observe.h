@@ -1,8 +1,8 @@
 /* observe.h: looks into the stores after each turn, and feeds the checkers with what is there: each
  * replica's term, vote, log and applied state (tests/check/raft_check.h), each leader's locks
  * (lock_check.h), the oracle's timestamps (tests/check/timestamp_check.h), what became of
- * transactions (tests/check/atomic_check.h), which ranges each group has (range_check.h), and in
- * the end the rows (rows_check.h). It changes nothing.
+ * transactions (tests/check/atomic_check.h), which ranges each group has (range_check.h), which
+ * stores there are (store_check.h), and in the end the rows (rows_check.h). It changes nothing.
  *
  * A term or a vote counts from the moment it is durable: before that nobody else knows of it (R1),
  * and a crash may take it back.
@@ -11,6 +11,7 @@
 
 #include "tests/sim/process.h"
 #include "tests/sim/range_map.h"
+#include "tests/sim/store_steps.h"
 #include "txn/txn_id.h"
 
 struct sim;
@@ -49,6 +50,8 @@ bool observe_range_step(struct observer *observer, struct range_step *out_step);
 /* Between which groups a change moves a range; false: it does not, or nobody knows. */
 bool observe_range_move(const struct observer *observer, uint64_t change, group_id_t *out_from,
                         group_id_t *out_to);
+/* What a store has come to in group 0 since it was last asked; false: nothing more. */
+bool observe_store_step(struct observer *observer, struct store_step *out_step);
 void observe_range_counts(const struct observer *observer, struct range_counts *out_counts);
 /* Every replica's state, into the story. */
 void observe_tell(struct observer *observer);

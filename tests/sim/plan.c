@@ -266,6 +266,23 @@ static void draw_ranges(struct plan *plan)
         plan->fault_range_move = plan->fault_range_cancel = 0;
 }
 
+/* Stores come, are drained and removed, and die for good. */
+static void draw_stores(struct plan *plan)
+{
+    struct random random = schedule_random(plan->seed, "plan stores");
+    plan->dead_after_ms = 300000;
+    if (random_below(&random, 4) != 0)
+        return;
+    plan->joiners = random_between(&random, 1, PLAN_JOINERS_MAX);
+    plan->dead_after_ms = ONE_OF(&random, 6000, 10000, 20000);
+    plan->fault_store_join = ONE_OF(&random, 1, 2, 4);
+    plan->fault_store_drain = ONE_OF(&random, 0, 2, 4, 8);
+    if (plan->fault_store_drain > 0)
+        plan->fault_store_undrain = ONE_OF(&random, 0, 0, 1, 2);
+    plan->fault_store_remove = ONE_OF(&random, 0, 2, 4);
+    plan->fault_store_death = ONE_OF(&random, 0, 0, 1, 2);
+}
+
 uint32_t plan_lease_ms(const struct plan *plan)
 {
     struct raft_options options;
@@ -306,6 +323,7 @@ void plan_draw(struct plan *plan, uint64_t seed)
     draw_parting(plan);
     draw_history(plan);
     draw_ranges(plan);
+    draw_stores(plan);
     soften(plan);
 }
 
@@ -327,8 +345,8 @@ bool plan_set(struct plan *plan, const char *assignment)
         if (*end != '\0' || end == equals + 1 || value < field->least)
             return false;
         *plan_field_value(plan, field) = value;
-        return plan->stores <= PLAN_STORES_MAX && plan->clients <= PLAN_CLIENTS_MAX &&
-               plan->rocksdb <= 1;
+        return plan->stores <= PLAN_STORES_MAX && plan->joiners <= PLAN_JOINERS_MAX &&
+               plan->clients <= PLAN_CLIENTS_MAX && plan->rocksdb <= 1;
     }
     return false;
 }
@@ -380,9 +398,17 @@ bool plan_splits_ranges(const struct plan *plan)
     return is_large(plan, plan->fault_range_split);
 }
 
+bool plan_changes_stores(const struct plan *plan)
+{
+    return plan->fault_store_join + plan->fault_store_drain + plan->fault_store_undrain +
+               plan->fault_store_remove + plan->fault_store_death >
+           0;
+}
+
 bool plan_has_admin(const struct plan *plan)
 {
     return plan->fault_replicas + plan->fault_range_move + plan->fault_range_split +
-               plan->fault_range_merge + plan->fault_range_cancel >
-           0;
+                   plan->fault_range_merge + plan->fault_range_cancel >
+               0 ||
+           plan_changes_stores(plan);
 }

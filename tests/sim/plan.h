@@ -9,8 +9,11 @@
 
 #include <stdio.h>
 
-#define PLAN_STORES_MAX  6u
+#define PLAN_STORES_MAX  6u /* to begin with */
+#define PLAN_JOINERS_MAX 3u
 #define PLAN_CLIENTS_MAX 12u
+/* That there may ever be. */
+#define SIM_STORES_MAX (PLAN_STORES_MAX + PLAN_JOINERS_MAX)
 
 /* name, the smallest value that makes sense, what it is */
 #define PLAN_FIELDS(X)                                                                             \
@@ -110,7 +113,14 @@
     X(fault_range_move, 0, "weight: ranges move to other groups")                                  \
     X(fault_range_split, 0, "weight: ranges are split")                                            \
     X(fault_range_merge, 0, "weight: neighbours of one group are merged")                          \
-    X(fault_range_cancel, 0, "weight: moves are called off")
+    X(fault_range_cancel, 0, "weight: moves are called off")                                       \
+    X(joiners, 0, "stores that there may be besides, each from when it joins")                     \
+    X(dead_after_ms, 1000, "silence after which a store counts as dead")                           \
+    X(fault_store_join, 0, "weight: a store joins")                                                \
+    X(fault_store_drain, 0, "weight: a store is to be drained")                                    \
+    X(fault_store_undrain, 0, "weight: a drain is called off")                                     \
+    X(fault_store_remove, 0, "weight: a store that holds nothing is removed, and ends for good")   \
+    X(fault_store_death, 0, "weight: a store is gone, and never comes back")
 
 struct plan {
     uint64_t seed;
@@ -143,5 +153,7 @@ bool plan_changes_leaders(const struct plan *plan);
 bool plan_crosses_groups(const struct plan *plan);
 bool plan_moves_ranges(const struct plan *plan);
 bool plan_splits_ranges(const struct plan *plan);
+/* Do stores come, or go for good? */
+bool plan_changes_stores(const struct plan *plan);
 /* Is there anything to do for who administers the cluster? */
 bool plan_has_admin(const struct plan *plan);

@@ -37,6 +37,11 @@ nanoseconds_t process_now_ns(const struct process *process)
     return sim_clock_local_ns(&process->clock, process->sim->schedule.now_ns);
 }
 
+bool process_is_joiner(const struct process *process)
+{
+    return process->store_id > process->sim->plan.stores;
+}
+
 /* --- Turns
  * ------------------------------------------------------------------------------------------- */
 
@@ -327,6 +332,7 @@ void process_init(struct process *process, struct sim *sim, store_id_t store_id)
     snprintf(name, sizeof name, "store %" PRIu64, store_id);
     *process = (struct process){.sim = sim,
                                 .store_id = store_id,
+                                .life = store_id > plan->stores ? LIFE_AWAITED : LIFE_HERE,
                                 .turn_at_ns = NS_NEVER,
                                 .random = schedule_random(plan->seed, name)};
     snprintf(name, sizeof name, "stalls of store %" PRIu64, store_id);
@@ -366,7 +372,8 @@ void process_fini(struct process *process)
 struct cluster_options {
     struct node_options node;
     Ostraka__StoreInfo stores[PLAN_STORES_MAX];
-    char addresses[PLAN_STORES_MAX][32];
+    char addresses[SIM_STORES_MAX][32];
+    const char *join_addresses[SIM_STORES_MAX];
     struct bytes splits[SPLITS_MAX];
     char split_texts[SPLITS_MAX][8];
 };
@@ -409,12 +416,42 @@ static void raft_options_fill(const struct plan *plan, struct raft_host_options 
     options->snapshot_bytes_per_s = 1u << 20; /* there is little to copy here, and it is to wait */
 }
 
+/* As --initial-stores has it. */
+static void founder_options_fill(const struct plan *plan, struct cluster_options *cluster)
+{
+    struct master_options *master = &cluster->node.master;
+    cluster->node.cluster_id = SIM_CLUSTER_ID;
+    for (uint32_t place = 0; place < plan->stores; place++) {
+        ostraka__store_info__init(&cluster->stores[place]);
+        cluster->stores[place].id = place + 1;
+        cluster->stores[place].address = cluster->addresses[place];
+    }
+    master->initial_stores = cluster->stores;
+    master->initial_stores_count = plan->stores;
+}
+
+/* As --join has it: it knows where all others are, or will be, and the cluster's name. */
+static void joiner_options_fill(const struct process *process, struct cluster_options *cluster)
+{
+    struct node_options *node = &cluster->node;
+    node->cluster_id = SIM_CLUSTER_ID >> 32 << 32;
+    for (uint32_t place = 0; place < process->sim->stores_count; place++)
+        if (place + 1 != process->store_id)
+            cluster->join_addresses[node->join_addresses_count++] = cluster->addresses[place];
+    node->join_addresses = cluster->join_addresses;
+}
+
 static void cluster_options_fill(struct process *process, struct cluster_options *cluster)
 {
     const struct plan *plan = &process->sim->plan;
     struct node_options *node = &cluster->node;
     node_options_default(node);
-    node->cluster_id = SIM_CLUSTER_ID;
+    for (uint32_t place = 0; place < process->sim->stores_count; place++)
+        sim_address(place, cluster->addresses[place], sizeof cluster->addresses[place]);
+    if (process_is_joiner(process))
+        joiner_options_fill(process, cluster);
+    else
+        founder_options_fill(plan, cluster);
     node->seed = random_next(&process->random);
     node->raft.store = process->store_id;
     raft_options_fill(plan, &node->raft);
@@ -423,20 +460,13 @@ static void cluster_options_fill(struct process *process, struct cluster_options
     node->kv.garbage_bytes_min = 1;
     node->kv.copy_bytes_per_s = 64u << 10;
     node->kv.participant.entry_expiry_ms = (uint32_t)plan->lock_expiry_ms;
-    for (uint32_t place = 0; place < plan->stores; place++) {
-        ostraka__store_info__init(&cluster->stores[place]);
-        sim_address(place, cluster->addresses[place], sizeof cluster->addresses[place]);
-        cluster->stores[place].id = place + 1;
-        cluster->stores[place].address = cluster->addresses[place];
-    }
     node->advertise_address = cluster->addresses[process->store_id - 1];
-    node->master.initial_stores = cluster->stores;
-    node->master.initial_stores_count = plan->stores;
     node->master.initial_replicas_count = (uint32_t)plan->replicas;
     node->master.initial_groups_count = (uint32_t)plan->groups;
     node->master.range_changes_max = 0; /* the faults change them */
     node->master.history_ms = plan->history_ms;
     node->master.replica_changes_max = (uint32_t)plan->replica_changes_max;
+    node->master.dead_after_ms = plan->dead_after_ms;
     node->master.initial_splits = cluster->splits;
     node->master.initial_splits_count = splits_fill(plan, cluster);
 }
@@ -476,7 +506,7 @@ static void start_fired(void *target, uint64_t number)
 void process_start(struct process *process)
 {
     struct sim *sim = process->sim;
-    if (process->state != PROCESS_DOWN)
+    if (process->state != PROCESS_DOWN || process->life != LIFE_HERE)
         return;
     process->incarnation++;
     sim->counts.starts++;

@@ -20,6 +20,12 @@ enum process_state {
     PROCESS_PAUSED, /* SIGSTOP: its kernel goes on */
 };
 
+enum process_life {
+    LIFE_HERE,    /* it runs, or will again */
+    LIFE_AWAITED, /* nobody has started it yet; its disk is empty */
+    LIFE_OVER,    /* nobody starts it any more */
+};
+
 enum stop_cause {
     STOP_KILLED,   /* its kernel closes its connections */
     STOP_POWER,    /* nobody is told anything */
@@ -32,6 +38,7 @@ struct process {
     struct sim *sim;
     store_id_t store_id;
     enum process_state state;
+    enum process_life life;
     uint64_t incarnation;
     struct node *node;
     struct rows rows;
@@ -56,13 +63,15 @@ struct process {
     uint64_t raft_frames_count; /* what replicas of other stores have sent to it */
     bool is_log_damaged;        /* by us: it may refuse to start */
     bool is_disk_lost;          /* it was, and it may say so */
+    bool is_to_be_removed;      /* from the cluster, as somebody asked: others may refuse it */
     struct cluster_options *options;
 };
 
 void process_init(struct process *process, struct sim *sim, store_id_t store_id);
 void process_fini(struct process *process);
 
-/* Recovery and load, as at start-up. The outcome is in `state`. */
+/* Recovery and load, as at start-up. The outcome is in `state`. Nothing happens when its life is
+ * not here. */
 void process_start(struct process *process);
 /* Whatever it was doing; nothing happens when it is not up. */
 void process_stop(struct process *process, enum stop_cause cause);
@@ -82,6 +91,8 @@ void process_clock_rate(struct process *process, int64_t rate_ppm);
 /* Hands the group it leads to this replica; 0: to any other. False: it cannot now. */
 bool process_transfer(struct process *process, group_id_t group, replica_id_t to);
 nanoseconds_t process_now_ns(const struct process *process);
+/* It is none of those that the cluster began with. */
+bool process_is_joiner(const struct process *process);
 static inline bool process_is_up(const struct process *process)
 {
     return process->state == PROCESS_UP || process->state == PROCESS_PAUSED;

@@ -36,14 +36,14 @@ static bool majority_takes_part(const struct sim *sim, const bool *takes_part, g
 
 /* Stores that are to have a replica of the group; one that joins counts with its store. */
 struct wish {
-    bool has_replica[PLAN_STORES_MAX];
-    bool is_present[PLAN_STORES_MAX];
+    bool has_replica[SIM_STORES_MAX];
+    bool is_present[SIM_STORES_MAX];
 };
 
 static bool majority_is_present(const struct sim *sim, const struct wish *wish)
 {
     uint32_t count = 0, present = 0;
-    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+    for (uint32_t place = 0; place < sim->stores_count; place++) {
         count += wish->has_replica[place];
         present += wish->has_replica[place] && wish->is_present[place];
     }
@@ -111,7 +111,7 @@ static bool wishes_take_part(const struct sim *sim, const bool *takes_part, cons
 
 bool quorum_is_kept(const struct sim *sim, const bool *takes_part)
 {
-    for (uint32_t place = 0; place < sim->plan.stores; place++) {
+    for (uint32_t place = 0; place < sim->stores_count; place++) {
         const struct process *process = &sim->stores[place];
         if (!process_is_up(process))
             continue;

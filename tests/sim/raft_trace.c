@@ -27,7 +27,7 @@ struct told {
 struct raft_trace {
     FILE *file;
     struct arena arena;
-    struct told told[PLAN_STORES_MAX][GROUPS_MAX]; /* by group id */
+    struct told told[SIM_STORES_MAX][GROUPS_MAX]; /* by group id */
 };
 
 struct raft_trace *raft_trace_new(FILE *file)

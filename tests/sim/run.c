@@ -9,6 +9,7 @@
 #include "tests/sim/audit.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/observe.h"
+#include "tests/sim/store_life.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -51,13 +52,15 @@ uint32_t sim_host_of_address(const char *address)
     return number - 1;
 }
 
-/* Of a store whose log we damaged, or whose disk we took. */
+/* Of a store whose log we damaged, whose disk we took, or that we asked to be removed. */
 static bool error_is_excused(const struct sim *sim, const char *line)
 {
     const char *field = strstr(line, " store=");
     store_id_t store = field ? strtoull(field + strlen(" store="), NULL, 10) : 0;
-    return store > 0 && store <= sim->plan.stores &&
-           (sim->stores[store - 1].is_log_damaged || sim->stores[store - 1].is_disk_lost);
+    if (store == 0 || store > sim->stores_count)
+        return false;
+    const struct process *process = &sim->stores[store - 1];
+    return process->is_log_damaged || process->is_disk_lost || process->is_to_be_removed;
 }
 
 static void log_sink(enum log_level level, const char *line, void *context)
@@ -112,8 +115,9 @@ void sim_init(struct sim *sim, const struct plan *plan, const struct run_options
     sim->network.watch_context = sim->observer;
     sim->faults = faults_new(sim);
     sim->audit = memory_alloc_zeroed(1, sizeof *sim->audit);
-    sim->stores = memory_alloc_zeroed(plan->stores, sizeof sim->stores[0]);
-    for (uint32_t place = 0; place < plan->stores; place++)
+    sim->stores_count = (uint32_t)(plan->stores + plan->joiners);
+    sim->stores = memory_alloc_zeroed(sim->stores_count, sizeof sim->stores[0]);
+    for (uint32_t place = 0; place < sim->stores_count; place++)
         process_init(&sim->stores[place], sim, place + 1);
     sim->clients_count = (uint32_t)plan->clients + 3;
     sim->clients = memory_alloc_zeroed(sim->clients_count, sizeof sim->clients[0]);
@@ -128,7 +132,7 @@ void sim_fini(struct sim *sim)
 {
     for (uint32_t number = 0; number < sim->clients_count; number++)
         client_process_fini(&sim->clients[number]);
-    for (uint32_t place = 0; place < sim->plan.stores; place++)
+    for (uint32_t place = 0; place < sim->stores_count; place++)
         process_fini(&sim->stores[place]);
     free(sim->clients);
     free(sim->stores);
@@ -212,6 +216,13 @@ static bool changes_are_settled(struct sim *sim)
     return admin_all_is_settled(sim);
 }
 
+static bool stores_are_settled(struct sim *sim)
+{
+    char text[1024];
+    store_life_end_removed(sim);
+    return store_life_is_settled(sim, text, sizeof text);
+}
+
 static bool ranges_are_settled(struct sim *sim)
 {
     char text[1024];
@@ -244,10 +255,20 @@ static void demand_catch_up(struct sim *sim)
     sim_fail(sim, "lagging-replica", "a replica has not caught up with its group");
 }
 
+/* One replica after the other moves, and each takes as long as it has chunks. */
+static void demand_settled_stores(struct sim *sim)
+{
+    if (run_until(sim, sim->schedule.now_ns + CATCH_UP_NS_MAX, stores_are_settled))
+        return;
+    char text[1024] = "";
+    store_life_is_settled(sim, text, sizeof text);
+    sim_fail(sim, "stores-unsettled", "%s", text);
+}
+
 static void run_phases(struct sim *sim)
 {
     struct client_process *prober = &sim->clients[sim->plan.clients];
-    for (uint32_t place = 0; place < sim->plan.stores; place++)
+    for (uint32_t place = 0; place < sim->stores_count; place++)
         process_start(&sim->stores[place]);
     for (uint32_t number = 0; number < sim->plan.clients; number++)
         client_process_start(&sim->clients[number]);
@@ -285,6 +306,8 @@ static void run_phases(struct sim *sim)
         observe_locks_left(sim->observer, text, sizeof text);
         sim_fail(sim, "locks-left", "%s", text);
     }
+    if (plan_changes_stores(&sim->plan))
+        demand_settled_stores(sim);
     if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, changes_are_settled))
         sim_fail(sim, "change-hangs", "a change of a group's replicas has not come to an end");
     if (!run_until(sim, sim->schedule.now_ns + AUDIT_NS_MAX, ranges_are_settled)) {
@@ -379,7 +402,7 @@ void run(const struct plan *plan, const struct run_options *options, struct run_
     judge(&sim);
     if (options->history)
         history_print(&sim, options->history);
-    for (uint32_t place = 0; place < plan->stores; place++)
+    for (uint32_t place = 0; place < sim.stores_count; place++)
         process_stop(&sim.stores[place], STOP_POWER); /* its counts are added */
     ranges_count(&sim);
     judge_activity(&sim);

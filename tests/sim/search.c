@@ -406,8 +406,8 @@ static void summary_print(const struct searching *searching, double seconds)
     double seeds = searching->seeds_count ? (double)searching->seeds_count : 1;
     printf("%sseeds %" PRIu64 " failed %" PRIu64 " seeds/min %.0f hash %016" PRIx64
            "; a seed: operations %.0f commits %.0f over-groups %.0f faults %.1f elections %.1f "
-           "crashes %.1f snapshots %.1f moves %.1f cancelled %.1f splits %.1f merges %.1f turns "
-           "%.0f\n",
+           "crashes %.1f snapshots %.1f moves %.1f cancelled %.1f splits %.1f merges %.1f "
+           "joins %.2f drains %.2f removals %.2f deaths %.2f turns %.0f\n",
            search_interruption() ? "interrupted: " : "", searching->seeds_count,
            searching->failed_count, (double)searching->seeds_count * 60 / seconds, searching->hash,
            (double)sum->operations / seeds, (double)sum->commits / seeds,
@@ -415,7 +415,8 @@ static void summary_print(const struct searching *searching, double seconds)
            (double)sum->elections / seeds, (double)sum->crashes / seeds,
            (double)sum->snapshots_installed / seeds, (double)sum->moves / seeds,
            (double)sum->cancels / seeds, (double)sum->splits / seeds, (double)sum->merges / seeds,
-           (double)sum->turns / seeds);
+           (double)sum->joins / seeds, (double)sum->drains / seeds, (double)sum->removals / seeds,
+           (double)sum->deaths / seeds, (double)sum->turns / seeds);
 }
 
 /* Each site, those that never fired last. */

@@ -33,10 +33,11 @@ struct sim_counts {
     uint64_t elections;   /* won, of all groups */
     uint64_t starts, crashes, disk_failures, turns;
     uint64_t snapshots_sent, snapshots_installed;
-    uint64_t changes;                        /* of replicas, that began */
-    uint64_t range_changes;                  /* that were taken on */
-    uint64_t moves, cancels, splits, merges; /* of ranges, that came to their end */
-    uint64_t leased_answers, leases_overrun; /* sent; too late, and dropped */
+    uint64_t changes;                         /* of replicas, that began */
+    uint64_t range_changes;                   /* that were taken on */
+    uint64_t moves, cancels, splits, merges;  /* of ranges, that came to their end */
+    uint64_t joins, drains, removals, deaths; /* of stores: begun, asked for, done, for good */
+    uint64_t leased_answers, leases_overrun;  /* sent; too late, and dropped */
 };
 
 struct sim {
@@ -44,7 +45,8 @@ struct sim {
     struct schedule schedule;
     struct trace trace;
     struct network network;
-    struct process *stores;         /* plan.stores */
+    struct process *stores; /* plan.stores, then those that may join */
+    uint32_t stores_count;
     struct client_process *clients; /* plan.clients, then the prober, the admin, the keeper */
     uint32_t clients_count;
     struct history *history;

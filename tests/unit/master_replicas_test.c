@@ -2,6 +2,7 @@
 #include "shardmaster/master_replicas.h"
 
 #include "shardmaster/master.h"
+#include "shardmaster/master_map.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -20,6 +21,7 @@ static void setup(void)
         stores[index].id = 1 + index;
         stores[index].address = "host:7100";
         stores[index].incarnation = 100 + index;
+        stores[index].state = MASTER_STORE_UP;
     }
     struct master_options options = {.store_id = 1,
                                      .cluster_id = 99,
@@ -108,6 +110,45 @@ Test(master_replicas, the_first_ones_stay_until_one_leads)
     cr_expect_not(master_group_is_beginning(group()));
     cr_expect(master_replicas_replace(group(), &command));
     cr_expect(master_replicas_wanted(map, &command, &arena));
+}
+
+/* Nobody knows whether it was made, and nobody may ever. */
+Test(master_replicas, a_group_begins_without_one_on_a_store_that_is_gone)
+{
+    for (replica_id_t replica = 4; replica <= 6; replica++)
+        master_group_replica(group(), replica)->role = MASTER_REPLICA_JOINING;
+    Ostraka__MasterCommand__ReplicasWanted command = OSTRAKA__MASTER_COMMAND__REPLICAS_WANTED__INIT;
+    command.group = 1;
+    command.group_epoch = 1;
+    command.remove_replica = 6;
+    cr_expect_not(master_replicas_wanted(map, &command, &arena), "it may come yet");
+    master_map_store(map, 3)->state = MASTER_STORE_DEAD;
+    command.add_store = 4;
+    cr_expect_not(master_replicas_wanted(map, &command, &arena), "nobody begins later");
+    command.add_store = 0;
+    cr_expect_eq(ask(0, 3), OST_CONFLICT, "who asks does not know who else is made");
+    cr_assert(master_replicas_wanted(map, &command, &arena));
+    cr_expect_not(master_group_is_beginning(group()));
+    cr_expect_eq(role_of(6), MASTER_REPLICA_LEAVING, "and is not made any more");
+    settle();
+    cr_expect_eq(group()->n_replicas, 2);
+    change(4, 0);
+}
+
+/* The one that was there before counts again: the group does not end. */
+Test(master_replicas, a_move_of_the_only_replica_is_called_off)
+{
+    change(0, 2);
+    settle();
+    change(0, 3);
+    settle();
+    change(4, 1);
+    cr_assert_eq(role_of(4), MASTER_REPLICA_LEAVING);
+    change(0, 4);
+    cr_expect_eq(role_of(4), MASTER_REPLICA_JOINING);
+    cr_expect_eq(ask(0, 1), OST_CONFLICT, "it is the last one");
+    settle();
+    cr_expect_eq(group()->n_replicas, 1);
 }
 
 Test(master_replicas, one_joins_and_is_settled)

@@ -255,9 +255,12 @@ Test(master, the_map_comes_true_step_by_step)
     master_world_end(&world);
 }
 
-/* Store 1 leads group 1 with all of its first voters; store 3 has its replica, or not yet. */
+/* Store 1 leads group 1 with all of its first voters; store 3 has its replica, or not yet, or is
+ * not heard of. */
+enum third { THIRD_IS_MADE, THIRD_IS_EMPTY, THIRD_IS_SILENT };
+
 static bool is_changing_after_reports(struct master_world *world, struct master_store *leader,
-                                      bool third_is_made)
+                                      enum third third)
 {
     const Ostraka__GroupInfo *group = master_map_group(world->pushed[0], 1);
     Ostraka__RaftConfiguration__Member members[3];
@@ -272,7 +275,7 @@ static bool is_changing_after_reports(struct master_world *world, struct master_
     }
     configuration.members = pointers;
     configuration.epoch = 1;
-    for (store_id_t store = 3; store >= 1; store--) {
+    for (store_id_t store = third == THIRD_IS_SILENT ? 2 : 3; store >= 1; store--) {
         Ostraka__ReplicaReport replica = OSTRAKA__REPLICA_REPORT__INIT;
         Ostraka__ReplicaReport *replicas[] = {&replica};
         replica.group = 1;
@@ -286,7 +289,7 @@ static bool is_changing_after_reports(struct master_world *world, struct master_
         message.address = "here:7100";
         message.incarnation = master_world_incarnation(store);
         message.replicas = replicas;
-        message.n_replicas = store != 3 || third_is_made;
+        message.n_replicas = store != 3 || third == THIRD_IS_MADE;
         cr_assert_eq(master_world_send(world, leader, FRAME_STORE_REPORT, 0, &message.base),
                      OST_OK);
     }
@@ -301,9 +304,33 @@ Test(master, a_group_has_begun_when_each_of_its_first_replicas_is_made)
     struct master_store *leader = master_world_run_until_led(&world);
     master_world_run(&world, 200);
     cr_assert_gt(world.pushes_count[0], 0);
-    cr_expect(is_changing_after_reports(&world, leader, false), "two of three go on without it");
-    cr_expect(is_changing_after_reports(&world, leader, false));
-    cr_expect_not(is_changing_after_reports(&world, leader, true));
+    cr_expect(is_changing_after_reports(&world, leader, THIRD_IS_EMPTY),
+              "two of three go on without it");
+    cr_expect(is_changing_after_reports(&world, leader, THIRD_IS_EMPTY));
+    cr_expect_not(is_changing_after_reports(&world, leader, THIRD_IS_MADE));
+    master_world_end(&world);
+}
+
+/* Else it would begin for ever, and its replicas could never be changed. */
+Test(master, a_group_begins_without_a_replica_on_a_store_that_is_gone)
+{
+    struct master_world world;
+    master_world_begin(&world, 3);
+    world.options.dead_after_ms = 5000;
+    for (size_t place = 0; place < 3; place++) {
+        master_store_crash(&world, place);
+        master_store_start(&world, place);
+    }
+    struct master_store *leader = master_world_run_until_led(&world);
+    master_world_run(&world, 200);
+    cr_expect(is_changing_after_reports(&world, leader, THIRD_IS_EMPTY));
+    cr_expect(is_changing_after_reports(&world, leader, THIRD_IS_SILENT), "it may come yet");
+    for (uint32_t round = 0; round < 3; round++)
+        is_changing_after_reports(&world, leader, THIRD_IS_SILENT);
+    const Ostraka__GroupInfo *group = master_map_group(world.pushed[0], 1);
+    cr_expect_eq(master_map_store(world.pushed[0], 3)->state, MASTER_STORE_DEAD);
+    cr_expect_eq(group->epoch, 2);
+    cr_expect_null(master_group_replica_on(group, 3));
     master_world_end(&world);
 }
 

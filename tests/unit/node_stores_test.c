@@ -197,6 +197,103 @@ Test(node_stores, a_store_that_has_joined_starts_again_by_itself)
     end();
 }
 
+/* Its leader has led for longer than a store may be silent, and has not heard of it. */
+Test(node_stores, a_store_that_joins_counts_as_alive)
+{
+    begin(3, 1);
+    nodes_run(&cluster, 9000);
+    store_id_t fourth = nodes_join(&cluster);
+    run_until(is_in_map, fourth, "it does not join");
+    for (uint32_t ms = 0; ms < 3000; ms++) {
+        cr_assert(is_up(fourth), "after %u ms it is %s", ms,
+                  master_store_state_name(info(fourth)->state));
+        nodes_step(&cluster);
+    }
+    end();
+}
+
+/* The lower number dials, and the other one, which was away, has a map without it. */
+Test(node_stores, who_has_just_joined_is_told_to_come_again)
+{
+    for (uint32_t ms = 0; ms < 1000; ms += 50) {
+        begin(3, 1);
+        store_id_t fourth = nodes_join(&cluster);
+        nodes_crash(&cluster, fourth);
+        store_id_t fifth = nodes_join(&cluster);
+        run_until(is_in_map, fifth, "it does not join");
+        nodes_run(&cluster, 500);
+        nodes_cut(&cluster, fifth, true);
+        nodes_start(&cluster, fourth);
+        run_until(is_in_map, fourth, "it does not join");
+        nodes_run(&cluster, 500 + ms);
+        nodes_cut(&cluster, fifth, false);
+        nodes_run(&cluster, 2500);
+        cr_assert_eq(nodes_node(&cluster, fifth)->metrics.connections_rejected_count, 0);
+        cr_expect_not_null(node_peer_find(nodes_node(&cluster, fifth)->node, fourth));
+        end();
+    }
+}
+
+/* It forgot that it was taken, and the others dial it: they are to come again, nothing is wrong. */
+Test(node_stores, who_still_joins_is_dialed_in_vain)
+{
+    begin(3, 1);
+    store_id_t fourth = nodes_join(&cluster);
+    run_until(is_in_map, fourth, "it does not join");
+    nodes_crash(&cluster, fourth);
+    cluster.joins_nowhere = true;
+    nodes_start(&cluster, fourth);
+    nodes_run(&cluster, 3000);
+    cr_expect(node_is_joining(nodes_node(&cluster, fourth)->node));
+    cr_expect_eq(nodes_node(&cluster, fourth)->metrics.connections_rejected_count, 0);
+    nodes_crash(&cluster, fourth);
+    cluster.joins_nowhere = false;
+    nodes_start(&cluster, fourth);
+    run_until(is_even, fourth, "it does not get its share");
+    end();
+}
+
+/* What leads to stores that have joined since it began is on its disk. */
+Test(node_stores, a_store_that_crashes_knows_who_has_joined)
+{
+    begin(3, 1);
+    store_id_t fourth = nodes_join(&cluster);
+    run_until(is_in_map, fourth, "it does not join");
+    nodes_run(&cluster, 500);
+    nodes_crash(&cluster, 1);
+    nodes_cut(&cluster, 1, true); /* and hears of nobody */
+    nodes_start(&cluster, 1);
+    cr_expect_not_null(node_peer_find(nodes_node(&cluster, 1)->node, fourth));
+    nodes_cut(&cluster, 1, false);
+    end();
+}
+
+/* Of those that it knows one is left, and that one does not lead; the others have joined while it
+ * was away, and it is it that would have to dial them. */
+Test(node_stores, a_store_that_was_away_for_long_finds_the_others)
+{
+    begin(3, 1);
+    nodes_crash(&cluster, 2);
+    store_id_t fourth = nodes_join(&cluster), fifth = nodes_join(&cluster);
+    run_until(is_in_map, fourth, "it does not join");
+    run_until(is_in_map, fifth, "it does not join");
+    run_until(is_empty, 2, "it is not replaced");
+    drain(3);
+    run_until(is_empty, 3, "it does not get empty");
+    cr_assert_eq(nodes_change_store(&cluster, OSTRAKA__STORE_CHANGE_KIND__REMOVE_STORE, 3), OST_OK,
+                 "%s", cluster.why);
+    nodes_run(&cluster, 500);
+    nodes_crash(&cluster, 3);
+    nodes_crash(&cluster, 1);
+    cr_assert(nodes_run_until_led(&cluster, 0, MS_MAX));
+    nodes_start(&cluster, 1);
+    nodes_run(&cluster, 1000);
+    cr_assert_neq(nodes_leader(&cluster, 0), 1);
+    nodes_start(&cluster, 2);
+    run_until(is_up, 2, "it stays dead");
+    end();
+}
+
 /* It crashes at every step of its coming. */
 Test(node_stores, a_store_that_crashes_while_it_joins_comes_again)
 {

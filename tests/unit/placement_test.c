@@ -688,7 +688,8 @@ Test(placement, replicas_of_a_group_are_on_different_hosts_where_there_are_enoug
     }
 }
 
-Test(placement, who_was_to_join_and_died_is_called_off)
+/* Of a store that drains nobody says that it is dead. */
+static void check_call_off(enum master_store_state state)
 {
     world_even(5, 4, 3);
     Ostraka__GroupInfo *group = world.groups[0];
@@ -702,7 +703,7 @@ Test(placement, who_was_to_join_and_died_is_called_off)
     world.known[to - 1].is_live = false;
     leaders_elect();
     cr_expect_eq(placement_next(&world.input, world.actions, ACTIONS_MAX), 0, "it may come back");
-    world.stores[to - 1]->state = MASTER_STORE_DEAD;
+    world.stores[to - 1]->state = state;
     world.actions_count = placement_next(&world.input, world.actions, ACTIONS_MAX);
     cr_assert_geq(world.actions_count, 1);
     cr_expect_eq(world.actions[0].group, 1);
@@ -713,6 +714,12 @@ Test(placement, who_was_to_join_and_died_is_called_off)
     cr_expect_eq(group->n_replicas, 3);
     cr_expect_eq(master_store_replicas_count(&world.map, to), 0);
     world_end();
+}
+
+Test(placement, who_was_to_join_and_died_is_called_off)
+{
+    check_call_off(MASTER_STORE_DEAD);
+    check_call_off(MASTER_STORE_DRAINING);
 }
 
 Test(placement, a_cluster_grows_to_the_replicas_that_are_wanted)

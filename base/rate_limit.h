@@ -14,4 +14,4 @@ struct rate_limit {
 /* A piece begins now. Who came late by a turn or two may catch up: RATE_LIMIT_LATE_NS_MAX. */
 void rate_limit_take(struct rate_limit *limit, size_t bytes_count, nanoseconds_t now_ns);
 
-#define RATE_LIMIT_LATE_NS_MAX (20 * NS_PER_MS)
+#define RATE_LIMIT_LATE_NS_MAX (5 * NS_PER_MS)

@@ -9,23 +9,26 @@
 #include "cmd/histogram.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define VALUE_BYTES       1000u
 #define LOAD_BATCH_COUNT  256u
 #define CLIENTS_COUNT_MAX 64u
 #define MOVE_MS_MAX       60000u
-#define POLL_MS           5u
+#define POLL_MS           10u
 #define NS_PER_MS_REAL    UINT64_C(1000000)
 
 struct options {
     uint32_t mib, moves_count, clients_count, still_seconds;
+    uint32_t rate; /* of each client, operations a second; 0: as many as it can */
     const char *directory, *program;
     const char *copy_mib_per_s;
     bool keep;
@@ -109,6 +112,20 @@ static void worker_note(struct worker *worker, uint64_t took_ns, int status)
     pthread_mutex_unlock(&worker->mutex);
 }
 
+/* Returns when the operation was due: one that had to wait for the one before took that much
+ * longer. */
+static uint64_t wait_until_due(const struct bench *bench, uint64_t last_due_ns)
+{
+    if (bench->options.rate == 0)
+        return now_ns();
+    uint64_t due_ns = last_due_ns + 1000000000u / bench->options.rate;
+    struct timespec due = {.tv_sec = (time_t)(due_ns / 1000000000u),
+                           .tv_nsec = (long)(due_ns % 1000000000u)};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR)
+        continue;
+    return due_ns;
+}
+
 static void *worker_run(void *context)
 {
     struct worker *worker = context;
@@ -117,10 +134,11 @@ static void *worker_run(void *context)
     uint64_t random = worker->number * 7919u + 1;
     char key[16], data[VALUE_BYTES];
     memset(data, 'x', sizeof(data));
+    uint64_t due_ns = now_ns();
     while (!atomic_load(&bench->is_over)) {
+        due_ns = wait_until_due(bench, due_ns);
         random = random * 6364136223846793005u + 1442695040888963407u;
         key_print_number(key, sizeof(key), worker->is_moving, (random >> 33) % keys_count);
-        uint64_t began_ns = now_ns();
         int status;
         if (random >> 63) {
             status = ost_put(bench->client, ost_string(key), ost_bytes(data, sizeof(data)));
@@ -130,7 +148,7 @@ static void *worker_run(void *context)
             if (status == OST_OK)
                 ost_value_free(&value);
         }
-        worker_note(worker, now_ns() - began_ns, status);
+        worker_note(worker, now_ns() - due_ns, status);
     }
     return NULL;
 }
@@ -202,7 +220,22 @@ static int move_look(struct bench *bench, uint64_t change, bool *out_is_over, ui
     return OST_OK;
 }
 
-static int move_once(struct bench *bench, uint64_t *out_ns, char *why)
+/* More than the keys' newest values: old versions go along. What is copied in the last moment may
+ * not be seen. */
+static void bytes_look(struct bench *bench, uint64_t change, uint64_t *bytes)
+{
+    struct ost_progress progress;
+    if (ost_progress(bench->client, 0, &progress) != OST_OK)
+        return;
+    for (size_t index = 0; index < progress.items_count; index++) {
+        const struct ost_progress_item *item = &progress.items[index];
+        if (item->change == change && item->done_count > *bytes)
+            *bytes = item->done_count;
+    }
+    ost_progress_free(&progress);
+}
+
+static int move_once(struct bench *bench, uint64_t *out_ns, uint64_t *out_bytes, char *why)
 {
     bool is_over = false;
     uint64_t group = 0, change = 0;
@@ -210,8 +243,10 @@ static int move_once(struct bench *bench, uint64_t *out_ns, char *why)
     uint64_t to_group = group == 1 ? 2 : 1, began_ns = now_ns();
     if (status == OST_OK)
         status = ost_move_range(bench->client, ost_string("a"), to_group, &change, why);
+    *out_bytes = 0;
     for (is_over = false; status == OST_OK && !is_over && !interrupted;) {
         rest_ms(POLL_MS);
+        bytes_look(bench, change, out_bytes);
         status = move_look(bench, change, &is_over, &group);
         if (now_ns() - began_ns > MOVE_MS_MAX * NS_PER_MS_REAL)
             status = OST_DEADLINE_EXCEEDED;
@@ -229,7 +264,7 @@ static int move_once(struct bench *bench, uint64_t *out_ns, char *why)
 static int measure(struct bench *bench, char *why)
 {
     static struct picture picture;
-    static struct histogram still_ns, others_ns, unavailable_ns, moves_ns;
+    static struct histogram still_ns, others_ns, unavailable_ns, speeds_kib;
     uint64_t others_errors = 0, moving_errors = 0;
     rest_ms(1000); /* warming up */
     take(bench, false, &picture);
@@ -240,10 +275,10 @@ static int measure(struct bench *bench, char *why)
     printf("%5s %9s %8s %18s %18s\n", "move", "seconds", "MiB/s", "range: slowest ms",
            "others: p99 ms");
     for (uint32_t move = 1; move <= bench->options.moves_count && !interrupted; move++) {
-        uint64_t took_ns;
+        uint64_t took_ns, bytes;
         take(bench, false, &picture);
         take(bench, true, &picture);
-        int status = move_once(bench, &took_ns, why);
+        int status = move_once(bench, &took_ns, &bytes, why);
         if (status != OST_OK)
             return status;
         if (interrupted)
@@ -255,18 +290,18 @@ static int measure(struct bench *bench, char *why)
         take(bench, false, &picture);
         others_errors += picture.errors_count;
         histogram_add(&others_ns, &picture.latency_ns);
-        histogram_record(&moves_ns, took_ns);
-        printf("%5u %9.2f %8.1f %18.1f %18.2f\n", move, (double)took_ns / 1e9,
-               bench->options.mib / ((double)took_ns / 1e9), ms_of(slowest_ns),
-               ms_of(histogram_percentile(&picture.latency_ns, 990)));
+        double mib_per_s = (double)bytes / (1 << 20) / ((double)took_ns / 1e9);
+        histogram_record(&speeds_kib, (uint64_t)(1024 * mib_per_s));
+        printf("%5u %9.2f %8.1f %18.1f %18.2f\n", move, (double)took_ns / 1e9, mib_per_s,
+               ms_of(slowest_ns), ms_of(histogram_percentile(&picture.latency_ns, 990)));
         fflush(stdout);
         rest_ms(500); /* for the old copy's end */
     }
     printf("\na range of %u MiB moved %" PRIu64 " times, with %u clients in it and %u beside it\n",
-           bench->options.mib, moves_ns.total_count, bench->options.clients_count,
+           bench->options.mib, speeds_kib.total_count, bench->options.clients_count,
            bench->options.clients_count);
-    printf("speed: %.1f MiB/s (median)\n",
-           bench->options.mib / ((double)histogram_percentile(&moves_ns, 500) / 1e9));
+    double speed = (double)histogram_percentile(&speeds_kib, 500) / 1024;
+    printf("speed: %.1f MiB/s (median), %.1f MB/s\n", speed, speed * 1.048576);
     printf("the range: slowest operation of a move %.1f ms (median), %.1f ms (p99), errors %" PRIu64
            "\n",
            ms_of(histogram_percentile(&unavailable_ns, 500)),
@@ -332,8 +367,10 @@ static const struct argp_option option_table[] = {
     {"mib", 'm', "N", 0, "Size of the range that moves (default: 64)", 0},
     {"moves", 'n', "N", 0, "How often it moves (default: 20)", 0},
     {"clients", 'c', "N", 0, "In each of the two ranges, up to 64 (default: 4)", 0},
+    {"rate", 'R', "N", 0, "Operations a second of each client; 0: as many as it can (default: 250)",
+     0},
     {"still-seconds", 's', "N", 0, "Measure so long before the first move (default: 5)", 0},
-    {"copy-mib-per-s", 'r', "MIB", 0, "The stores' limit for copies (default: 32; 0: none)", 0},
+    {"copy-mib-per-s", 'r', "MIB", 0, "The stores' limit for copies (default: 24; 0: none)", 0},
     {"data", 'd', "DIRECTORY", 0, "Where the stores' files go while it runs (default: .)", 0},
     {"keep", 'k', NULL, 0, "Leave the stores' files behind", 0},
     {"program", 'p', "PATH", 0, "The ostrakad to start", 0},
@@ -353,6 +390,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     case 'c':
         options->clients_count =
             (uint32_t)argument_number(state, "--clients", argument, 1, CLIENTS_COUNT_MAX);
+        break;
+    case 'R':
+        options->rate = (uint32_t)argument_number(state, "--rate", argument, 0, 1000000);
         break;
     case 's':
         options->still_seconds =
@@ -383,7 +423,8 @@ int main(int argc, char **argv)
                                              .moves_count = 20,
                                              .clients_count = 4,
                                              .still_seconds = 5,
-                                             .copy_mib_per_s = "32",
+                                             .rate = 250,
+                                             .copy_mib_per_s = "24",
                                              .directory = ".",
                                              .program = OSTRAKAD_PATH}};
     const struct argp argp = {

@@ -43,8 +43,9 @@ struct io_log_writer {
     bool direct_refused;
     int failed_errno; /* the first failure; nothing is written after it (R9) */
 
+    sem_t work_came; /* posted for each write, and for the end */
+
     pthread_mutex_t mutex; /* guards what follows */
-    pthread_cond_t work_came;
     struct io_log_write queued[LOG_WRITES_QUEUED_MAX];
     unsigned queued_head;
     unsigned queued_count;
@@ -174,12 +175,14 @@ static unsigned writer_run_count(const struct io_log_writer *writer)
 static void *writer_thread_run(void *context)
 {
     struct io_log_writer *writer = context;
-    pthread_mutex_lock(&writer->mutex);
     for (;;) {
-        if (writer->queued_count == 0) {
-            if (writer->stopping)
-                break;
-            pthread_cond_wait(&writer->work_came, &writer->mutex);
+        io_semaphore_wait(&writer->work_came);
+        pthread_mutex_lock(&writer->mutex);
+        if (writer->queued_count == 0) { /* one went with those before it, or it is the end */
+            bool is_over = writer->stopping;
+            pthread_mutex_unlock(&writer->mutex);
+            if (is_over)
+                return NULL;
             continue;
         }
         unsigned count = writer_run_count(writer);
@@ -211,10 +214,9 @@ static void *writer_thread_run(void *context)
         for (unsigned i = 0; i < count; i++)
             writer->finished[writer->finished_count++] = (struct write_completion){
                 .cookie = cookies[i], .status = status, .errno_value = error};
+        pthread_mutex_unlock(&writer->mutex);
         io_wakeup_signal(writer->wakeup);
     }
-    pthread_mutex_unlock(&writer->mutex);
-    return NULL;
 }
 
 static void writer_hand_back(void *context)
@@ -239,7 +241,7 @@ static void writer_release(struct io_log_writer *writer)
     if (writer->directory_fd >= 0)
         close(writer->directory_fd);
     io_wakeup_free(writer->wakeup);
-    pthread_cond_destroy(&writer->work_came);
+    sem_destroy(&writer->work_came);
     pthread_mutex_destroy(&writer->mutex);
     free(writer);
 }
@@ -254,7 +256,7 @@ int io_log_writer_new(struct io_loop *loop, const char *directory,
     for (int i = 0; i < SEGMENTS_OPEN_MAX; i++)
         writer->files[i].fd = -1;
     pthread_mutex_init(&writer->mutex, NULL);
-    pthread_cond_init(&writer->work_came, NULL);
+    sem_init(&writer->work_came, 0, 0);
     int status;
     writer->directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (writer->directory_fd < 0) {
@@ -283,8 +285,8 @@ void io_log_writer_free(struct io_log_writer *writer)
         return;
     pthread_mutex_lock(&writer->mutex);
     writer->stopping = true;
-    pthread_cond_signal(&writer->work_came);
     pthread_mutex_unlock(&writer->mutex);
+    sem_post(&writer->work_came);
     pthread_join(writer->thread, NULL);
     writer_release(writer);
 }
@@ -300,6 +302,5 @@ void io_log_writer_submit(struct io_log_writer *writer, const struct io_log_writ
     writer->queued[place] = *write;
     writer->queued_count++;
     pthread_mutex_unlock(&writer->mutex);
-    /* No system call when the thread is busy. */
-    pthread_cond_signal(&writer->work_came);
+    sem_post(&writer->work_came); /* no system call when the thread is busy */
 }

@@ -19,12 +19,11 @@ struct io_pool {
     struct io_wakeup *wakeup;
     pthread_t *threads;
     unsigned threads_count;
+    sem_t work_came; /* posted for each job, and for each thread at the end */
 
     pthread_mutex_t mutex; /* guards what follows */
-    pthread_cond_t work_came;
     struct job_queue queued;
     struct job_queue finished;
-    bool stopping;
 };
 
 static void job_queue_init(struct job_queue *queue)
@@ -55,23 +54,19 @@ static struct job *job_queue_pop(struct job_queue *queue)
 static void *pool_thread_run(void *context)
 {
     struct io_pool *pool = context;
-    pthread_mutex_lock(&pool->mutex);
     for (;;) {
+        io_semaphore_wait(&pool->work_came);
+        pthread_mutex_lock(&pool->mutex);
         struct job *job = job_queue_pop(&pool->queued);
-        if (!job) {
-            if (pool->stopping)
-                break;
-            pthread_cond_wait(&pool->work_came, &pool->mutex);
-            continue;
-        }
         pthread_mutex_unlock(&pool->mutex);
+        if (!job)
+            return NULL; /* all jobs have been taken, and this one was posted by pool_stop */
         job->run(job);
         pthread_mutex_lock(&pool->mutex);
         job_queue_push(&pool->finished, job);
+        pthread_mutex_unlock(&pool->mutex);
         io_wakeup_signal(pool->wakeup);
     }
-    pthread_mutex_unlock(&pool->mutex);
-    return NULL;
 }
 
 static void pool_hand_back(void *context)
@@ -92,10 +87,8 @@ static void pool_hand_back(void *context)
 
 static void pool_stop(struct io_pool *pool)
 {
-    pthread_mutex_lock(&pool->mutex);
-    pool->stopping = true;
-    pthread_cond_broadcast(&pool->work_came);
-    pthread_mutex_unlock(&pool->mutex);
+    for (unsigned i = 0; i < pool->threads_count; i++)
+        sem_post(&pool->work_came);
     for (unsigned i = 0; i < pool->threads_count; i++)
         pthread_join(pool->threads[i], NULL);
     io_wakeup_free(pool->wakeup);
@@ -103,7 +96,7 @@ static void pool_stop(struct io_pool *pool)
 
 static void pool_release(struct io_pool *pool)
 {
-    pthread_cond_destroy(&pool->work_came);
+    sem_destroy(&pool->work_came);
     pthread_mutex_destroy(&pool->mutex);
     free(pool->threads);
     free(pool);
@@ -119,7 +112,7 @@ int io_pool_new(struct io_loop *loop, unsigned threads_count,
     pool->context = context;
     pool->threads = memory_alloc_zeroed(threads_count, sizeof(pool->threads[0]));
     pthread_mutex_init(&pool->mutex, NULL);
-    pthread_cond_init(&pool->work_came, NULL);
+    sem_init(&pool->work_came, 0, 0);
     job_queue_init(&pool->queued);
     job_queue_init(&pool->finished);
     int status = io_wakeup_new(loop, pool_hand_back, pool, &pool->wakeup);
@@ -158,6 +151,5 @@ void io_pool_submit(struct io_pool *pool, struct job *job)
     pthread_mutex_lock(&pool->mutex);
     job_queue_push(&pool->queued, job);
     pthread_mutex_unlock(&pool->mutex);
-    /* No system call when no thread waits. */
-    pthread_cond_signal(&pool->work_came);
+    sem_post(&pool->work_came); /* no system call when no thread waits */
 }

@@ -9,7 +9,7 @@
 
 #define FETCH_BYTES_MAX (256u << 10)
 /* What is fetched at a time goes into several entries, so that none holds up a turn for long. */
-#define ENTRY_BYTES_MAX  (64u << 10)
+#define ENTRY_BYTES_MAX  (32u << 10)
 #define COPY_ENTRIES_MAX 8u
 #define FETCH_RETRY_NS   (250 * NS_PER_MS)
 #define PROPOSE_RETRY_NS (20 * NS_PER_MS)

@@ -21,7 +21,7 @@ static uint32_t pieces_of_a_second(struct rate_limit *limit, nanoseconds_t from_
 
 Test(rate_limit, keeps_its_rate_with_late_turns_and_gives_no_burst_after_a_rest)
 {
-    static const nanoseconds_t looks_ns[] = {1000, NS_PER_MS / 10, NS_PER_MS, 10 * NS_PER_MS};
+    static const nanoseconds_t looks_ns[] = {1000, NS_PER_MS / 10, NS_PER_MS, 4 * NS_PER_MS};
     for (size_t index = 0; index < sizeof(looks_ns) / sizeof(looks_ns[0]); index++) {
         struct rate_limit limit = {.bytes_per_s = 1000 * PIECE_BYTES};
         pieces_of_a_second(&limit, NS_PER_S, looks_ns[index]);

@@ -12,6 +12,7 @@
 #include "shardkv/kv_keys.h"
 
 #include <stdlib.h>
+#include <xxhash.h>
 
 #define FLUSH_RETRY_NS NS_PER_S
 
@@ -42,10 +43,23 @@ struct flush_job {
 struct kv_flusher {
     struct kv_shared *shared;
     bool is_running;
+    uint64_t flushes_count;
+    uint64_t bytes_max; /* unflushed, before the next one */
     nanoseconds_t not_before_ns;
     struct flush_waiters waiters; /* the flush under way is for these */
     struct flush_waiters waiters_next;
 };
+
+/* Replicas apply the same rows, and would all flush them at the same moment; a quorum of those that
+ * do not is as quick as ever. So each waits for another size: half of the limit up to all of it. */
+static uint64_t bytes_max_draw(const struct kv_flusher *flusher)
+{
+    const struct kv_shared *shared = flusher->shared;
+    uint64_t half = shared->options.flush_bytes / 2;
+    uint64_t hash = XXH3_64bits_withSeed(&flusher->flushes_count, sizeof(flusher->flushes_count),
+                                         shared->environment.store_id);
+    return shared->options.flush_bytes - half * (hash % 1024) / 1024;
+}
 
 struct kv_flusher *kv_flusher_new(struct kv_shared *shared)
 {
@@ -53,6 +67,7 @@ struct kv_flusher *kv_flusher_new(struct kv_shared *shared)
     flusher->shared = shared;
     TAILQ_INIT(&flusher->waiters);
     TAILQ_INIT(&flusher->waiters_next);
+    flusher->bytes_max = bytes_max_draw(flusher);
     return flusher;
 }
 
@@ -167,6 +182,8 @@ static void flush_start(struct kv_flusher *flusher, struct kv_group *groups)
     for (struct kv_group *group = groups; group; group = group->hh.next)
         flush->groups[flush->groups_count++].group = group->id;
     flusher->is_running = true;
+    flusher->flushes_count++;
+    flusher->bytes_max = bytes_max_draw(flusher);
     shared->unflushed_since_ns = 0;
     TAILQ_CONCAT(&flusher->waiters, &flusher->waiters_next, link);
     job_push(shared->environment.jobs, &flush->job, flush_job_run, flush_job_done);
@@ -183,7 +200,7 @@ nanoseconds_t kv_flusher_deadline_ns(const struct kv_flusher *flusher)
         return NS_NEVER;
     nanoseconds_t due_ns =
         shared->unflushed_since_ns + shared->options.flush_interval_ms * NS_PER_MS;
-    if (store_unflushed_bytes(shared->environment.store) >= shared->options.flush_bytes)
+    if (store_unflushed_bytes(shared->environment.store) >= flusher->bytes_max)
         due_ns = 0;
     return due_ns > flusher->not_before_ns ? due_ns : flusher->not_before_ns;
 }

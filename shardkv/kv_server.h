@@ -31,7 +31,7 @@ struct kv_environment {
 struct kv_options {
     struct participant_options participant;
     struct recovery_options recovery;
-    uint64_t flush_bytes;        /* 32 MiB of unflushed rows, or */
+    uint64_t flush_bytes;        /* 32 MiB of unflushed rows at most, or */
     uint32_t flush_interval_ms;  /* 30000 since the oldest unflushed one */
     uint32_t requests_count_max; /* 65536 waiting at one store: above, OST_BUSY for new work */
     uint64_t requests_bytes_max; /* 512 MiB of such requests: the same */

@@ -266,15 +266,15 @@
     X(RARE, LEADERS_DIE_AT_DISCARD, 150, "leaders die when what had come of a range is gone")      \
     X(RARE, LEADERS_DIE_AT_SPLIT_OR_MERGE, 150, "leaders die when a range was split or merged")    \
     X(RARE, MASTER_DIES_AT_JOIN, 300, "the shard master's leader dies when a store has joined")    \
-    X(RARE, MASTER_DIES_AT_FILL, 300, "or is to have its first replica")                           \
+    X(RARE, MASTER_DIES_AT_FILL, 300, "it dies when that store is to have its first replica")      \
     X(RARE, MASTER_DIES_AT_DRAIN, 300, "the shard master's leader dies when a store drains")       \
-    X(RARE, MASTER_DIES_AT_UNDRAIN, 300, "or does so no more")                                     \
+    X(RARE, MASTER_DIES_AT_UNDRAIN, 300, "it dies when a store drains no more")                    \
     X(RARE, MASTER_DIES_AT_STORE_DEATH, 300,                                                       \
       "the shard master's leader dies when a store is dead")                                       \
-    X(RARE, MASTER_DIES_AT_COMING_BACK, 300, "or has come back")                                   \
-    X(RARE, MASTER_DIES_AT_REPLACEMENT, 150, "or when a replica of such a store is replaced")      \
-    X(RARE, MASTER_DIES_AT_LEAVING, 150, "or is gone")                                             \
-    X(RARE, MASTER_DIES_AT_LAST_LEAVING, 300, "or the last one of them is")                        \
+    X(RARE, MASTER_DIES_AT_COMING_BACK, 300, "it dies when a dead store has come back")            \
+    X(RARE, MASTER_DIES_AT_REPLACEMENT, 150, "it dies when a replica of a dead store is replaced") \
+    X(RARE, MASTER_DIES_AT_LEAVING, 150, "it dies when such a replica is gone")                    \
+    X(RARE, MASTER_DIES_AT_LAST_LEAVING, 300, "it dies when the last of them is gone")             \
     X(RARE, MASTER_DIES_AT_REMOVAL, 300, "the shard master's leader dies when a store was removed")
 
 enum site {

@@ -109,6 +109,7 @@ static struct store_batch *identity_batch(const struct node *node)
     arena_init(&arena);
     identity.joined = node->options.join_addresses_count > 0 && node->map != NULL;
     identity_add_peers(node, &identity, &arena);
+    identity.map_epoch = node_map_epoch_known(node);
     struct blob *packed = blob_new(ostraka__store_identity__get_packed_size(&identity));
     ostraka__store_identity__pack(&identity, packed->data);
     arena_fini(&arena);
@@ -209,6 +210,7 @@ static int identity_take(struct node *node, struct bytes row, char *out_why)
     }
     for (size_t index = 0; index < identity->n_stores; index++)
         node_peer_learn(node, identity->stores[index]->store, identity->stores[index]->address);
+    node->peers_map_epoch = identity->map_epoch;
     node->incarnation = identity->incarnation;
     node->founding = (enum node_founding)identity->founding;
     node->master_replica = identity->master_replica;

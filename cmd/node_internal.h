@@ -129,7 +129,8 @@ struct node {
     struct node_connection *greeting;    /* utlist */
     struct node_peer *peers;
     bool peers_dirty;
-    bool peers_changed; /* since the row that lists them was written */
+    bool peers_changed;       /* since the row that lists them was written */
+    uint64_t peers_map_epoch; /* of the map that they are from, before there is one */
     nanoseconds_t peers_deadline_ns;
     nanoseconds_t refusal_log_ns; /* a connection that was refused is not told of before */
 
@@ -177,6 +178,8 @@ void node_map_received(struct node *node, const struct frame *frame);
 void node_map_requested(struct node *node, struct node_connection *connection,
                         const struct frame *frame);
 /* The group that the map gives a key to; 0 when there is no map. */
+/* Of the newest map that was here, also before this start as far as the store's row says. */
+uint64_t node_map_epoch_known(const struct node *node);
 const Ostraka__RangeInfo *node_map_range_of_key(const struct node *node, struct bytes key);
 const Ostraka__GroupInfo *node_map_group(const struct node *node, group_id_t group);
 void node_report_send(struct node *node);

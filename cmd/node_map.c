@@ -173,6 +173,11 @@ void node_map_requested(struct node *node, struct node_connection *connection,
                  : frame_encode(FRAME_MAP_ANSWER, frame->request_id, &map->base, NULL, 0));
 }
 
+uint64_t node_map_epoch_known(const struct node *node)
+{
+    return node->map ? node->map->epoch : node->peers_map_epoch;
+}
+
 const Ostraka__RangeInfo *node_map_range_of_key(const struct node *node, struct bytes key)
 {
     if (!node->map)

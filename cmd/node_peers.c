@@ -226,7 +226,7 @@ static void hello_send(struct node *node, struct node_connection *connection)
     hello.store_id = node->options.raft.store;
     hello.to_store_id = connection->store;
     hello.channel = (uint32_t)connection->channel;
-    hello.map_epoch = node->map ? node->map->epoch : 0;
+    hello.map_epoch = node_map_epoch_known(node);
     outbox_to_connection(&node->outbox, connection->id,
                          frame_encode(FRAME_HELLO, 0, &hello.base, NULL, 0));
 }

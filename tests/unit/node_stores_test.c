@@ -234,6 +234,34 @@ Test(node_stores, who_has_just_joined_is_told_to_come_again)
     }
 }
 
+/* The same when the one that dials has crashed meanwhile, and has no map yet: its row knows better.
+ */
+Test(node_stores, who_has_just_joined_and_crashed_is_told_to_come_again)
+{
+    begin(3, 1);
+    store_id_t fourth = nodes_join(&cluster);
+    nodes_crash(&cluster, fourth);
+    store_id_t fifth = nodes_join(&cluster);
+    run_until(is_in_map, fifth, "it does not join");
+    nodes_run(&cluster, 500);
+    nodes_cut(&cluster, fifth, true);
+    nodes_start(&cluster, fourth);
+    run_until(is_in_map, fourth, "it does not join");
+    nodes_run(&cluster, 1000);
+    nodes_crash(&cluster, fourth);
+    for (store_id_t store = 1; store <= 3; store++)
+        nodes_cut(&cluster, store, true);
+    nodes_cut(&cluster, fifth, false);
+    nodes_start(&cluster, fourth);
+    nodes_run(&cluster, 2500);
+    cr_assert_eq(nodes_node(&cluster, fifth)->metrics.connections_rejected_count, 0);
+    for (store_id_t store = 1; store <= 3; store++)
+        nodes_cut(&cluster, store, false);
+    nodes_run(&cluster, 2500);
+    cr_expect_not_null(node_peer_find(nodes_node(&cluster, fifth)->node, fourth));
+    end();
+}
+
 /* It forgot that it was taken, and the others dial it: they are to come again, nothing is wrong. */
 Test(node_stores, who_still_joins_is_dialed_in_vain)
 {

@@ -343,10 +343,23 @@ static void check_refuse(struct kv_request *request, int status)
         kv_group_step(group, &release);
 }
 
+/* A Prepare has its locks, with which no range goes; without them the rows of one that has gone
+ * meanwhile may have been deleted under the look, and so looked unchanged. */
+static bool rows_may_be_gone(const struct kv_request *request)
+{
+    return request->type == FRAME_VALIDATE &&
+           request->ranges_ended_seen != request->group->ranges_ended_count;
+}
+
 static void check_finish(struct kv_request *request)
 {
     struct kv_check *check = request->check;
     int status = check->status;
+    if (rows_may_be_gone(request)) {
+        COVER(CHECK_ROWS_GONE);
+        kv_answer_status(request, OST_RANGE_MOVED, NULL);
+        return;
+    }
     if (status == OST_OK && is_below_safe_point(check, kv_group_safe_point(request->group)))
         status = OST_VERSION_CHANGED;
     if (status != OST_OK)

@@ -300,6 +300,7 @@ void kv_validate_confirmed(struct kv_request *request)
 {
     if (!kv_check_passes(request))
         return;
+    request->ranges_ended_seen = request->group->ranges_ended_count;
     kv_request_move(request, KV_REQUEST_LOCKS);
     const Ostraka__ValidateRequest *message = (const Ostraka__ValidateRequest *)request->message;
     if (message->n_checks > 0)

@@ -157,6 +157,7 @@ struct kv_group {
 
     struct kv_meta meta; /* of what is applied; the store has it as of the last checkpoint */
     struct kv_ranges ranges;
+    uint64_t ranges_ended_count; /* their rows are gone */
     struct txn_records *records;
     struct kv_slice slice;
     struct kv_checkpoint checkpoint;
@@ -247,6 +248,7 @@ struct kv_request {
     timestamp_t read_timestamp; /* GET, SCAN: kv_check.c */
     struct kv_check *check;     /* PREPARE, VALIDATE */
     uint32_t check_place;       /* VALIDATE: nobody is in the way of those before it */
+    uint64_t ranges_ended_seen; /* VALIDATE: when it was found that its ranges are here */
     bool is_check_due;
     bool is_checked; /* VALIDATE */
     struct oracle_waiter oracle_waiter;

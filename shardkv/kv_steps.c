@@ -32,6 +32,7 @@ static void delete_versions(struct kv_group *group, const struct kv_range *range
 static void range_end(struct kv_group *group, struct kv_range *range)
 {
     delete_versions(group, range, true);
+    group->ranges_ended_count++;
     kv_checkpoint_touch_range(group, range->start);
     kv_ranges_remove(&group->ranges, range);
 }

@@ -265,6 +265,41 @@ Test(kv_move, a_late_assignment_does_not_give_a_range_back)
     kv_world_free(world);
 }
 
+/* The rows go while the pool looks whether they are as they were read. */
+Test(kv_move, what_was_read_is_not_unchanged_because_it_is_gone)
+{
+    struct mover mover;
+    struct kv_world *world = begin(&mover, 3);
+    put_many(world, 20, "old");
+    Ostraka__ReadCheck check = OSTRAKA__READ_CHECK__INIT, *checks = &check;
+    check.start = kv_field("b003");
+    check.is_key = true;
+    check.read_timestamp = world->timestamp;
+    put_many(world, 10, "new");
+    copy_until_near(&mover, 1, 1);
+    store_id_t leader = kv_world_leader(world, 1);
+    world->are_jobs_held = true;
+    store_memory_hinder(world->stores[leader].store, false, true);
+    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
+    txn.client = 9;
+    txn.sequence = 77;
+    Ostraka__ValidateRequest request = OSTRAKA__VALIDATE_REQUEST__INIT;
+    request.group = 1;
+    request.txn = &txn;
+    request.checks = &checks;
+    request.n_checks = 1;
+    uint64_t id = kv_world_send(world, leader, FRAME_VALIDATE, &request.base, bytes_of(NULL, 0));
+    kv_world_run(world, 20);
+    move_order(&mover, 1, OSTRAKA__RANGE_STEP__RANGE_FREEZE, 1, 1);
+    own(&mover, 1, 1);
+    cr_assert_null(kv_world_answer(world, id, &ostraka__validate_answer__descriptor, NULL));
+    world->are_jobs_held = false;
+    const Ostraka__ValidateAnswer *answer = (const Ostraka__ValidateAnswer *)kv_world_wait(
+        world, id, &ostraka__validate_answer__descriptor, NULL);
+    cr_assert_eq(answer->header->status, OST_RANGE_MOVED);
+    kv_world_free(world);
+}
+
 Test(kv_move, what_is_written_meanwhile_goes_along)
 {
     struct mover mover;

@@ -451,8 +451,6 @@ void kv_read_rows(struct kv_request *request)
     }
     /* Nothing has been written since the rows that it already has: the same state. */
     read->snapshot = store_snapshot_new(store);
-    read->granted_timestamp = group->meta.commit_timestamp_max > group->meta.safe_point
-                                  ? group->meta.commit_timestamp_max
-                                  : group->meta.safe_point;
+    read->granted_timestamp = kv_group_read_timestamp(group);
     read_on_pool(request);
 }

@@ -212,19 +212,26 @@ Test(node_stores, a_store_that_joins_counts_as_alive)
     end();
 }
 
+/* The fifth is cut off from then on, with a map that does not list the fourth. */
+static void join_while_another_is_away(store_id_t *out_fourth, store_id_t *out_fifth)
+{
+    *out_fourth = nodes_join(&cluster);
+    nodes_crash(&cluster, *out_fourth);
+    *out_fifth = nodes_join(&cluster);
+    run_until(is_in_map, *out_fifth, "it does not join");
+    nodes_run(&cluster, 500);
+    nodes_cut(&cluster, *out_fifth, true);
+    nodes_start(&cluster, *out_fourth);
+    run_until(is_in_map, *out_fourth, "it does not join");
+}
+
 /* The lower number dials, and the other one, which was away, has a map without it. */
 Test(node_stores, who_has_just_joined_is_told_to_come_again)
 {
     for (uint32_t ms = 0; ms < 1000; ms += 50) {
         begin(3, 1);
-        store_id_t fourth = nodes_join(&cluster);
-        nodes_crash(&cluster, fourth);
-        store_id_t fifth = nodes_join(&cluster);
-        run_until(is_in_map, fifth, "it does not join");
-        nodes_run(&cluster, 500);
-        nodes_cut(&cluster, fifth, true);
-        nodes_start(&cluster, fourth);
-        run_until(is_in_map, fourth, "it does not join");
+        store_id_t fourth, fifth;
+        join_while_another_is_away(&fourth, &fifth);
         nodes_run(&cluster, 500 + ms);
         nodes_cut(&cluster, fifth, false);
         nodes_run(&cluster, 2500);
@@ -239,14 +246,8 @@ Test(node_stores, who_has_just_joined_is_told_to_come_again)
 Test(node_stores, who_has_just_joined_and_crashed_is_told_to_come_again)
 {
     begin(3, 1);
-    store_id_t fourth = nodes_join(&cluster);
-    nodes_crash(&cluster, fourth);
-    store_id_t fifth = nodes_join(&cluster);
-    run_until(is_in_map, fifth, "it does not join");
-    nodes_run(&cluster, 500);
-    nodes_cut(&cluster, fifth, true);
-    nodes_start(&cluster, fourth);
-    run_until(is_in_map, fourth, "it does not join");
+    store_id_t fourth, fifth;
+    join_while_another_is_away(&fourth, &fifth);
     nodes_run(&cluster, 1000);
     nodes_crash(&cluster, fourth);
     for (store_id_t store = 1; store <= 3; store++)

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #define VALUE_BYTES       1000u
 #define LOAD_BATCH_COUNT  256u

@@ -107,6 +107,7 @@ struct kv_slice_outcome {
 struct kv_slice {
     bool is_built;
     bool is_refused; /* by the store, once or more */
+    bool clears_rows; /* of a range whose copy begins */
     size_t entries_count;
     struct store_batch *batch;
     struct kv_meta meta;
@@ -347,6 +348,8 @@ void kv_sweeper_free(struct kv_sweeper *sweeper);
 void kv_sweeper_step(struct kv_sweeper *sweeper, struct kv_group *groups);
 nanoseconds_t kv_sweeper_deadline_ns(const struct kv_sweeper *sweeper, struct kv_group *groups);
 bool kv_sweeper_is_busy_with(const struct kv_sweeper *sweeper, group_id_t group);
+/* Before rows of the group are replaced by others. False: not yet. */
+bool kv_sweeper_give_way(struct kv_sweeper *sweeper, struct kv_group *group);
 /* A safe point at or above this timestamp may make something superfluous. */
 void kv_group_garbage_from(struct kv_group *group, timestamp_t timestamp);
 /* All rows in [lower, upper) have been deleted: their space is to come back. */

@@ -17,6 +17,11 @@
  * is being destroyed, what it still does is done to rows that nobody reads. A new replica of the
  * group, which would use the numbers of generations again, waits for the job's end
  * (kv_sweeper_is_busy_with).
+ *
+ * A range that is copied in brings rows back that a pass may have deleted before it, when an
+ * earlier copy of them was here: then the rest of the pass would delete a marker and leave the
+ * older versions that have come back. So the copy begins after the deletes of the job under way,
+ * and ends the pass (kv_sweeper_give_way).
  */
 #include "shardkv/kv_group.h"
 
@@ -24,6 +29,7 @@
 #include "base/sometimes.h"
 #include "shardkv/kv_keys.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define ROWS_PER_JOB_MAX  4096u
@@ -54,7 +60,9 @@ struct sweep {
     timestamp_t garbage_from;
     struct buffer span; /* where it begins */
     uint64_t span_bytes, span_garbage_bytes;
+    bool is_over; /* rows have been replaced */
     /* This job. */
+    _Atomic bool has_deleted; /* whatever it does delete */
     int status;
     bool is_at_end;
     uint32_t rows_max;
@@ -276,6 +284,7 @@ static void sweep_run(struct job *job)
     if (sweep->is_at_end)
         marker_finish(sweep);
     batch_write(sweep);
+    atomic_store(&sweep->has_deleted, true);
     if (sweep->is_at_end || sweep->span_bytes >= SPAN_BYTES)
         span_end(sweep);
 }
@@ -290,6 +299,7 @@ static void pass_go_on(struct kv_sweeper *sweeper)
     struct sweep *sweep = sweeper->sweep;
     struct kv_shared *shared = sweeper->shared;
     sweep->status = OST_OK;
+    atomic_store(&sweep->has_deleted, false);
     sweep->rows_max = RARE(SWEEP_ONE_ROW) ? 1 : ROWS_PER_JOB_MAX;
     sweep->bytes_seen = sweep->markers_count = 0;
     job_push(shared->environment.jobs, &sweep->job, sweep_run, sweep_done);
@@ -311,6 +321,30 @@ static void pass_end(struct kv_sweeper *sweeper)
 {
     sweep_free(sweeper->sweep);
     sweeper->sweep = NULL;
+}
+
+/* What it would have found is for the next one. */
+static void pass_give_up(struct kv_sweeper *sweeper, struct kv_group *group)
+{
+    kv_group_garbage_from(group, 0);
+    pass_end(sweeper);
+}
+
+bool kv_sweeper_give_way(struct kv_sweeper *sweeper, struct kv_group *group)
+{
+    struct sweep *sweep = sweeper->sweep;
+    if (!sweep || sweep->group != group->id)
+        return true;
+    if (sweeper->is_running && !atomic_load(&sweep->has_deleted)) {
+        COVER(SWEEP_AWAITED);
+        return false;
+    }
+    COVER(SWEEP_GAVE_WAY);
+    if (sweeper->is_running)
+        sweep->is_over = true;
+    else
+        pass_give_up(sweeper, group);
+    return true;
 }
 
 static void sweep_done(struct job *job)
@@ -337,14 +371,13 @@ static void sweep_done(struct job *job)
         pass_end(sweeper);
         return;
     }
-    if (sweep->status != OST_OK) {
-        if (sweep->status != OST_BUSY)
+    if (sweep->status != OST_OK || sweep->is_over) {
+        if (sweep->status != OST_OK && sweep->status != OST_BUSY)
             log_write(LOG_WARN, "cannot sweep a group's old versions",
                       "store=%lu group=%lu status=%s", shared->environment.store_id, group->id,
                       ost_status_name(sweep->status));
         sweeper->rest_until_ns = shared->now_ns + RETRY_NS;
-        kv_group_garbage_from(group, 0);
-        pass_end(sweeper);
+        pass_give_up(sweeper, group);
     } else if (sweep->is_at_end) {
         kv_group_garbage_from(group, sweep->garbage_from);
         pass_end(sweeper);

@@ -94,6 +94,8 @@ static void draw_surroundings(struct plan *plan, struct random *random)
     plan->disk_tail_ms_max = ONE_OF(random, 10, 50, 200);
     plan->turn_us_max = ONE_OF(random, 20, 100, 500);
     plan->job_us_max = ONE_OF(random, 100, 1000, 20000);
+    plan->job_tail_ppm = ONE_OF(random, 0, 0, 10000, 100000);
+    plan->job_tail_ms_max = ONE_OF(random, 100, 1000, 3000);
     plan->rare_sites = random_below(random, 4) != 0;
     plan->drift_ppm_max = ONE_OF(random, 0, 100, 1000, 20000);
 }

@@ -70,6 +70,8 @@
     X(disk_tail_ms_max, 0, "how long")                                                             \
     X(turn_us_max, 0, "a turn of a store's loop")                                                  \
     X(job_us_max, 1, "a job of the pool")                                                          \
+    X(job_tail_ppm, 0, "jobs that take long while there are faults, of a million")                 \
+    X(job_tail_ms_max, 0, "how long")                                                              \
     X(rare_sites, 0, "1: rare things happen at the places that base/sometimes.h names")            \
     X(history_ms, 1, "how long versions are kept")                                                 \
     X(replica_changes_max, 0, "groups that placement changes at a time; 0: none, nor leaders")     \

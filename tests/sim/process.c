@@ -29,6 +29,7 @@ struct process_job {
     struct process_job *prev, *next; /* utlist */
     uint64_t number;
     struct job *job; /* NULL: a log operation */
+    bool is_run;     /* it is done, and nobody has heard of it */
     struct log_operation operation;
 };
 
@@ -149,7 +150,8 @@ static void job_fired(void *target, uint64_t number)
     DL_DELETE(process->jobs, found);
     free(found);
     if (job.job) {
-        job.job->run(job.job);
+        if (!job.is_run)
+            job.job->run(job.job);
         inbox_add(process, &(struct process_event){.type = NODE_EV_JOB_DONE, .job = job.job});
         return;
     }
@@ -163,6 +165,19 @@ static void job_fired(void *target, uint64_t number)
                                                    .log_operation = job.operation});
 }
 
+/* Of those that take long, some stand before their work and some behind it. */
+static nanoseconds_t job_takes_ns(struct process *process, bool *out_is_run)
+{
+    const struct sim *sim = process->sim;
+    const struct plan *plan = &sim->plan;
+    *out_is_run = false;
+    if (plan->job_tail_ms_max == 0 || sim->phase != 1 ||
+        random_below(&process->random, 1000000) >= plan->job_tail_ppm)
+        return random_between(&process->random, 1000, plan->job_us_max * 1000);
+    *out_is_run = random_below(&process->random, 2) == 0;
+    return random_between(&process->random, 1, plan->job_tail_ms_max) * NS_PER_MS;
+}
+
 static void job_begin(struct process *process, struct job *job,
                       const struct log_operation *operation)
 {
@@ -171,8 +186,9 @@ static void job_begin(struct process *process, struct job *job,
     added->job = job;
     nanoseconds_t now_ns = process->sim->schedule.now_ns, end_ns;
     if (job) {
-        end_ns =
-            now_ns + random_between(&process->random, 1000, process->sim->plan.job_us_max * 1000);
+        end_ns = now_ns + job_takes_ns(process, &added->is_run);
+        if (added->is_run)
+            job->run(job);
     } else {
         added->operation = *operation;
         end_ns = disk_operation_end_ns(&process->disk, operation, now_ns);
@@ -458,7 +474,7 @@ static void cluster_options_fill(struct process *process, struct cluster_options
     node->kv.flush_bytes = plan->flush_kib << 10;
     node->kv.flush_interval_ms = (uint32_t)plan->flush_interval_ms;
     node->kv.garbage_bytes_min = 1;
-    node->kv.copy_bytes_per_s = 64u << 10;
+    node->kv.copy_bytes_per_s = 256u << 10;
     node->kv.participant.entry_expiry_ms = (uint32_t)plan->lock_expiry_ms;
     node->advertise_address = cluster->addresses[process->store_id - 1];
     node->master.initial_replicas_count = (uint32_t)plan->replicas;
@@ -570,7 +586,7 @@ static void node_drop(struct process *process)
     {
         DL_DELETE(process->jobs, job);
         if (job->job)
-            job_finish(process, job->job, false);
+            job_finish(process, job->job, job->is_run);
         free(job);
     }
     for (size_t i = 0; i < process->inbox_count; i++) {

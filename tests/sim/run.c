@@ -171,6 +171,7 @@ static bool run_until(struct sim *sim, nanoseconds_t until_ns, bool (*is_done)(s
 
 static void phase_begin(struct sim *sim, uint64_t phase)
 {
+    sim->phase = phase;
     trace_event(&sim->trace, TRACE_PHASE, phase, sim->counts.operations, sim->counts.faults, 0);
 }
 
@@ -351,10 +352,11 @@ static void judge(struct sim *sim)
     free(result);
 }
 
-/* Some have hardly a moment in which anything can be done. */
+/* Some have hardly a moment in which anything can be done, or a range be changed. */
 static bool is_lively(const struct sim *sim)
 {
-    return sim->counts.faults >= MANY_FAULTS && sim->counts.commits >= sim->plan.operations / 50;
+    return sim->counts.faults >= MANY_FAULTS && sim->counts.commits >= sim->plan.operations / 50 &&
+           sim->counts.range_changes > 0;
 }
 
 /* A run in which little happened shows nothing. (Ranges that were moved or merged may leave all

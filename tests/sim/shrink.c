@@ -48,11 +48,10 @@ static void faults_away(struct shrinking *shrinking)
             try_value(shrinking, field, 0);
     }
     static const char *const zeros[] = {
-        "reset_ppm",         "frame_lost_ppm",     "frame_doubled_ppm",
-        "frame_swapped_ppm", "disk_tail_ppm",      "tail_ppm",
-        "drift_ppm_max",     "lease_stall_ppm",    "lease_ms",
-        "weight_snapshot",   "weight_register",    "weight_bank",
-        "weight_append",     "site_crash_percent", "keeper"};
+        "reset_ppm",       "frame_lost_ppm", "frame_doubled_ppm",  "frame_swapped_ppm",
+        "disk_tail_ppm",   "tail_ppm",       "job_tail_ppm",       "drift_ppm_max",
+        "lease_stall_ppm", "lease_ms",       "weight_snapshot",    "weight_register",
+        "weight_bank",     "weight_append",  "site_crash_percent", "keeper"};
     for (size_t index = 0; index < sizeof zeros / sizeof zeros[0]; index++)
         try_value(shrinking, field_of(zeros[index]), 0);
 }

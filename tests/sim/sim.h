@@ -63,6 +63,7 @@ struct sim {
     struct observer *observer;
     struct raft_trace *raft_trace; /* NULL: none */
     struct sim_counts counts;
+    uint64_t phase;       /* 1: faults, 2: healing, 3: the end is looked at */
     bool is_stopping;     /* clients begin nothing new */
     bool is_tearing_down; /* a process that died is being freed: what it says is not heard */
     bool is_failed;

@@ -29,7 +29,7 @@ struct node_connection {
     UT_hash_handle hh;
 };
 
-/* Another store. The one with the lower id dials. */
+/* Another store. The one with the lower id dials, the other one to introduce itself. */
 struct node_peer {
     store_id_t store;
     char *address;

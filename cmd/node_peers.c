@@ -3,11 +3,18 @@
  *
  * Between two stores the one with the lower id dials, two connections (outbox.h: channel); frames
  * go both ways over both. Nothing but a Hello is heard from a connection that has not been greeted.
+ *
+ * The one that is to dial may not know the other: that one joined, and a crash took it away again
+ * with the map. Then the map may not come either, for want of a quorum. So who waits to be dialed
+ * dials after a while, to introduce itself: its Hello says where it is, is turned down, and the
+ * other one dials.
  */
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/sometimes.h"
 #include "cmd/node_internal.h"
 #include "shardmaster/master_map.h"
+#include "shardmaster/master_stores.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,6 +22,7 @@
 
 #define RECONNECT_MS_MIN   50u
 #define JOINING_REDIAL_MS  100u
+#define INTRODUCTION_MS    2000u  /* not dialed for so long */
 #define REFUSALS_LOGGED_MS 60000u /* one line in so long */
 
 struct node_connection *node_connection_find(struct node *node, uint64_t connection_id)
@@ -42,6 +50,8 @@ void node_peer_learn(struct node *node, store_id_t store, const char *address)
         peer = memory_alloc_zeroed(1, sizeof *peer);
         peer->store = store;
         peer->is_dialed_by_us = node->options.raft.store < store;
+        if (!peer->is_dialed_by_us)
+            peer->redial_ns[CHANNEL_CONTROL] = node->now_ns + INTRODUCTION_MS * NS_PER_MS;
         HASH_ADD(hh, node->peers, store, sizeof peer->store, peer);
     }
     free(peer->address);
@@ -137,7 +147,8 @@ static void peer_channel_lost(struct node *node, struct node_connection *connect
                   node->options.raft.store, peer->store, (int)channel);
         raft_host_peer_reset(node->raft, peer->store, node->now_ns);
     }
-    peer->redial_ns[channel] = node->now_ns + RECONNECT_MS_MIN * NS_PER_MS;
+    uint32_t redial_ms = peer->is_dialed_by_us ? RECONNECT_MS_MIN : INTRODUCTION_MS;
+    peer->redial_ns[channel] = node->now_ns + redial_ms * NS_PER_MS;
     node->peers_dirty = true;
 }
 
@@ -227,6 +238,7 @@ static void hello_send(struct node *node, struct node_connection *connection)
     hello.to_store_id = connection->store;
     hello.channel = (uint32_t)connection->channel;
     hello.map_epoch = node_map_epoch_known(node);
+    hello.address = (char *)(uintptr_t)node->options.advertise_address;
     outbox_to_connection(&node->outbox, connection->id,
                          frame_encode(FRAME_HELLO, 0, &hello.base, NULL, 0));
 }
@@ -297,10 +309,11 @@ void node_peers_dial(struct node *node)
             peer_forget(node, peer);
             continue;
         }
-        if (!peer->is_dialed_by_us || node->shutting_down)
+        if (node->shutting_down)
             continue;
         peer_dial(node, peer, CHANNEL_CONTROL);
-        peer_dial(node, peer, CHANNEL_BULK);
+        if (peer->is_dialed_by_us)
+            peer_dial(node, peer, CHANNEL_BULK);
     }
 }
 
@@ -363,15 +376,40 @@ static int hello_check(const struct node *node, const Ostraka__Hello *hello, cha
                      node->options.raft.store);
             return OST_NOT_READY;
         }
-        if (!peer || peer->is_dialed_by_us || hello->channel > CHANNEL_BULK) {
+        if (!peer || hello->channel > CHANNEL_BULK) {
             snprintf(text, text_bytes_max,
                      "store %" PRIu64 " does not expect store %" PRIu64 " to connect%s",
                      node->options.raft.store, hello->store_id,
                      peer ? "" : ": the map does not list it");
             return OST_INVALID_ARGUMENT;
         }
+        if (peer->is_dialed_by_us) {
+            snprintf(text, text_bytes_max, "store %" PRIu64 " dials store %" PRIu64,
+                     node->options.raft.store, hello->store_id);
+            return OST_NOT_READY;
+        }
     }
     return OST_OK;
+}
+
+/* Turned down, but heard: it is dialed at once. */
+static void introduction_take(struct node *node, const Ostraka__Hello *hello)
+{
+    struct node_peer *peer = node_peer_find(node, hello->store_id);
+    if (hello->role != OSTRAKA__PEER_ROLE__STORE || hello->store_id <= node->options.raft.store ||
+        hello->cluster_id != node->options.cluster_id)
+        return;
+    if (!peer && hello->store_id <= STORES_COUNT_MAX &&
+        master_store_address_is_formed(hello->address)) {
+        COVER(STORE_INTRODUCED);
+        node_peer_learn(node, hello->store_id, hello->address);
+        peer = node_peer_find(node, hello->store_id);
+    }
+    if (!peer)
+        return;
+    for (int channel = CHANNEL_CONTROL; channel <= CHANNEL_BULK; channel++)
+        peer->redial_ns[channel] = node->now_ns;
+    node->peers_dirty = true;
 }
 
 /* Whoever does not belong here may come back for ever: not each time is worth a line. */
@@ -406,7 +444,9 @@ void node_hello_received(struct node *node, struct node_connection *connection,
         &node->outbox, connection->id,
         frame_encode(FRAME_HELLO_ANSWER, frame->request_id, &answer.base, NULL, 0));
     if (answer.status != OST_OK) {
-        if (!ost_status_is_retryable(answer.status))
+        if (ost_status_is_retryable(answer.status))
+            introduction_take(node, hello);
+        else
             hello_refused(node, text);
         node_route_all(node); /* the answer leaves before the connection is forgotten */
         node_connection_drop(node, connection, true);
@@ -432,6 +472,8 @@ static void hello_was_refused(struct node *node, struct node_connection *connect
     node_connection_drop(node, connection, false);
     if (!peer)
         return;
+    if (!peer->is_dialed_by_us)
+        redial_ms = INTRODUCTION_MS;
     peer->redial_ns[channel] = node->now_ns + redial_ms * NS_PER_MS;
     if (is_soon || node->now_ns < peer->refusal_log_ns)
         return;

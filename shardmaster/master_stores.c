@@ -66,15 +66,19 @@ static bool text_is_printable(const char *text)
     return true;
 }
 
-/* From the network: as much as an address and a label can be without looking them up. */
+bool master_store_address_is_formed(const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    return colon && colon != address && colon[1] != '\0' &&
+           strlen(address) <= STORE_ADDRESS_BYTES_MAX && text_is_printable(address);
+}
+
 static int check_join_form(const Ostraka__ChangeStore *request, char *out_why)
 {
-    const char *colon = strrchr(request->address, ':');
     if (request->store == 0 || request->store > STORES_COUNT_MAX)
         return refuse(OST_INVALID_ARGUMENT, out_why, "a store's number is 1 to %u",
                       STORES_COUNT_MAX);
-    if (!colon || colon == request->address || colon[1] == '\0' ||
-        strlen(request->address) > STORE_ADDRESS_BYTES_MAX || !text_is_printable(request->address))
+    if (!master_store_address_is_formed(request->address))
         return refuse(OST_INVALID_ARGUMENT, out_why,
                       "the address of store %" PRIu64 " is not HOST:PORT of at most %u bytes",
                       request->store, STORE_ADDRESS_BYTES_MAX);

@@ -23,6 +23,9 @@
 /* "up", "draining", "dead"; static. */
 const char *master_store_state_name(uint32_t state);
 
+/* HOST:PORT, from the network: as much as can be said without looking it up. */
+bool master_store_address_is_formed(const char *address);
+
 /* The machine that a store is on: its label, or the host part of its address. */
 struct bytes master_store_host(const Ostraka__StoreInfo *store);
 

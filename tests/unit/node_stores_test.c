@@ -297,6 +297,32 @@ Test(node_stores, a_store_that_crashes_knows_who_has_joined)
     end();
 }
 
+/* That row did not reach the disk, and those who could tell are away. The one that joined may be
+ * needed for a quorum, and it is the other one that dials. */
+Test(node_stores, a_store_that_is_not_known_introduces_itself)
+{
+    begin(3, 1);
+    store_id_t fourth = nodes_join(&cluster);
+    run_until(is_in_map, fourth, "it does not join");
+    nodes_run(&cluster, 500);
+    nodes_crash(&cluster, 1);
+    nodes_wipe(&cluster, 1);
+    nodes_crash(&cluster, 2);
+    nodes_crash(&cluster, 3);
+    nodes_start(&cluster, 1);
+    cr_assert_null(node_peer_find(nodes_node(&cluster, 1)->node, fourth));
+    nodes_run(&cluster, 5000);
+    const struct node_peer *peer = node_peer_find(nodes_node(&cluster, 1)->node, fourth);
+    cr_assert_not_null(peer);
+    cr_expect_neq(peer->connection_ids[CHANNEL_CONTROL], 0);
+    cr_expect_neq(peer->connection_ids[CHANNEL_BULK], 0);
+    cr_expect_eq(nodes_node(&cluster, 1)->metrics.connections_rejected_count, 0);
+    nodes_start(&cluster, 2);
+    nodes_start(&cluster, 3);
+    cr_assert(nodes_run_until_true(&cluster, MS_MAX));
+    end();
+}
+
 /* Of those that it knows one is left, and that one does not lead; the others have joined while it
  * was away, and it is it that would have to dial them. */
 Test(node_stores, a_store_that_was_away_for_long_finds_the_others)

@@ -204,6 +204,7 @@
     X(RARE, MASTER_CREATES_AGAIN, 250, "a store is told to make a replica that it has")            \
     X(RARE, ORACLE_AT_CEILING, 30, "the oracle waits for a higher ceiling")                        \
     X(COVER, MASTER_CHANGE_OUTDATED, 0, "a change of replicas was refused when it was applied")    \
+    X(COVER, MASTER_JOINER_STRUCK_OUT, 0, "one of many that were to join and were lost")           \
     X(COVER, MASTER_CHANGE_CALLED_OFF, 0, "a replica that was to join does not")                   \
     X(COVER, MASTER_DISK_REPLACED, 0, "a store came back with another disk")                       \
     X(COVER, MASTER_REPLICA_REPLACED, 0, "a lost replica is to be replaced")                       \

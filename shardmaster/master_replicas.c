@@ -269,6 +269,15 @@ static bool may_begin_without(const Ostraka__Map *map,
            master_map_store(map, removed->store)->state != MASTER_STORE_UP;
 }
 
+static void group_strike_out(Ostraka__GroupInfo *group, const Ostraka__ReplicaInfo *replica)
+{
+    size_t kept_count = 0;
+    for (size_t place = 0; place < group->n_replicas; place++)
+        if (group->replicas[place] != replica)
+            group->replicas[kept_count++] = group->replicas[place];
+    group->n_replicas = kept_count;
+}
+
 bool master_replicas_wanted(Ostraka__Map *map,
                             const Ostraka__MasterCommand__ReplicasWanted *command,
                             struct arena *arena)
@@ -286,14 +295,24 @@ bool master_replicas_wanted(Ostraka__Map *map,
     bool adds = command->add_store != 0;
     const Ostraka__ReplicaInfo *there = master_group_replica_on(group, command->add_store);
     size_t count = outcome_of(group, removed, adds).count;
+    /* A store whose disk is replaced again and again fills the list with those that were to join.
+     */
+    bool is_full = adds && group->n_replicas == RAFT_MEMBERS_MAX;
+    bool makes_room =
+        is_full && removed && removed->role == MASTER_REPLICA_JOINING && removed->lost;
     bool is_sound =
         (removed ? is_to_stay(removed) : command->remove_replica == 0) && (adds || removed) &&
         (!adds || (master_map_store(map, command->add_store) && (!there || there == removed))) &&
-        count >= 1 && count <= REPLICAS_PER_GROUP_MAX &&
-        group->n_replicas + (adds ? 1 : 0) <= RAFT_MEMBERS_MAX && is_survived(group, removed, adds);
+        count >= 1 && count <= REPLICAS_PER_GROUP_MAX && (!is_full || makes_room) &&
+        is_survived(group, removed, adds);
     if (!is_sound) {
         COVER(MASTER_CHANGE_OUTDATED);
         return false;
+    }
+    if (makes_room) {
+        COVER(MASTER_JOINER_STRUCK_OUT);
+        group_strike_out(group, removed);
+        removed = NULL;
     }
     if (removed && removed->role == MASTER_REPLICA_JOINING) {
         if (is_calling_off(removed, adds))

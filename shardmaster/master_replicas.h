@@ -9,7 +9,8 @@
  *
  *   (a group's first ones, with the map)--> JOINING
  *   (none) --ReplicasWanted--> JOINING --ReplicasSettled--> VOTER --ReplicasWanted--> LEAVING
- *   JOINING --ReplicasWanted (it was lost, or the change is called off)--> LEAVING
+ *   JOINING --ReplicasWanted (it was lost, or the change is called off)--> LEAVING, or, when it was
+ *           lost and the list is full, (none)
  *   LEAVING --ReplicasWanted (the change is called off)--> JOINING
  *   LEAVING --ReplicasSettled--> (none), for ever: its number was given, and the map lists it no
  * more

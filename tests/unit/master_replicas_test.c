@@ -272,6 +272,22 @@ Test(master_replicas, who_is_lost_is_replaced_on_its_store)
     cr_expect_eq(role_of(8), MASTER_REPLICA_VOTER);
 }
 
+/* The list of replicas has an end, and the changes must not. */
+Test(master_replicas, a_disk_may_be_replaced_any_number_of_times)
+{
+    replica_id_t joins = 5;
+    for (uint32_t time = 0; time < 3 * RAFT_MEMBERS_MAX; time++) {
+        cr_assert(master_replica_lost(map, 1, joins));
+        cr_assert(replace_next(), "disk %u", time);
+        joins = map->next_replica - 1;
+        cr_assert_eq(role_of(joins), MASTER_REPLICA_JOINING);
+    }
+    cr_expect_eq(role_of(5), MASTER_REPLICA_LEAVING, "it may have to be taken out");
+    settle();
+    cr_expect_eq(group()->n_replicas, 3);
+    cr_expect_eq(role_of(joins), MASTER_REPLICA_VOTER);
+}
+
 /* The group may have done without it already, and waits for it to catch up, which it never does. */
 Test(master_replicas, who_returns_and_is_lost_is_replaced)
 {

@@ -1,7 +1,9 @@
 /* moves.c: what it costs others when a range moves from one group to the other and back, on a fresh
  * cluster of three stores on this machine: how long nothing goes on in the range that moves, how
- * fast it moves, and what clients of another range notice.
+ * fast it moves, what clients of another range notice, and when the old copies' space is back.
  */
+#define _GNU_SOURCE /* nftw */
+
 #include "bench/session.h"
 #include "client/ostraka.h"
 #include "cmd/arguments.h"
@@ -10,6 +12,7 @@
 
 #include <argp.h>
 #include <errno.h>
+#include <ftw.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,13 +27,15 @@
 #define MOVE_MS_MAX       60000u
 #define POLL_MS           10u
 #define NS_PER_MS_REAL    UINT64_C(1000000)
+#define SPACE_SECONDS     60u /* in which an old copy is to be gone */
+#define SPACE_POLLS_COUNT (SPACE_SECONDS * 10)
 
 struct options {
     uint32_t mib, moves_count, clients_count, still_seconds;
     uint32_t rate; /* of each client, operations a second; 0: as many as it can */
     const char *directory, *program;
     const char *copy_mib_per_s;
-    bool keep;
+    bool keep, space;
 };
 
 /* One thread that reads and writes in one of the two ranges. */
@@ -260,6 +265,52 @@ static int move_once(struct bench *bench, uint64_t *out_ns, uint64_t *out_bytes,
     return status;
 }
 
+/* --- Space -------------------------------------------------------------------------------------
+ */
+
+static uint64_t table_bytes; /* nftw gives its function nothing else */
+
+static int table_count(const char *path, const struct stat *status, int type, struct FTW *walk)
+{
+    (void)walk;
+    const char *dot = strrchr(path, '.');
+    if (type == FTW_F && dot && strcmp(dot, ".sst") == 0)
+        table_bytes += (uint64_t)status->st_size;
+    return 0;
+}
+
+/* Of RocksDB's tables, of all stores. Some end while they are counted. */
+static double tables_mib(const struct bench *bench)
+{
+    table_bytes = 0;
+    nftw(cluster_directory(bench->cluster), table_count, 16, FTW_PHYS);
+    return (double)table_bytes / (1 << 20);
+}
+
+/* When was there nearly no more than in the end? */
+static void space_measure(struct bench *bench)
+{
+    static double seen_mib[SPACE_POLLS_COUNT];
+    size_t count = 0;
+    printf("waiting %u s for space to come back\n", SPACE_SECONDS);
+    fflush(stdout);
+    for (; count < SPACE_POLLS_COUNT && !interrupted; count++) {
+        seen_mib[count] = tables_mib(bench);
+        rest_ms(100);
+    }
+    if (interrupted)
+        return;
+    double last_mib = seen_mib[count - 1];
+    size_t first = count;
+    while (first > 0 && seen_mib[first - 1] <= last_mib * 1.05 + 1)
+        first--;
+    printf("tables: %.0f MiB at the end of the last move, %.0f MiB %.1f s later and from then on\n",
+           seen_mib[0], last_mib, (double)first / 10);
+}
+
+/* --- All of it ---------------------------------------------------------------------------------
+ */
+
 static int measure(struct bench *bench, char *why)
 {
     static struct picture picture;
@@ -310,6 +361,8 @@ static int measure(struct bench *bench, char *why)
     printf("others: p99 %.2f ms while nothing moves, %.2f ms while it does (%.2fx), errors %" PRIu64
            "\n",
            still, others, still > 0 ? others / still : 0, others_errors);
+    if (bench->options.space)
+        space_measure(bench);
     return OST_OK;
 }
 
@@ -372,6 +425,8 @@ static const struct argp_option option_table[] = {
     {"copy-mib-per-s", 'r', "MIB", 0, "The stores' limit for copies (default: 24; 0: none)", 0},
     {"data", 'd', "DIRECTORY", 0, "Where the stores' files go while it runs (default: .)", 0},
     {"keep", 'k', NULL, 0, "Leave the stores' files behind", 0},
+    {"space", 'S', NULL, 0, "Measure as well when old copies are gone from the disk: a minute more",
+     0},
     {"program", 'p', "PATH", 0, "The ostrakad to start", 0},
     {0},
 };
@@ -406,6 +461,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
         break;
     case 'k':
         options->keep = true;
+        break;
+    case 'S':
+        options->space = true;
         break;
     case 'p':
         options->program = argument;

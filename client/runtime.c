@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "io/tcp.h"
+#include "io/thread.h"
 
 #include <linux/futex.h>
 #include <pthread.h>
@@ -217,6 +218,7 @@ static void *thread_run(void *context)
 {
     struct ost_client *client = context;
     own_client = client;
+    io_thread_be_prompt();
     int status = thread_start(client);
     pthread_mutex_lock(&client->mutex);
     client->start_status = status;

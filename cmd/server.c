@@ -10,6 +10,7 @@
 #include "io/loop.h"
 #include "io/pool.h"
 #include "io/tcp.h"
+#include "io/thread.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -264,6 +265,7 @@ static void serve(struct server *server)
 {
     /* Only what is due at once is done in the first turn: the deadline comes with its update. */
     nanoseconds_t deadline_ns = 0;
+    io_thread_be_prompt();
     while (!server->stop) {
         io_loop_turn(server->loop, deadline_ns);
         if (server->stop)

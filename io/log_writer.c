@@ -175,6 +175,7 @@ static unsigned writer_run_count(const struct io_log_writer *writer)
 static void *writer_thread_run(void *context)
 {
     struct io_log_writer *writer = context;
+    io_thread_be_prompt();
     for (;;) {
         io_semaphore_wait(&writer->work_came);
         pthread_mutex_lock(&writer->mutex);

@@ -1,5 +1,5 @@
-/* thread.h: starts a thread which leaves all signals to the main thread. Internal to this folder.
- */
+/* thread.h: starts a thread which leaves all signals to the main thread; and what a thread asks of
+ * the scheduler. */
 #pragma once
 
 #include "base/status.h"
@@ -12,6 +12,12 @@
  * left. */
 OST_MUST_CHECK int io_thread_start(const char *name, void *(*run)(void *context), void *context,
                                    pthread_t *out_thread);
+
+/* For a calling thread that works a little and often, and others wait for: a loop, the log. When it
+ * is woken it is not to stand behind a thread that computes (a compaction) until that one's slice,
+ * some ms, is over. Asks for a short slice of its own: Linux 6.12 or later gives it, and what was
+ * before did not make such threads wait. Threads that it starts are not like it. */
+void io_thread_be_prompt(void);
 
 /* The loop wakes threads by semaphores: to post never waits. To signal a condition variable may,
  * for a thread that was woken before and does not get a processor, and then all of the loop does.

@@ -76,6 +76,7 @@ struct node_join {
     uint64_t connection_id; /* 0: none */
     char *address;          /* that is dialed */
     char *leader_address;   /* to be dialed next; NULL: one of the options' */
+    uint64_t next_address;  /* of the options', in turn */
     store_id_t asked_store;
     uint64_t tries_count;
     bool knows_cluster; /* the whole id, not the name alone */

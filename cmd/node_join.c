@@ -79,7 +79,8 @@ static void join_dial(struct node *node)
     join->leader_address = NULL;
     if (!join->address)
         join->address = memory_copy_string(
-            node->options.join_addresses[join->tries_count % node->options.join_addresses_count]);
+            node->options
+                .join_addresses[join->next_address++ % node->options.join_addresses_count]);
     if (join->tries_count++ % JOIN_WARN_EACH == JOIN_WARN_EACH - 1)
         log_write(LOG_WARN, "still asking to join the cluster",
                   "store=%" PRIu64 " tries=%" PRIu64 " address=%.64s", node->options.raft.store,

@@ -349,8 +349,8 @@ static void peer_channel_open(struct node *node, struct node_connection *connect
 static int hello_check(const struct node *node, const Ostraka__Hello *hello, char *text,
                        size_t text_bytes_max)
 {
-    if (node_is_joining(node) && !node->join.knows_cluster &&
-        hello->role == OSTRAKA__PEER_ROLE__STORE) {
+    /* It cannot say yet which cluster it belongs to. */
+    if (node_is_joining(node) && !node->join.knows_cluster) {
         snprintf(text, text_bytes_max, "store %" PRIu64 " is still joining",
                  node->options.raft.store);
         return OST_NOT_READY;

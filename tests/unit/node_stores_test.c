@@ -282,6 +282,24 @@ Test(node_stores, who_still_joins_is_dialed_in_vain)
     end();
 }
 
+/* It has heard the cluster's name from a store, and another that joins knows less than that. */
+Test(node_stores, one_that_joins_does_not_take_another_for_a_strange_cluster)
+{
+    begin(3, 1);
+    nodes_crash(&cluster, 1);
+    nodes_crash(&cluster, 2);
+    cluster.joins_nowhere = true;
+    nodes_join(&cluster);
+    cluster.joins_nowhere = false;
+    store_id_t fifth = nodes_join(&cluster);
+    nodes_run(&cluster, 10000);
+    cr_assert(nodes_node(&cluster, fifth)->is_up);
+    nodes_start(&cluster, 1);
+    nodes_start(&cluster, 2);
+    run_until(is_in_map, fifth, "it does not join");
+    end();
+}
+
 /* What leads to stores that have joined since it began is on its disk. */
 Test(node_stores, a_store_that_crashes_knows_who_has_joined)
 {

@@ -4,10 +4,10 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "client/ostraka.h"
+#include "cmd/crowd.h"
 #include "cmd/history_recorder.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +15,10 @@
 
 #define LOAD_BATCH_COUNT   250u
 #define AMOUNT_MAX         100u
-#define BACKOFF_MS_MAX     64u
-#define CANCEL_WAIT_MS     30000u /* longer than any call of the library may take */
 #define ACCOUNT_TEXT_BYTES 48
 #define SCAN_ROWS_ALL      0 /* no limit */
+
+_Static_assert(BANK_WHY_BYTES == CROWD_WHY_BYTES, "the same lines");
 
 struct account {
     uint64_t balance;
@@ -68,13 +68,7 @@ struct bank {
     uint32_t groups_count;
     struct bank_client *clients;
 
-    pthread_mutex_t mutex; /* guards all below, and the gaps in groups */
-    pthread_cond_t idle;
-    uint32_t clients_active_count;
-    bool stopping;
-    bool abandon; /* do not wait for outcomes any longer */
-    int error;
-    char why[BANK_WHY_BYTES];
+    struct crowd crowd; /* its mutex guards all below, and the gaps in groups */
     struct bank_statistics total, interval;
     uint64_t last_commit_ns;
     uint64_t gap_ns_max;
@@ -325,7 +319,7 @@ static void note_acknowledged(struct bank_client *client)
     struct bank *bank = client->bank;
     uint64_t now_ns = bank_now_ns();
     bool cross = ost_txn_groups_count(client->txn) > 1;
-    pthread_mutex_lock(&bank->mutex);
+    pthread_mutex_lock(&bank->crowd.mutex);
     bank->total.acknowledged_count++;
     bank->interval.acknowledged_count++;
     bank->total.cross_group_count += cross;
@@ -337,48 +331,48 @@ static void note_acknowledged(struct bank_client *client)
         struct bank_group *group = &bank->groups[client->groups[i]];
         gap_note(&group->last_commit_ns, &group->gap_ns_max, now_ns);
     }
-    pthread_mutex_unlock(&bank->mutex);
+    pthread_mutex_unlock(&bank->crowd.mutex);
 }
 
 static void note_abort(struct bank *bank, int status)
 {
     uint32_t index = status < 0 && status > -(int)BANK_STATUSES_COUNT ? (uint32_t)-status : 0;
-    pthread_mutex_lock(&bank->mutex);
+    pthread_mutex_lock(&bank->crowd.mutex);
     bank->total.aborts_count++;
     bank->interval.aborts_count++;
     bank->total.aborts_by_status[index]++;
     bank->interval.aborts_by_status[index]++;
-    pthread_mutex_unlock(&bank->mutex);
+    pthread_mutex_unlock(&bank->crowd.mutex);
 }
 
 static void note_maybe_committed(struct bank *bank)
 {
-    pthread_mutex_lock(&bank->mutex);
+    pthread_mutex_lock(&bank->crowd.mutex);
     bank->total.maybe_committed_count++;
     bank->interval.maybe_committed_count++;
-    pthread_mutex_unlock(&bank->mutex);
+    pthread_mutex_unlock(&bank->crowd.mutex);
 }
 
 void bank_read_statistics(struct bank *bank, bool interval, struct bank_statistics *out_statistics)
 {
-    pthread_mutex_lock(&bank->mutex);
+    pthread_mutex_lock(&bank->crowd.mutex);
     *out_statistics = interval ? bank->interval : bank->total;
     if (interval)
         memset(&bank->interval, 0, sizeof bank->interval);
-    pthread_mutex_unlock(&bank->mutex);
+    pthread_mutex_unlock(&bank->crowd.mutex);
 }
 
 void bank_gap_begin(struct bank *bank)
 {
     uint64_t now_ns = bank_now_ns();
-    pthread_mutex_lock(&bank->mutex);
+    pthread_mutex_lock(&bank->crowd.mutex);
     bank->last_commit_ns = now_ns;
     bank->gap_ns_max = 0;
     for (uint32_t i = 0; i < bank->groups_count; i++) {
         bank->groups[i].last_commit_ns = now_ns;
         bank->groups[i].gap_ns_max = 0;
     }
-    pthread_mutex_unlock(&bank->mutex);
+    pthread_mutex_unlock(&bank->crowd.mutex);
 }
 
 static uint64_t gap_now(uint64_t last_ns, uint64_t gap_ns_max, uint64_t now_ns)
@@ -390,7 +384,7 @@ static uint64_t gap_now(uint64_t last_ns, uint64_t gap_ns_max, uint64_t now_ns)
 void bank_gap_read(struct bank *bank, struct bank_gap *out_gap)
 {
     uint64_t now_ns = bank_now_ns();
-    pthread_mutex_lock(&bank->mutex);
+    pthread_mutex_lock(&bank->crowd.mutex);
     *out_gap = (struct bank_gap){.any_ns = gap_now(bank->last_commit_ns, bank->gap_ns_max, now_ns)};
     for (uint32_t i = 0; i < bank->groups_count; i++) {
         const struct bank_group *group = &bank->groups[i];
@@ -400,17 +394,12 @@ void bank_gap_read(struct bank *bank, struct bank_gap *out_gap)
             out_gap->group = group->id;
         }
     }
-    pthread_mutex_unlock(&bank->mutex);
+    pthread_mutex_unlock(&bank->crowd.mutex);
 }
 
 int bank_error(struct bank *bank, char *out_why)
 {
-    pthread_mutex_lock(&bank->mutex);
-    int error = bank->error;
-    if (error != OST_OK)
-        snprintf(out_why, BANK_WHY_BYTES, "%s", bank->why);
-    pthread_mutex_unlock(&bank->mutex);
-    return error;
+    return crowd_error(&bank->crowd, out_why);
 }
 
 /* --- One client
@@ -452,36 +441,16 @@ static void client_end(struct bank_client *client)
     client_record(client, HISTORY_INFO, "the outcome was not learnt");
     ost_txn_free(client->txn);
     client->txn = NULL;
-    pthread_mutex_lock(&bank->mutex);
-    if (client->outcome_unknown)
-        bank->total.unknown_count++;
-    if (--bank->clients_active_count == 0)
-        pthread_cond_broadcast(&bank->idle);
-    pthread_mutex_unlock(&bank->mutex);
+    pthread_mutex_lock(&bank->crowd.mutex);
+    bank->total.unknown_count += client->outcome_unknown;
+    pthread_mutex_unlock(&bank->crowd.mutex);
+    crowd_leave(&bank->crowd);
 }
 
 static void client_fail(struct bank_client *client, int status, const char *doing)
 {
-    struct bank *bank = client->bank;
-    const char *detail = client->txn ? ost_txn_error(client->txn) : "";
-    pthread_mutex_lock(&bank->mutex);
-    if (bank->error == OST_OK) {
-        bank->error = status;
-        snprintf(bank->why, sizeof bank->why, "cannot %s: %s%s%s", doing, ost_status_text(status),
-                 detail && detail[0] ? ": " : "", detail ? detail : "");
-    }
-    bank->stopping = true;
-    pthread_mutex_unlock(&bank->mutex);
+    crowd_fail(&client->bank->crowd, status, doing, client->txn);
     client_end(client);
-}
-
-static bool bank_is_stopping(struct bank *bank, bool *out_abandon)
-{
-    pthread_mutex_lock(&bank->mutex);
-    bool stopping = bank->stopping;
-    *out_abandon = bank->abandon;
-    pthread_mutex_unlock(&bank->mutex);
-    return stopping;
 }
 
 /* Two accounts of different groups, or of one; the choice among groups is uniform. */
@@ -512,7 +481,7 @@ static void client_backed_off(void *context, const struct ost_result *result)
 {
     struct bank_client *client = context;
     bool abandon;
-    bool stopping = bank_is_stopping(client->bank, &abandon);
+    bool stopping = crowd_is_stopping(&client->bank->crowd, &abandon);
     if (result->status != OST_OK)
         client_fail(client, result->status, "wait");
     else if (client->outcome_unknown && !abandon)
@@ -525,9 +494,7 @@ static void client_backed_off(void *context, const struct ost_result *result)
 
 static void client_back_off(struct bank_client *client)
 {
-    uint32_t limit_ms = client->tries_count < 6 ? 1u << client->tries_count : BACKOFF_MS_MAX;
-    client->tries_count++;
-    uint32_t delay_ms = 1 + (uint32_t)random_below(&client->random, limit_ms);
+    uint32_t delay_ms = crowd_rest_ms(&client->random, client->tries_count++);
     int status = ost_after_async(client->bank->client, delay_ms, client_backed_off, client);
     if (status != OST_OK)
         client_fail(client, status, "wait");
@@ -647,7 +614,7 @@ static void client_read(struct bank_client *client)
 static void client_begin(struct bank_client *client)
 {
     bool abandon;
-    if (bank_is_stopping(client->bank, &abandon)) {
+    if (crowd_is_stopping(&client->bank->crowd, &abandon)) {
         client_end(client);
         return;
     }
@@ -730,12 +697,7 @@ int bank_start(struct ost_client *client, const struct bank_options *options,
     struct bank *bank = memory_alloc_zeroed(1, sizeof *bank);
     bank->client = client;
     bank->options = *options;
-    pthread_mutex_init(&bank->mutex, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&bank->idle, &attributes);
-    pthread_condattr_destroy(&attributes);
+    crowd_init(&bank->crowd);
     int status = sort_accounts(bank, out_why);
     if (status != OST_OK) {
         bank_free(bank);
@@ -743,7 +705,7 @@ int bank_start(struct ost_client *client, const struct bank_options *options,
     }
     bank_gap_begin(bank);
     bank->clients = memory_alloc_zeroed(options->clients_count, sizeof *bank->clients);
-    bank->clients_active_count = options->clients_count;
+    crowd_enter(&bank->crowd, options->clients_count);
     for (uint32_t i = 0; i < options->clients_count; i++) {
         struct bank_client *each = &bank->clients[i];
         each->bank = bank;
@@ -756,45 +718,18 @@ int bank_start(struct ost_client *client, const struct bank_options *options,
     return OST_OK;
 }
 
-static bool wait_idle(struct bank *bank, uint32_t timeout_ms)
-{
-    struct timespec deadline;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += timeout_ms / 1000;
-    deadline.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (deadline.tv_nsec >= 1000000000) {
-        deadline.tv_sec++;
-        deadline.tv_nsec -= 1000000000;
-    }
-    int error = 0;
-    while (bank->clients_active_count > 0 && error == 0)
-        error = pthread_cond_timedwait(&bank->idle, &bank->mutex, &deadline);
-    return bank->clients_active_count == 0;
-}
-
 int bank_stop(struct bank *bank, uint32_t timeout_ms, char *out_why)
 {
-    pthread_mutex_lock(&bank->mutex);
-    bank->stopping = true;
-    if (!wait_idle(bank, timeout_ms)) {
-        bank->abandon = true;
-        /* Each call of the library ends by itself within its timeout. */
-        bool idle = wait_idle(bank, CANCEL_WAIT_MS);
-        ASSERT(idle);
-    }
-    pthread_mutex_unlock(&bank->mutex);
-    return bank_error(bank, out_why);
+    return crowd_stop(&bank->crowd, timeout_ms, out_why);
 }
 
 void bank_free(struct bank *bank)
 {
     if (!bank)
         return;
-    ASSERT(bank->clients_active_count == 0);
     for (uint32_t i = 0; i < bank->groups_count; i++)
         free(bank->groups[i].accounts);
-    pthread_cond_destroy(&bank->idle);
-    pthread_mutex_destroy(&bank->mutex);
+    crowd_fini(&bank->crowd);
     free(bank->clients);
     free(bank);
 }

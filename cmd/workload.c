@@ -3,24 +3,24 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "client/ostraka.h"
+#include "cmd/crowd.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #define TRIES_MAX          30u /* then a transaction counts as failed */
 #define ASKS_MAX           10u /* for an outcome */
-#define BACKOFF_MS_MAX     64u
-#define FAILED_PAUSE_MS    20u    /* a cluster that is down must not fill the history */
-#define CANCEL_WAIT_MS     30000u /* longer than any call of the library may take */
+#define FAILED_PAUSE_MS    20u /* a cluster that is down must not fill the history */
 #define PREFIXES_COUNT_MAX 64u
 #define KEY_BYTES          96
 #define NUMBER_BYTES       24
 #define VALUE_BYTES        (WORKLOAD_LIST_COUNT_MAX * NUMBER_BYTES)
 
 /* One client. Its calls follow each other, and all but the first come on the library's thread. */
+_Static_assert(WORKLOAD_WHY_BYTES == CROWD_WHY_BYTES, "the same lines");
+
 struct workload_client {
     struct workload *workload;
     struct random random;
@@ -45,13 +45,7 @@ struct workload {
     struct workload_client *clients;
     uint64_t process_last;
 
-    pthread_mutex_t mutex; /* guards all below */
-    pthread_cond_t idle;
-    uint32_t clients_active_count;
-    bool stopping;
-    bool abandon; /* do not wait for outcomes any longer */
-    int error;
-    char why[WORKLOAD_WHY_BYTES];
+    struct crowd crowd; /* its mutex guards all below */
     struct workload_statistics total, interval;
 };
 
@@ -128,31 +122,26 @@ static void record(struct workload_client *client, enum history_type type, const
 
 static void count(struct workload *workload, size_t field_offset)
 {
-    pthread_mutex_lock(&workload->mutex);
+    pthread_mutex_lock(&workload->crowd.mutex);
     ++*(uint64_t *)(void *)((char *)&workload->total + field_offset);
     ++*(uint64_t *)(void *)((char *)&workload->interval + field_offset);
-    pthread_mutex_unlock(&workload->mutex);
+    pthread_mutex_unlock(&workload->crowd.mutex);
 }
 #define COUNT(workload, field) count(workload, offsetof(struct workload_statistics, field))
 
 void workload_read_statistics(struct workload *workload, bool interval,
                               struct workload_statistics *out_statistics)
 {
-    pthread_mutex_lock(&workload->mutex);
+    pthread_mutex_lock(&workload->crowd.mutex);
     *out_statistics = interval ? workload->interval : workload->total;
     if (interval)
         memset(&workload->interval, 0, sizeof workload->interval);
-    pthread_mutex_unlock(&workload->mutex);
+    pthread_mutex_unlock(&workload->crowd.mutex);
 }
 
 int workload_error(struct workload *workload, char *out_why)
 {
-    pthread_mutex_lock(&workload->mutex);
-    int error = workload->error;
-    if (error != OST_OK)
-        snprintf(out_why, WORKLOAD_WHY_BYTES, "%s", workload->why);
-    pthread_mutex_unlock(&workload->mutex);
-    return error;
+    return crowd_error(&workload->crowd, out_why);
 }
 
 /* --- One client ----------------------------------------------------------------------------------
@@ -168,39 +157,17 @@ static void client_begin(struct workload_client *client);
 static void client_step(struct workload_client *client);
 static void client_commit(struct workload_client *client);
 
-static bool is_stopping(struct workload *workload, bool *out_abandon)
-{
-    pthread_mutex_lock(&workload->mutex);
-    bool stopping = workload->stopping;
-    *out_abandon = workload->abandon;
-    pthread_mutex_unlock(&workload->mutex);
-    return stopping;
-}
-
 /* The last touch of a client's state, which workload_free may drop right after. */
 static void client_end(struct workload_client *client)
 {
-    struct workload *workload = client->workload;
     ost_txn_free(client->txn);
     client->txn = NULL;
-    pthread_mutex_lock(&workload->mutex);
-    if (--workload->clients_active_count == 0)
-        pthread_cond_broadcast(&workload->idle);
-    pthread_mutex_unlock(&workload->mutex);
+    crowd_leave(&client->workload->crowd);
 }
 
 static void client_fail(struct workload_client *client, int status, const char *doing)
 {
-    struct workload *workload = client->workload;
-    const char *detail = client->txn ? ost_txn_error(client->txn) : "";
-    pthread_mutex_lock(&workload->mutex);
-    if (workload->error == OST_OK) {
-        workload->error = status;
-        snprintf(workload->why, sizeof workload->why, "cannot %s: %s%s%s", doing,
-                 ost_status_text(status), detail && detail[0] ? ": " : "", detail ? detail : "");
-    }
-    workload->stopping = true;
-    pthread_mutex_unlock(&workload->mutex);
+    crowd_fail(&client->workload->crowd, status, doing, client->txn);
     if (client->ops_count > 0) /* nobody knows what a broken client has done */
         record(client, HISTORY_INFO, ost_status_name(status));
     client_end(client);
@@ -237,12 +204,12 @@ static void client_ok(struct workload_client *client)
             workload_generator_saw(&workload->generator, op->key, op->value);
     }
     uint64_t latency_ns = now_ns() - client->begun_ns;
-    pthread_mutex_lock(&workload->mutex);
+    pthread_mutex_lock(&workload->crowd.mutex);
     workload->total.ok_count++;
     workload->interval.ok_count++;
     histogram_record(&workload->total.latency_ns, latency_ns);
     histogram_record(&workload->interval.latency_ns, latency_ns);
-    pthread_mutex_unlock(&workload->mutex);
+    pthread_mutex_unlock(&workload->crowd.mutex);
     client_next(client, 0);
 }
 
@@ -268,7 +235,7 @@ static void client_backed_off(void *context, const struct ost_result *result)
 {
     struct workload_client *client = context;
     bool abandon;
-    bool stopping = is_stopping(client->workload, &abandon);
+    bool stopping = crowd_is_stopping(&client->workload->crowd, &abandon);
     if (result->status != OST_OK) {
         client_fail(client, result->status, "wait");
     } else if (client->outcome_unknown && abandon) {
@@ -285,9 +252,7 @@ static void client_backed_off(void *context, const struct ost_result *result)
 
 static void client_back_off(struct workload_client *client)
 {
-    uint32_t limit_ms = client->tries_count < 6 ? 1u << client->tries_count : BACKOFF_MS_MAX;
-    uint32_t delay_ms = 1 + (uint32_t)random_below(&client->random, limit_ms);
-    client->tries_count++;
+    uint32_t delay_ms = crowd_rest_ms(&client->random, client->tries_count++);
     int status = ost_after_async(client->workload->client, delay_ms, client_backed_off, client);
     if (status != OST_OK)
         client_fail(client, status, "wait");
@@ -452,7 +417,7 @@ static void client_begin(struct workload_client *client)
 {
     struct workload *workload = client->workload;
     bool abandon;
-    if (is_stopping(workload, &abandon)) {
+    if (crowd_is_stopping(&workload->crowd, &abandon)) {
         client_end(client);
         return;
     }
@@ -547,12 +512,7 @@ int workload_start(struct ost_client *client, const struct workload_options *opt
     struct workload *workload = memory_alloc_zeroed(1, sizeof *workload);
     workload->client = client;
     workload->options = *options;
-    pthread_mutex_init(&workload->mutex, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&workload->idle, &attributes);
-    pthread_condattr_destroy(&attributes);
+    crowd_init(&workload->crowd);
     workload_generator_init(&workload->generator, options->kind, options->keys_count,
                             options->seed);
     int status = prefixes_choose(workload, out_why);
@@ -561,7 +521,7 @@ int workload_start(struct ost_client *client, const struct workload_options *opt
         return status;
     }
     workload->clients = memory_alloc_zeroed(options->clients_count, sizeof *workload->clients);
-    workload->clients_active_count = options->clients_count;
+    crowd_enter(&workload->crowd, options->clients_count);
     workload->process_last = options->clients_count;
     for (uint32_t i = 0; i < options->clients_count; i++) {
         struct workload_client *each = &workload->clients[i];
@@ -576,41 +536,17 @@ int workload_start(struct ost_client *client, const struct workload_options *opt
     return OST_OK;
 }
 
-static bool wait_idle(struct workload *workload, uint32_t timeout_ms)
-{
-    struct timespec deadline;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    uint64_t nanoseconds = (uint64_t)deadline.tv_nsec + (uint64_t)timeout_ms * UINT64_C(1000000);
-    deadline.tv_sec += (time_t)(nanoseconds / UINT64_C(1000000000));
-    deadline.tv_nsec = (long)(nanoseconds % UINT64_C(1000000000));
-    int error = 0;
-    while (workload->clients_active_count > 0 && error == 0)
-        error = pthread_cond_timedwait(&workload->idle, &workload->mutex, &deadline);
-    return workload->clients_active_count == 0;
-}
-
 int workload_stop(struct workload *workload, uint32_t timeout_ms, char *out_why)
 {
-    pthread_mutex_lock(&workload->mutex);
-    workload->stopping = true;
-    if (!wait_idle(workload, timeout_ms)) {
-        workload->abandon = true;
-        /* Each call of the library ends by itself within its timeout. */
-        bool idle = wait_idle(workload, CANCEL_WAIT_MS);
-        ASSERT(idle);
-    }
-    pthread_mutex_unlock(&workload->mutex);
-    return workload_error(workload, out_why);
+    return crowd_stop(&workload->crowd, timeout_ms, out_why);
 }
 
 void workload_free(struct workload *workload)
 {
     if (!workload)
         return;
-    ASSERT(workload->clients_active_count == 0);
     workload_generator_fini(&workload->generator);
-    pthread_cond_destroy(&workload->idle);
-    pthread_mutex_destroy(&workload->mutex);
+    crowd_fini(&workload->crowd);
     free(workload->clients);
     free(workload);
 }

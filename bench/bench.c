@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -648,7 +647,6 @@ int main(int argc, char **argv)
     bench.out = bench.json ? stderr : stdout;
     setvbuf(bench.out, NULL, _IOLBF, 0);
     session_begin();
-    signal(SIGPIPE, SIG_IGN);
 
     char why[CLUSTER_WHY_BYTES] = "";
     int status = bench_run(&bench, why);

@@ -531,12 +531,6 @@ static int demo_run(struct demo *demo, char *why)
     return verdict;
 }
 
-static void catch_signals(void)
-{
-    session_begin();
-    signal(SIGPIPE, SIG_IGN);
-}
-
 int main(int argc, char **argv)
 {
     static const struct argp argp = {
@@ -553,7 +547,7 @@ int main(int argc, char **argv)
     demo.live = isatty(fileno(demo.out));
     setvbuf(demo.out, NULL, _IOLBF, 0);
     plan_kills(&demo);
-    catch_signals();
+    session_begin();
 
     char why[CLUSTER_WHY_BYTES] = "";
     int verdict = demo_run(&demo, why);

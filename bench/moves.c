@@ -369,13 +369,6 @@ static int measure(struct bench *bench, char *why)
 static int bench_run(struct bench *bench)
 {
     char why[CLUSTER_WHY_BYTES] = "";
-    struct cluster_options options;
-    cluster_options_default(&options);
-    options.program = bench->options.program;
-    options.directory = bench->options.directory;
-    options.splits = "m";
-    options.interrupted = &interrupted;
-    options.keep = bench->options.keep;
     /* Nothing moves but what is measured, and the range stays in one piece. */
     const char *flags[] = {"--range-changes",
                            "0",
@@ -384,32 +377,22 @@ static int bench_run(struct bench *bench)
                            "--copy-mib-per-s",
                            bench->options.copy_mib_per_s,
                            NULL};
-    options.flags = flags;
-    if (cluster_new(&options, &bench->cluster, why) != OST_OK)
-        return session_fail("cannot start the cluster", why);
-    int code = EXIT_FAILURE, status = OST_OK;
-    if (cluster_open_client(bench->cluster, 10000, &bench->client, why) != OST_OK ||
-        cluster_wait_ready(bench->cluster, bench->client, 30000, why) != OST_OK) {
-        code = session_fail("the cluster does not get ready", why);
-        goto out_free_cluster;
+    const struct session_wish wish = {.program = bench->options.program,
+                                      .directory = bench->options.directory,
+                                      .flags = flags,
+                                      .keep = bench->options.keep};
+    int status = session_open(&wish, &bench->cluster, &bench->client, why);
+    if (status == OST_OK) {
+        printf("writing %u MiB\n", bench->options.mib);
+        fflush(stdout);
+        status = load(bench);
     }
-    printf("writing %u MiB\n", bench->options.mib);
-    fflush(stdout);
-    status = load(bench);
     if (status == OST_OK)
         status = workers_start(bench);
     if (status == OST_OK)
         status = measure(bench, why);
     workers_stop(bench);
-    if (status != OST_OK)
-        code = session_fail("it failed", why[0] ? why : ost_status_text(status));
-    else
-        code = interrupted ? EXIT_INTERRUPTED : EXIT_SUCCESS;
-out_free_cluster:
-    if (bench->client)
-        ost_close(bench->client);
-    cluster_free(bench->cluster);
-    return code;
+    return session_close(bench->cluster, bench->client, status, why);
 }
 
 /* --- Arguments ---------------------------------------------------------------------------------

@@ -291,30 +291,16 @@ static int measure(struct bench *bench)
 
 static int bench_run(struct bench *bench)
 {
-    struct cluster_options options;
-    cluster_options_default(&options);
-    options.program = bench->options.program;
-    options.directory = bench->options.directory;
-    options.splits = "m";
-    options.interrupted = &interrupted;
-    options.keep = bench->options.keep;
-    if (cluster_new(&options, &bench->cluster, bench->why) != OST_OK)
-        return session_fail("cannot start the cluster", bench->why);
-    struct ost_client *client = NULL;
-    int status = cluster_open_client(bench->cluster, 10000, &client, bench->why);
-    if (status == OST_OK)
-        status = cluster_wait_ready(bench->cluster, client, 30000, bench->why);
+    const struct session_wish wish = {.program = bench->options.program,
+                                      .directory = bench->options.directory,
+                                      .keep = bench->options.keep};
+    struct ost_client *client;
+    int status = session_open(&wish, &bench->cluster, &client, bench->why);
     if (client)
         ost_close(client);
     if (status == OST_OK)
         status = measure(bench);
-    int code = interrupted ? EXIT_INTERRUPTED : EXIT_SUCCESS;
-    if (status != OST_OK && !interrupted)
-        code = session_fail("it failed", bench->why[0] ? bench->why : ost_status_text(status));
-    if (bench->client)
-        ost_close(bench->client);
-    cluster_free(bench->cluster);
-    return code;
+    return session_close(bench->cluster, bench->client, status, bench->why);
 }
 
 /* --- Arguments ---------------------------------------------------------------------------------

@@ -291,18 +291,22 @@ static void hand_over_all(struct view *view)
     }
 }
 
-/* --- 1. Who joins is dead, or drains and is silent --- */
+/* --- 1. Who joins is dead, or drains and is silent or lost --- */
 
 static void call_off(struct view *view, struct group_view *group)
 {
     for (size_t place = 0; place < group->count; place++) {
         const struct store_view *store = &view->stores[group->stores[place]];
+        bool is_lost = group->replicas[place]->lost;
         if (group->replicas[place]->role != MASTER_REPLICA_JOINING ||
-            store->info->state == MASTER_STORE_UP || store->known->is_live ||
+            store->info->state == MASTER_STORE_UP || (store->known->is_live && !is_lost) ||
             !change_is_legal(view, group, NONE, group->stores[place]))
             continue;
-        struct placement_action *action =
-            action_new(view, group, "store %" PRIu64 " died before it had joined", store->info->id);
+        struct placement_action *action = action_new(
+            view, group,
+            store->known->is_live ? "store %" PRIu64 " drains, and has lost what was to join"
+                                  : "store %" PRIu64 " died before it had joined",
+            store->info->id);
         action->kind = PLACEMENT_CHANGE_REPLICAS;
         action->remove_store = store->info->id;
         return;

@@ -156,6 +156,7 @@
     X(COVER, RESTORE_UNDONE, 0, "a snapshot that was durable was thrown away")                     \
     X(COVER, LEFTOVERS_DELETED, 0, "rows of an old generation were deleted at start")              \
     X(COVER, MARKER_SWEPT, 0, "a delete marker was swept away with all that it hid")               \
+    X(COVER, CONNECTION_HALF_OPEN, 0, "a store that took another for connected was told better")   \
     X(COVER, STORE_INTRODUCED, 0, "a store that was not known said where it is to be dialed")      \
     X(COVER, SWEEP_AWAITED, 0, "a copy waited for a job of the sweeper")                           \
     X(COVER, SWEEP_GAVE_WAY, 0, "a copy ended a pass of the sweeper")                              \

@@ -5,9 +5,10 @@
  * go both ways over both. Nothing but a Hello is heard from a connection that has not been greeted.
  *
  * The one that is to dial may not know the other: that one joined, and a crash took it away again
- * with the map. Then the map may not come either, for want of a quorum. So who waits to be dialed
- * dials after a while, to introduce itself: its Hello says where it is, is turned down, and the
- * other one dials.
+ * with the map. Then the map may not come either, for want of a quorum. Or it takes the other for
+ * connected, which lost its power and started again: with nothing to say, it would hear of that
+ * from keep-alive alone. So who waits to be dialed dials after a while, to introduce itself: its
+ * Hello says where it is, is turned down, and the other one dials.
  */
 #include "base/log.h"
 #include "base/memory.h"
@@ -407,8 +408,15 @@ static void introduction_take(struct node *node, const Ostraka__Hello *hello)
     }
     if (!peer)
         return;
-    for (int channel = CHANNEL_CONTROL; channel <= CHANNEL_BULK; channel++)
+    for (int channel = CHANNEL_CONTROL; channel <= CHANNEL_BULK; channel++) {
+        /* It has none, so what this end has is of a life that ended without a word. */
+        struct node_connection *dead = node_connection_find(node, peer->connection_ids[channel]);
+        if (dead) {
+            COVER(CONNECTION_HALF_OPEN);
+            node_connection_drop(node, dead, false);
+        }
         peer->redial_ns[channel] = node->now_ns;
+    }
     node->peers_dirty = true;
 }
 

@@ -341,6 +341,21 @@ Test(node_stores, a_store_that_is_not_known_introduces_itself)
     end();
 }
 
+/* The other end of a connection lost its power, and this end has nothing to say on it. */
+Test(node_stores, a_store_that_takes_another_for_connected_is_told)
+{
+    begin(3, 1);
+    struct node *last = nodes_node(&cluster, 3)->node;
+    struct node_peer *first = node_peer_find(last, 1);
+    for (int channel = CHANNEL_CONTROL; channel <= CHANNEL_BULK; channel++)
+        node_connection_closed(last, first->connection_ids[channel]);
+    cr_assert_eq(first->connection_ids[CHANNEL_CONTROL], 0);
+    nodes_run(&cluster, 4000);
+    cr_expect_neq(first->connection_ids[CHANNEL_CONTROL], 0);
+    cr_expect_neq(first->connection_ids[CHANNEL_BULK], 0);
+    end();
+}
+
 /* Of those that it knows one is left, and that one does not lead; the others have joined while it
  * was away, and it is it that would have to dial them. */
 Test(node_stores, a_store_that_was_away_for_long_finds_the_others)

@@ -158,6 +158,7 @@ struct client_core {
     uint32_t map_pause_ms;     /* between two questions that find nothing newer */
     bool map_wanted;
     uint32_t map_turn;
+    uint32_t map_dial_turn; /* who is dialed next when an answer was of no use */
     struct timer map_timer;
 
     /* Oracle time: the highest heard, and an estimate that goes on from there. */

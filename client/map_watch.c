@@ -4,7 +4,8 @@
  * A store may have lost its power without a word: then the connection, and the subscription with
  * it, looks whole until keep-alive gives it up, a minute later. So a store that has not spoken for
  * a while is asked again, and one that does not answer is left for another. And a question is not
- * over with an answer by somebody who cannot know: it is put to the next one.
+ * over with an answer by somebody who cannot know: it is put to the next one, and those to whom
+ * there is no connection are dialed meanwhile, one after the other.
  */
 #include "client/core_internal.h"
 
@@ -175,5 +176,8 @@ void map_received(struct client_core *core, struct peer *peer, const struct fram
     core->map_wanted = core->map_wanted || map_cache_is_behind(&core->map);
     if (core->map.map && status != OST_NOT_READY)
         operations_map_received(core, was_asked);
+    /* The others may all be lost, or never have been dialed. */
+    if (was_asked && core->map_wanted)
+        peer_wake(core, core->peers[core->map_dial_turn++ % core->peers_count]);
     map_keep(core);
 }

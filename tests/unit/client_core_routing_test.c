@@ -171,14 +171,29 @@ static bool knows_group(const char *key, group_id_t group)
 Test(client_core_routing, the_newest_map_is_asked_for_until_somebody_has_one)
 {
     static struct script_outcome done = {0};
-    script.has_no_map[1] = true;
+    script.has_no_map[1] = script.has_no_map[2] = script.has_no_map[3] = true;
     script_submit(operation_new(OPERATION_MAP, bytes_of(NULL, 0), bytes_of(NULL, 0)), &done);
     script_pass_ms(300);
     cr_expect_not(done.is_done);
     cr_expect_gt(script.maps_asked_count, 2u);
-    script.has_no_map[1] = false;
+    script.has_no_map[2] = false;
     script_pass_ms(200);
     cr_expect(done.is_done);
+}
+
+/* All others were lost, and nothing else is asked of anybody. */
+Test(client_core_routing, others_are_dialed_when_who_is_there_has_no_map)
+{
+    static struct script_outcome done = {0};
+    script.has_no_map[1] = true;
+    for (store_id_t store = 2; store <= 3; store++)
+        if (script.connections[store] != 0)
+            script_lose(store);
+    script_submit(operation_new(OPERATION_MAP, bytes_of(NULL, 0), bytes_of(NULL, 0)), &done);
+    script_pass_ms(3000);
+    cr_expect(done.is_done);
+    cr_expect_eq(done.status, OST_OK);
+    cr_expect_neq(script.map_asked_store, 1u);
 }
 
 /* The push of a map was lost, and what followed it was not. The store that is asked has not got it

@@ -45,6 +45,8 @@ void node_peer_learn(struct node *node, store_id_t store, const char *address)
     if (store == node->options.raft.store)
         return;
     struct node_peer *peer = node_peer_find(node, store);
+    if (peer)
+        peer->is_gone = false; /* an older map than this did not list it yet */
     if (peer && strcmp(peer->address, address) == 0)
         return;
     if (!peer) {

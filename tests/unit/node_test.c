@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "client/map_cache.h"
 #include "cmd/node.h"
+#include "cmd/node_internal.h"
 #include "proto/frame.h"
 #include "proto/kv.pb-c.h"
 #include "proto/session.pb-c.h"
@@ -305,6 +306,23 @@ Test(node, a_map_that_another_store_was_asked_for_is_taken_when_it_is_newer)
     cr_expect_eq(client_takes(&world, &cache, &bytes), 1);
     cr_expect_eq(map_cache_epoch(&cache), 4);
     map_cache_fini(&cache);
+    world_fini(&world);
+}
+
+/* It introduced itself before the map listed it, and an older map comes first. */
+Test(node, a_store_that_a_later_map_lists_is_not_forgotten)
+{
+    struct world world;
+    world_init(&world, 2);
+    greet(&world, STORE_CONNECTION, OSTRAKA__PEER_ROLE__STORE);
+    node_peer_learn(world.node, 3, "three:7100");
+    push_map(&world, 3, 0, 1, 1);
+    cr_assert_null(node_peer_find(world.node, 3));
+    node_peer_learn(world.node, 3, "three:7100");
+    node_peers_prune(world.node);
+    node_peer_learn(world.node, 3, "three:7100");
+    world_turn(&world);
+    cr_expect_not_null(node_peer_find(world.node, 3));
     world_fini(&world);
 }
 

@@ -23,6 +23,11 @@
 #define POLL_NS         (50 * NS_PER_MS)
 /* So many that one of four does not stay away. */
 #define MANY_FAULTS 24u
+/* With more than these hardly anything is ever served. */
+#define TOO_MANY_FAULTS 240u
+/* So many that were taken on, of whatever kind, and one of a kind that is asked for often is done.
+ */
+#define MANY_RANGE_CHANGES 8u
 
 void sim_fail(struct sim *sim, const char *name, const char *format, ...)
 {
@@ -356,7 +361,12 @@ static void judge(struct sim *sim)
 static bool is_lively(const struct sim *sim)
 {
     return sim->counts.faults >= MANY_FAULTS && sim->counts.commits >= sim->plan.operations / 50 &&
-           sim->counts.range_changes > 0;
+           sim->counts.range_changes >= MANY_RANGE_CHANGES;
+}
+
+static uint64_t commits_min(const struct sim *sim)
+{
+    return sim->counts.faults >= TOO_MANY_FAULTS ? 1 : sim->plan.operations / 200;
 }
 
 /* A run in which little happened shows nothing. (Ranges that were moved or merged may leave all
@@ -371,7 +381,7 @@ static void judge_activity(struct sim *sim)
                  counts->operations, plan->run_ms_max);
     else if (counts->faults < plan->faults_min)
         sim_fail(sim, "idle-run", "only %" PRIu64 " faults", counts->faults);
-    else if (counts->commits < plan->operations / 200)
+    else if (counts->commits < commits_min(sim))
         sim_fail(sim, "idle-run", "only %" PRIu64 " commits", counts->commits);
     else if (plan->faults_min > 0 && plan_changes_leaders(plan) &&
              counts->elections < plan->groups + 2)

@@ -25,8 +25,7 @@
 #define MANY_FAULTS 24u
 /* With more than these hardly anything is ever served. */
 #define TOO_MANY_FAULTS 240u
-/* So many that were taken on, of whatever kind, and one of a kind that is asked for often is done.
- */
+/* So many, of whatever kind, and one of a kind that is asked for often is among them. */
 #define MANY_RANGE_CHANGES 8u
 
 void sim_fail(struct sim *sim, const char *name, const char *format, ...)

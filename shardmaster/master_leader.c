@@ -521,9 +521,8 @@ static void leader_learn_replicas(struct master *master, const Ostraka__GroupInf
 static void leader_replace_lost(struct master *master, const Ostraka__GroupInfo *group)
 {
     Ostraka__MasterCommand__ReplicasWanted wanted;
-    if (!master_replicas_replace(group, &wanted) ||
-        !master_leader_report_of(master, wanted.add_store) ||
-        master_map_store(master->map, wanted.add_store)->state != MASTER_STORE_UP)
+    if (!master_replicas_replace(master->map, group, &wanted) ||
+        !master_leader_report_of(master, wanted.add_store))
         return; /* elsewhere, if anywhere (placement.h) */
     Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
     command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_REPLICAS_WANTED;

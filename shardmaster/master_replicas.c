@@ -404,7 +404,7 @@ static bool is_somebody_joining(const Ostraka__GroupInfo *group)
 
 /* One comes at a time. But who only leaves is not waited for: without a majority of those who stay
  * the group's leader does not let it go (raft_configuration.c). */
-bool master_replicas_replace(const Ostraka__GroupInfo *group,
+bool master_replicas_replace(const Ostraka__Map *map, const Ostraka__GroupInfo *group,
                              Ostraka__MasterCommand__ReplicasWanted *out_command)
 {
     for (size_t place = 0; place < group->n_replicas && !master_group_is_beginning(group);
@@ -412,7 +412,9 @@ bool master_replicas_replace(const Ostraka__GroupInfo *group,
         const Ostraka__ReplicaInfo *replica = group->replicas[place];
         bool is_due = replica->role == MASTER_REPLICA_JOINING ||
                       (replica->role == MASTER_REPLICA_VOTER && !is_somebody_joining(group));
-        if (!replica->lost || !is_due)
+        /* Nothing is put on a store that is not UP; another one's turn must not wait for that. */
+        if (!replica->lost || !is_due ||
+            master_map_store(map, replica->store)->state != MASTER_STORE_UP)
             continue;
         COVER(MASTER_REPLICA_REPLACED);
         ostraka__master_command__replicas_wanted__init(out_command);

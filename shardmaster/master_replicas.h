@@ -69,5 +69,5 @@ bool master_store_incarnation(Ostraka__Map *map,
 
 /* The replica that is to be replaced next by a new one on its store, because it is lost. False:
  * none. */
-bool master_replicas_replace(const Ostraka__GroupInfo *group,
+bool master_replicas_replace(const Ostraka__Map *map, const Ostraka__GroupInfo *group,
                              Ostraka__MasterCommand__ReplicasWanted *out_command);

@@ -105,10 +105,10 @@ Test(master_replicas, the_first_ones_stay_until_one_leads)
     command.remove_replica = 6;
     cr_expect_not(master_replicas_wanted(map, &command, &arena));
     cr_assert(master_replica_lost(map, 1, 6));
-    cr_expect_not(master_replicas_replace(group(), &command));
+    cr_expect_not(master_replicas_replace(map, group(), &command));
     settle();
     cr_expect_not(master_group_is_beginning(group()));
-    cr_expect(master_replicas_replace(group(), &command));
+    cr_expect(master_replicas_replace(map, group(), &command));
     cr_expect(master_replicas_wanted(map, &command, &arena));
 }
 
@@ -247,7 +247,7 @@ Test(master_replicas, a_change_is_called_off_by_removing_who_joins)
 static bool replace_next(void)
 {
     Ostraka__MasterCommand__ReplicasWanted command;
-    return master_replicas_replace(group(), &command) &&
+    return master_replicas_replace(map, group(), &command) &&
            master_replicas_wanted(map, &command, &arena);
 }
 
@@ -339,6 +339,18 @@ Test(master_replicas, who_leaves_is_not_waited_for_when_one_is_lost)
     cr_expect_eq(role_of(7), MASTER_REPLICA_JOINING);
     settle();
     cr_expect_eq(group()->n_replicas, 2);
+}
+
+/* Of two that are lost the first one's store drains: nothing is put there any more. */
+Test(master_replicas, who_is_lost_does_not_wait_for_who_is_lost_on_a_store_that_drains)
+{
+    master_map_store(map, 1)->state = MASTER_STORE_DRAINING;
+    cr_assert(master_replica_lost(map, 1, 4));
+    cr_expect_not(replace_next());
+    cr_assert(master_replica_lost(map, 1, 5));
+    cr_assert(replace_next());
+    cr_expect_eq(role_of(4), MASTER_REPLICA_VOTER);
+    cr_expect_eq(role_of(5), MASTER_REPLICA_LEAVING);
 }
 
 Test(master_replicas, two_that_are_lost_are_replaced_one_after_the_other)

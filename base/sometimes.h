@@ -156,8 +156,6 @@
     X(COVER, RESTORE_UNDONE, 0, "a snapshot that was durable was thrown away")                     \
     X(COVER, LEFTOVERS_DELETED, 0, "rows of an old generation were deleted at start")              \
     X(COVER, MARKER_SWEPT, 0, "a delete marker was swept away with all that it hid")               \
-    X(COVER, CONNECTION_HALF_OPEN, 0, "a store that took another for connected was told better")   \
-    X(COVER, STORE_INTRODUCED, 0, "a store that was not known said where it is to be dialed")      \
     X(COVER, SWEEP_AWAITED, 0, "a copy waited for a job of the sweeper")                           \
     X(COVER, SWEEP_GAVE_WAY, 0, "a copy ended a pass of the sweeper")                              \
     X(COVER, SWEEP_OF_NOBODY, 0, "a job of the sweeper found its rows replaced")                   \
@@ -237,6 +235,8 @@
     X(RARE, NODE_DESTROYS_LATE, 250, "a replica that was struck out stays for a while")            \
     X(COVER, NODE_MAP_WITHOUT_RANGES, 0, "a map left out ranges that a store did not have")        \
     X(COVER, NODE_CREATE_FOR_OTHER_DISK, 0, "a replica was to be made on a disk that is gone")     \
+    X(COVER, CONNECTION_HALF_OPEN, 0, "a store that took another for connected was told better")   \
+    X(COVER, STORE_INTRODUCED, 0, "a store that was not known said where it is to be dialed")      \
     X(COVER, NODE_MAP_ASKED_OF_PEER, 0, "a store that hears of no map asked another for its")      \
     X(COVER, NODE_MASTER_MADE, 0, "a replica of group 0 was made")                                 \
     X(COVER, NODE_MASTER_DESTROYED, 0, "a replica of group 0 was destroyed")                       \

@@ -11,8 +11,8 @@
 extern volatile sig_atomic_t interrupted;
 
 /* From now on a signal asks for the end, and who does not read the output any more is no reason to
- * die without cleaning up. Asked again a second later, the program ends at once: the
- * kernel kills the stores, only the data stays. (Some wrappers send a signal twice.) */
+ * die without cleaning up. Asked again a second later, the program ends at once: the kernel kills
+ * the stores, only the data stays. (Some wrappers send a signal twice.) */
 void session_begin(void);
 
 /* A line "program: what: why" on standard error; returns EXIT_FAILURE. */

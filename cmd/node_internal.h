@@ -178,9 +178,9 @@ nanoseconds_t node_peers_deadline_ns(const struct node *node);
 void node_map_received(struct node *node, const struct frame *frame);
 void node_map_requested(struct node *node, struct node_connection *connection,
                         const struct frame *frame);
-/* The group that the map gives a key to; 0 when there is no map. */
 /* Of the newest map that was here, also before this start as far as the store's row says. */
 uint64_t node_map_epoch_known(const struct node *node);
+/* The range that the map has a key in; NULL when there is no map. */
 const Ostraka__RangeInfo *node_map_range_of_key(const struct node *node, struct bytes key);
 const Ostraka__GroupInfo *node_map_group(const struct node *node, group_id_t group);
 void node_report_send(struct node *node);

@@ -40,6 +40,13 @@ struct node_peer *node_peer_find(struct node *node, store_id_t store)
     return peer;
 }
 
+/* Not dialed again for so long. Who only introduces itself leaves the other one time. */
+static void peer_rest(struct node *node, struct node_peer *peer, enum channel channel, uint64_t ms)
+{
+    uint64_t rest_ms = peer->is_dialed_by_us ? ms : INTRODUCTION_MS;
+    peer->redial_ns[channel] = node->now_ns + rest_ms * NS_PER_MS;
+}
+
 void node_peer_learn(struct node *node, store_id_t store, const char *address)
 {
     if (store == node->options.raft.store)
@@ -53,8 +60,7 @@ void node_peer_learn(struct node *node, store_id_t store, const char *address)
         peer = memory_alloc_zeroed(1, sizeof *peer);
         peer->store = store;
         peer->is_dialed_by_us = node->options.raft.store < store;
-        if (!peer->is_dialed_by_us)
-            peer->redial_ns[CHANNEL_CONTROL] = node->now_ns + INTRODUCTION_MS * NS_PER_MS;
+        peer_rest(node, peer, CHANNEL_CONTROL, 0);
         HASH_ADD(hh, node->peers, store, sizeof peer->store, peer);
     }
     free(peer->address);
@@ -150,8 +156,7 @@ static void peer_channel_lost(struct node *node, struct node_connection *connect
                   node->options.raft.store, peer->store, (int)channel);
         raft_host_peer_reset(node->raft, peer->store, node->now_ns);
     }
-    uint32_t redial_ms = peer->is_dialed_by_us ? RECONNECT_MS_MIN : INTRODUCTION_MS;
-    peer->redial_ns[channel] = node->now_ns + redial_ms * NS_PER_MS;
+    peer_rest(node, peer, channel, RECONNECT_MS_MIN);
     node->peers_dirty = true;
 }
 
@@ -398,10 +403,10 @@ static int hello_check(const struct node *node, const Ostraka__Hello *hello, cha
 /* Turned down, but heard: it is dialed at once. */
 static void introduction_take(struct node *node, const Ostraka__Hello *hello)
 {
-    struct node_peer *peer = node_peer_find(node, hello->store_id);
     if (hello->role != OSTRAKA__PEER_ROLE__STORE || hello->store_id <= node->options.raft.store ||
         hello->cluster_id != node->options.cluster_id)
         return;
+    struct node_peer *peer = node_peer_find(node, hello->store_id);
     if (!peer && hello->store_id <= STORES_COUNT_MAX &&
         master_store_address_is_formed(hello->address)) {
         COVER(STORE_INTRODUCED);
@@ -482,9 +487,7 @@ static void hello_was_refused(struct node *node, struct node_connection *connect
     node_connection_drop(node, connection, false);
     if (!peer)
         return;
-    if (!peer->is_dialed_by_us)
-        redial_ms = INTRODUCTION_MS;
-    peer->redial_ns[channel] = node->now_ns + redial_ms * NS_PER_MS;
+    peer_rest(node, peer, channel, redial_ms);
     if (is_soon || node->now_ns < peer->refusal_log_ns)
         return;
     peer->refusal_log_ns = node->now_ns + REFUSALS_LOGGED_MS * NS_PER_MS;

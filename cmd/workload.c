@@ -18,9 +18,9 @@
 #define NUMBER_BYTES       24
 #define VALUE_BYTES        (WORKLOAD_LIST_COUNT_MAX * NUMBER_BYTES)
 
-/* One client. Its calls follow each other, and all but the first come on the library's thread. */
 _Static_assert(WORKLOAD_WHY_BYTES == CROWD_WHY_BYTES, "the same lines");
 
+/* One client. Its calls follow each other, and all but the first come on the library's thread. */
 struct workload_client {
     struct workload *workload;
     struct random random;

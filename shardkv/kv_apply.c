@@ -33,7 +33,7 @@ static void slice_forget_outcomes(struct kv_slice *slice)
 void kv_slice_drop(struct kv_group *group)
 {
     struct kv_slice *slice = &group->slice;
-    slice->is_built = slice->is_refused = slice->clears_rows = false;
+    slice->is_built = slice->is_refused = false;
     slice->entries_count = 0;
     slice->consequences_count = 0;
     store_batch_reset(slice->batch);
@@ -344,10 +344,8 @@ static void slice_build(struct kv_group *group, const struct raft_entry *entries
     while (slice->entries_count < entries_count && !brings_rows) {
         size_t known_count = slice->consequences_count;
         apply_entry(group, &entries[slice->entries_count++]);
-        const struct kv_consequence *consequence =
-            slice->consequences_count > known_count ? &slice->consequences[known_count] : NULL;
-        brings_rows = consequence && consequence_brings_rows(consequence);
-        slice->clears_rows = brings_rows && consequence->step && consequence->is_step_done;
+        brings_rows = slice->consequences_count > known_count &&
+                      consequence_brings_rows(&slice->consequences[known_count]);
     }
     slice->is_built = true;
 }
@@ -407,6 +405,16 @@ static void consequence_take(struct kv_group *group, const struct kv_consequence
     }
 }
 
+/* Does it end with the beginning of a copy? Then other rows take the place of what a pass of the
+ * sweeper has seen. */
+static bool slice_replaces_rows(const struct kv_slice *slice)
+{
+    if (slice->consequences_count == 0)
+        return false;
+    const struct kv_consequence *last = &slice->consequences[slice->consequences_count - 1];
+    return last->step && last->step->step == OSTRAKA__RANGE_STEP__RANGE_CLEAR && last->is_step_done;
+}
+
 /* False: not now. */
 static bool slice_write(struct kv_group *group)
 {
@@ -415,7 +423,8 @@ static bool slice_write(struct kv_group *group)
     if (shared->fatal_why[0] != '\0')
         return false;
     int status = OST_BUSY;
-    bool is_free = !slice->clears_rows || kv_sweeper_give_way(kv_server_sweeper(shared), group);
+    bool is_free =
+        !slice_replaces_rows(slice) || kv_sweeper_give_way(kv_server_sweeper(shared), group);
     if (is_free && !RARE(STORE_STALLED))
         status = kv_group_write(group, slice->batch);
     if (status == OST_OK) {

@@ -106,8 +106,7 @@ struct kv_slice_outcome {
  * is tried again, and nothing is applied twice. */
 struct kv_slice {
     bool is_built;
-    bool is_refused;  /* by the store, once or more */
-    bool clears_rows; /* of a range whose copy begins */
+    bool is_refused; /* by the store, once or more */
     size_t entries_count;
     struct store_batch *batch;
     struct kv_meta meta;

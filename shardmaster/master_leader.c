@@ -523,7 +523,7 @@ static void leader_replace_lost(struct master *master, const Ostraka__GroupInfo 
     Ostraka__MasterCommand__ReplicasWanted wanted;
     if (!master_replicas_replace(master->map, group, &wanted) ||
         !master_leader_report_of(master, wanted.add_store))
-        return; /* elsewhere, if anywhere (placement.h) */
+        return; /* it is to report first; what is on a store that is not UP goes to another */
     Ostraka__MasterCommand command = OSTRAKA__MASTER_COMMAND__INIT;
     command.command_case = OSTRAKA__MASTER_COMMAND__COMMAND_REPLICAS_WANTED;
     command.replicas_wanted = &wanted;

@@ -67,7 +67,7 @@ bool master_replica_lost(Ostraka__Map *map, group_id_t group, replica_id_t repli
 bool master_store_incarnation(Ostraka__Map *map,
                               const Ostraka__MasterCommand__StoreIncarnation *command);
 
-/* The replica that is to be replaced next by a new one on its store, because it is lost. False:
- * none. */
+/* The replica that is to be replaced next by a new one on its store, which is UP, because it is
+ * lost. False: none. What is on other stores is placement's (placement.h). */
 bool master_replicas_replace(const Ostraka__Map *map, const Ostraka__GroupInfo *group,
                              Ostraka__MasterCommand__ReplicasWanted *out_command);

@@ -1,12 +1,16 @@
 #include "tests/support/kv_world.h"
 
 #include "base/memory.h"
+#include "base/random.h"
+#include "proto/write_set.h"
+#include "shardkv/kv_keys.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#define WAIT_MS_MAX 20000u
-#define EPOCH_MS    1000000u
+#define WAIT_MS_MAX      20000u
+#define EPOCH_MS         1000000u
+#define FIRST_GENERATION 1u
 
 static struct kv_world_store *world_store(struct kv_world *world, store_id_t id)
 {
@@ -158,6 +162,48 @@ void kv_world_flush(struct kv_world *world, store_id_t id)
     kv_server_flush(world_store(world, id)->kv, flush_done, &is_done);
     kv_world_run(world, 2);
     cr_assert(is_done);
+}
+
+void kv_world_write_versions(struct kv_world *world, const char *user_key, timestamp_t first,
+                             uint32_t count, size_t value_bytes)
+{
+    struct store *store = world_store(world, 1)->store;
+    struct store_batch *batch = store_batch_new(store);
+    struct buffer key = BUFFER_INIT, value = BUFFER_INIT;
+    struct random random;
+    random_init(&random, 7);
+    for (uint32_t index = 0; index < count; index++) {
+        kv_key_data(&key, 1, FIRST_GENERATION, bytes_of_string(user_key), first + index);
+        buffer_reset(&value);
+        buffer_append_u8(&value, WRITE_PUT);
+        while (value.bytes_count < value_bytes)
+            buffer_append_u64_be(&value, random_next(&random));
+        store_batch_put(batch, buffer_bytes(&key), buffer_bytes(&value));
+        if (index % 1000 == 999 || index == count - 1) {
+            int status;
+            while ((status = store_write(store, batch)) == OST_BUSY)
+                cr_assert_eq(store_flush(store), OST_OK);
+            cr_assert_eq(status, OST_OK);
+            store_batch_reset(batch);
+        }
+    }
+    store_batch_free(batch);
+    buffer_fini(&key);
+    buffer_fini(&value);
+}
+
+struct job *kv_world_take_job(struct kv_world *world, store_id_t id)
+{
+    struct kv_world_store *store = world_store(world, id);
+    world->are_jobs_held = true;
+    for (uint32_t ms = 0; ms < 5000 && !store->jobs; ms++)
+        kv_world_run(world, 1);
+    struct job *job = store->jobs;
+    cr_assert_not_null(job);
+    cr_assert_null(job->next);
+    store->jobs = NULL;
+    world->are_jobs_held = false;
+    return job;
 }
 
 void kv_world_set_store(struct kv_world *world, store_id_t id, struct store *rows_take)

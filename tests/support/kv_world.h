@@ -87,6 +87,16 @@ void kv_world_crash(struct kv_world *world, store_id_t store);
 void kv_world_start(struct kv_world *world, store_id_t store);
 void kv_world_flush(struct kv_world *world, store_id_t store);
 
+/* Versions of one key of group 1 in store 1, from the timestamp `first` on, as if they had been
+ * applied: while the replica has never been restored from a snapshot. Nothing in them compresses.
+ */
+void kv_world_write_versions(struct kv_world *world, const char *user_key, timestamp_t first,
+                             uint32_t count, size_t value_bytes);
+
+/* The only job that is waiting for the pool, which may still be held; runs until there is one. The
+ * test does it, or has it done later: `run`, then `done`. Jobs are not held any more afterwards. */
+struct job *kv_world_take_job(struct kv_world *world, store_id_t store);
+
 /* Before there are groups: the store's rows are in this one from now on, which is the world's. */
 void kv_world_set_store(struct kv_world *world, store_id_t store, struct store *rows_take);
 /* Every store hears from group 0 how far the safe point may go. */

@@ -3,7 +3,6 @@
 #include "tests/support/kv_client.h"
 
 #include "base/random.h"
-#include "proto/write_set.h"
 #include "shardkv/kv_keys.h"
 #include "shardkv/store.h"
 
@@ -608,35 +607,8 @@ Test(kv_move, back_and_forth)
     kv_world_free(world);
 }
 
-/* More than two jobs of the sweeper look at, as if they had been applied. */
+/* More than two jobs of the sweeper look at. */
 #define VERSIONS_COUNT 10000u
-static void versions_write(struct kv_world *world, const char *user_key, uint32_t count)
-{
-    struct store *store = world->stores[1].store;
-    struct store_batch *batch = store_batch_new(store);
-    struct buffer key = BUFFER_INIT;
-    const uint8_t value[] = {WRITE_PUT, 'v'};
-    for (uint32_t index = 0; index < count; index++) {
-        kv_key_data(&key, 1, 1, bytes_of_string(user_key), 1 + index);
-        store_batch_put(batch, buffer_bytes(&key), bytes_of(value, sizeof(value)));
-    }
-    cr_assert_eq(store_write(store, batch), OST_OK);
-    store_batch_free(batch);
-    buffer_fini(&key);
-}
-
-static struct job *job_take(struct kv_world *world)
-{
-    world->are_jobs_held = true;
-    for (uint32_t ms = 0; ms < 5000 && !world->stores[1].jobs; ms++)
-        kv_world_run(world, 1);
-    struct job *job = world->stores[1].jobs;
-    cr_assert_not_null(job);
-    cr_assert_null(job->next);
-    world->stores[1].jobs = NULL;
-    world->are_jobs_held = false;
-    return job;
-}
 
 static void job_do(struct job *job)
 {
@@ -652,13 +624,13 @@ Test(kv_move, a_range_that_comes_back_is_swept_from_the_beginning)
         struct mover mover;
         struct kv_world *world = begin(&mover, 1);
         world->kv_options.garbage_bytes_min = UINT64_MAX;
-        versions_write(world, "b", VERSIONS_COUNT);
+        kv_world_write_versions(world, "b", 1, VERSIONS_COUNT, 9);
         kv_client_put(world, 1, "a", "b", NULL);
         copy_until_near(&mover, 1, 1);
         kv_world_safe_point(world, world->timestamp);
         kv_world_run(world, 100);
         kv_world_flush(world, 1);
-        struct job *second = job_take(world); /* the first ran along */
+        struct job *second = kv_world_take_job(world, 1); /* the first ran along */
         kv_world_run(world, 1000);
         if (!is_job_late)
             job_do(second); /* a long rest is to follow, since it took so long */

@@ -3,7 +3,6 @@
 
 #include "tests/support/kv_world.h"
 
-#include "base/random.h"
 #include "proto/write_set.h"
 #include "shardkv/kv_group.h"
 #include "shardkv/kv_keys.h"
@@ -297,11 +296,8 @@ Test(kv_safe_point, a_scan_that_was_overtaken_is_read_again)
     world->are_jobs_held = true;
     uint64_t id = send_scan(world);
     kv_world_run(world, 20);
-    struct job *scan = world->stores[1].jobs;
-    cr_assert_not_null(scan);
-    cr_assert_null(scan->next);
-    world->stores[1].jobs = NULL;
-    world->are_jobs_held = false;
+    cr_assert_not_null(world->stores[1].jobs);
+    struct job *scan = kv_world_take_job(world, 1);
     put(world, "a", "2");
     timestamp_t last = put(world, "b", "2");
     advance(world, last);
@@ -369,43 +365,13 @@ Test(kv_sweep, does_nothing_when_there_is_nothing)
     kv_world_free(world);
 }
 
-/* Rows of one key as if they had been applied, from `first` on. */
-static void versions_write(struct kv_world *world, const char *user_key, timestamp_t first,
-                           uint32_t count, size_t value_bytes)
-{
-    struct store *store = world->stores[1].store;
-    struct store_batch *batch = store_batch_new(store);
-    struct buffer key = BUFFER_INIT, value = BUFFER_INIT;
-    struct random random;
-    random_init(&random, 7);
-    for (uint32_t index = 0; index < count; index++) {
-        kv_key_data(&key, 1, group_of(world, 1, 1)->meta.generation, bytes_of_string(user_key),
-                    first + index);
-        buffer_reset(&value);
-        buffer_append_u8(&value, WRITE_PUT);
-        while (value.bytes_count < value_bytes)
-            buffer_append_u64_be(&value, random_next(&random)); /* nothing that compresses */
-        store_batch_put(batch, buffer_bytes(&key), buffer_bytes(&value));
-        if (index % 1000 == 999 || index == count - 1) {
-            int status;
-            while ((status = store_write(store, batch)) == OST_BUSY)
-                cr_assert_eq(store_flush(store), OST_OK);
-            cr_assert_eq(status, OST_OK);
-            store_batch_reset(batch);
-        }
-    }
-    store_batch_free(batch);
-    buffer_fini(&key);
-    buffer_fini(&value);
-}
-
 /* More versions than a job looks at, or a batch holds: the marker goes last. And a start, after
  * which nobody knows what there is: a pass finds out. */
 Test(kv_sweep, a_marker_goes_after_all_of_many_older_versions)
 {
     struct kv_world *world = world_of(1);
     put(world, "b", "1");
-    versions_write(world, "a", 1, 20000, 9);
+    kv_world_write_versions(world, "a", 1, 20000, 9);
     put(world, "a", NULL);
     timestamp_t safe_point = put(world, "c", "1");
     /* Without compaction, which would do most of the work. */
@@ -446,10 +412,7 @@ Test(kv_sweep, a_new_replica_waits_for_the_end_of_the_old_ones_job)
     kv_world_start(world, 1); /* a pass is due */
     kv_world_run(world, 1);
     cr_assert_not_null(world->stores[1].jobs, "the sweeper's");
-    struct job *job = world->stores[1].jobs;
-    cr_assert_null(job->next);
-    world->stores[1].jobs = NULL;
-    world->are_jobs_held = false;
+    struct job *job = kv_world_take_job(world, 1);
     kv_server_destroy_replica(world->stores[1].kv, 1, 11, world->now_ns);
     kv_world_run(world, 100);
     cr_assert_not(kv_server_owns_group(world->stores[1].kv, 1));
@@ -514,7 +477,7 @@ Test(kv_sweep, space_comes_back)
     kv_world_create_group(world, 1);
     kv_world_assign(world, 1, "", "", 1);
     put(world, "before", "1");
-    versions_write(world, "counter", 1, 100000, 100);
+    kv_world_write_versions(world, "counter", 1, 100000, 100);
     timestamp_t last = put(world, "counter", "the last");
     kv_world_flush(world, 1);
     size_t markers;

@@ -95,6 +95,13 @@ static void run_until(bool (*is_so)(store_id_t store), store_id_t store, const c
     cr_assert_fail("%s: store %lu", what, store);
 }
 
+static store_id_t join_one(void)
+{
+    store_id_t store = nodes_join(&cluster);
+    run_until(is_in_map, store, "it does not join");
+    return store;
+}
+
 static void drain(store_id_t store)
 {
     cr_assert_eq(nodes_change_store(&cluster, OSTRAKA__STORE_CHANGE_KIND__DRAIN_STORE, store),
@@ -110,8 +117,7 @@ Test(node_stores, a_cluster_grows_drains_a_store_and_outlives_another)
 {
     begin(3, 4);
     cr_expect_eq(held_count(1), 5);
-    store_id_t fourth = nodes_join(&cluster);
-    run_until(is_in_map, fourth, "it does not join");
+    store_id_t fourth = join_one();
     run_until(is_even, fourth, "it does not get its share");
     cr_expect_geq(held_count(fourth), 3, "15 replicas on 4 stores");
     /* Its load with it: the client finds it. */
@@ -133,8 +139,7 @@ Test(node_stores, a_cluster_grows_drains_a_store_and_outlives_another)
     cr_expect(nodes_node(&cluster, drained)->node->shutting_down, "it stops by itself");
     nodes_crash(&cluster, drained);
 
-    store_id_t fifth = nodes_join(&cluster);
-    run_until(is_in_map, fifth, "it does not join");
+    store_id_t fifth = join_one();
     run_until(is_even, fifth, "it does not get its share");
     store_id_t dead = nodes_leader(&cluster, 1);
     nodes_crash(&cluster, dead);
@@ -183,8 +188,7 @@ Test(node_stores, nothing_is_moved_when_nobody_can_take_it)
 Test(node_stores, a_store_that_has_joined_starts_again_by_itself)
 {
     begin(3, 1);
-    store_id_t fourth = nodes_join(&cluster);
-    run_until(is_in_map, fourth, "it does not join");
+    store_id_t fourth = join_one();
     run_until(is_even, fourth, "it does not get its share");
     cr_assert_not(node_is_joining(nodes_node(&cluster, fourth)->node));
     nodes_crash(&cluster, fourth);
@@ -202,8 +206,7 @@ Test(node_stores, a_store_that_joins_counts_as_alive)
 {
     begin(3, 1);
     nodes_run(&cluster, 9000);
-    store_id_t fourth = nodes_join(&cluster);
-    run_until(is_in_map, fourth, "it does not join");
+    store_id_t fourth = join_one();
     for (uint32_t ms = 0; ms < 3000; ms++) {
         cr_assert(is_up(fourth), "after %u ms it is %s", ms,
                   master_store_state_name(info(fourth)->state));
@@ -217,8 +220,7 @@ static void join_while_another_is_away(store_id_t *out_fourth, store_id_t *out_f
 {
     *out_fourth = nodes_join(&cluster);
     nodes_crash(&cluster, *out_fourth);
-    *out_fifth = nodes_join(&cluster);
-    run_until(is_in_map, *out_fifth, "it does not join");
+    *out_fifth = join_one();
     nodes_run(&cluster, 500);
     nodes_cut(&cluster, *out_fifth, true);
     nodes_start(&cluster, *out_fourth);
@@ -267,8 +269,7 @@ Test(node_stores, who_has_just_joined_and_crashed_is_told_to_come_again)
 Test(node_stores, who_still_joins_is_dialed_in_vain)
 {
     begin(3, 1);
-    store_id_t fourth = nodes_join(&cluster);
-    run_until(is_in_map, fourth, "it does not join");
+    store_id_t fourth = join_one();
     nodes_crash(&cluster, fourth);
     cluster.joins_nowhere = true;
     nodes_start(&cluster, fourth);
@@ -304,8 +305,7 @@ Test(node_stores, one_that_joins_does_not_take_another_for_a_strange_cluster)
 Test(node_stores, a_store_that_crashes_knows_who_has_joined)
 {
     begin(3, 1);
-    store_id_t fourth = nodes_join(&cluster);
-    run_until(is_in_map, fourth, "it does not join");
+    store_id_t fourth = join_one();
     nodes_run(&cluster, 500);
     nodes_crash(&cluster, 1);
     nodes_cut(&cluster, 1, true); /* and hears of nobody */
@@ -320,8 +320,7 @@ Test(node_stores, a_store_that_crashes_knows_who_has_joined)
 Test(node_stores, a_store_that_is_not_known_introduces_itself)
 {
     begin(3, 1);
-    store_id_t fourth = nodes_join(&cluster);
-    run_until(is_in_map, fourth, "it does not join");
+    store_id_t fourth = join_one();
     nodes_run(&cluster, 500);
     nodes_crash(&cluster, 1);
     nodes_wipe(&cluster, 1);
@@ -403,8 +402,7 @@ Test(node_stores, who_may_not_join_stops_with_a_reason)
 {
     begin(3, 1);
     cluster.takes_fatal = true;
-    store_id_t fourth = nodes_join(&cluster);
-    run_until(is_in_map, fourth, "it does not join");
+    store_id_t fourth = join_one();
     nodes_crash(&cluster, fourth);
     nodes_wipe(&cluster, fourth);
     nodes_start(&cluster, fourth);

@@ -716,9 +716,13 @@ static void check_call_off(enum master_store_state state, bool is_lost)
         world.known[to - 1].is_live = false;
     leaders_elect();
     cr_expect_null(action_of(1), "it may come back, or is replaced where it was");
+    if (!is_lost)
+        cr_expect_eq(world.actions_count, 0);
     world.stores[to - 1]->state = state;
     const struct placement_action *action = action_of(1);
     cr_assert_not_null(action);
+    if (!is_lost)
+        cr_expect_eq(action, &world.actions[0]);
     cr_expect_eq(action->remove_store, to);
     cr_expect_eq(action->add_store, 0);
     run_to_rest();

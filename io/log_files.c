@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* O_DIRECT, renameat2 */
+#define _GNU_SOURCE /* O_DIRECT, renameat2, sync_file_range */
 
 #include "io/log_files.h"
 
@@ -15,9 +15,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SPARES_COUNT_MAX 2u
+/* A flush of the store sets several segments free at once, and the log needs as many again before
+ * the next one: what is not kept has to be made anew, zeros and all. */
+#define SPARES_COUNT_MAX 8u
 #define NAME_BYTES       32
-#define ZEROS_BYTES      ((size_t)1 << 20)
+#define ZEROS_BYTES      ((size_t)256 << 10)
 
 /* Every function works relative to an open directory, which it also syncs. */
 static int directory_open(const char *directory)
@@ -83,20 +85,27 @@ static bool spare_recycle(int directory_fd, const char *name, size_t bytes_count
     return false;
 }
 
+/* In steps, each of which the disk has taken before the next: else a write of the log that comes
+ * meanwhile waits until the disk has all zeros. */
 static int write_zeros(int fd, size_t bytes_count)
 {
+    const unsigned whole_step =
+        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
     uint8_t *zeros = memory_alloc_zeroed(1, ZEROS_BYTES);
     size_t done = 0;
     int error = 0;
     while (done < bytes_count && error == 0) {
         size_t count = bytes_count - done < ZEROS_BYTES ? bytes_count - done : ZEROS_BYTES;
         ssize_t written = pwrite(fd, zeros, count, (off_t)done);
+        if (written == 0)
+            error = EIO;
+        else if (written < 0 && errno != EINTR)
+            error = errno;
+        else if (written > 0 && sync_file_range(fd, (off_t)done, written, whole_step) != 0 &&
+                 errno != ENOSYS)
+            error = errno;
         if (written > 0)
             done += (size_t)written;
-        else if (written == 0)
-            error = EIO;
-        else if (errno != EINTR)
-            error = errno;
     }
     free(zeros);
     return error;

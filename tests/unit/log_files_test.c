@@ -113,23 +113,32 @@ Test(log_files, a_segment_is_never_replaced, .init = directory_make, .fini = dir
     free(data);
 }
 
+static uint32_t spares_count(void)
+{
+    uint32_t count = 0;
+    for (uint32_t place = 0; place < 10; place++) {
+        char name[32];
+        snprintf(name, sizeof(name), "spare-%u.seg", place);
+        count += file_exists(name);
+    }
+    return count;
+}
+
 Test(log_files, retired_segments_are_recycled, .init = directory_make, .fini = directory_remove)
 {
-    for (uint32_t number = 1; number <= 4; number++)
+    for (uint32_t number = 1; number <= 10; number++)
         segment_make(number, 4096);
-    for (uint32_t number = 1; number <= 3; number++)
+    for (uint32_t number = 1; number <= 9; number++)
         cr_assert_eq(log_file_retire(directory, number, &system_errno), OST_OK);
-    cr_expect(file_exists("spare-0.seg"));
-    cr_expect(file_exists("spare-1.seg"));
-    cr_expect_not(file_exists("spare-2.seg"), "at most two are kept");
-    expect_segments((uint32_t[]){4}, 1);
+    cr_expect_eq(spares_count(), 8, "no more are kept");
+    expect_segments((uint32_t[]){10}, 1);
 
-    segment_make(5, 4096);
-    cr_expect_not(file_exists("spare-0.seg") && file_exists("spare-1.seg"), "one was used");
-    segment_make(6, 4096);
-    cr_expect_not(file_exists("spare-0.seg") || file_exists("spare-1.seg"), "both were used");
-    segment_make(7, 4096);
-    expect_segments((uint32_t[]){4, 5, 6, 7}, 4);
+    for (uint32_t number = 11; number <= 18; number++) {
+        segment_make(number, 4096);
+        cr_expect_eq(spares_count(), 18 - number, "one more was used");
+    }
+    segment_make(19, 4096);
+    expect_segments((uint32_t[]){10, 11, 12, 13, 14, 15, 16, 17, 18, 19}, 10);
     cr_assert_eq(log_file_retire(directory, 1, &system_errno), OST_NOT_FOUND);
 }
 

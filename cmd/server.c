@@ -339,8 +339,9 @@ static int open_port(struct server *server, const struct server_options *options
 
 static int open_store(struct server *server, const struct server_options *options, char *why)
 {
-    int status =
-        store_open_rocksdb(server->directory.store_path, &options->store, &server->store, why);
+    struct store_options store = options->store;
+    store.give_way = io_thread_give_way;
+    int status = store_open_rocksdb(server->directory.store_path, &store, &server->store, why);
     if (status != OST_OK)
         return status;
     server->node = node_new(&options->node, server->store, &server->metrics);

@@ -3,7 +3,9 @@
 #include "io/thread.h"
 
 #include "base/log.h"
+#include "io/loop.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -12,6 +14,7 @@
 
 #define PROMPT_SLICE_NS    100000u /* the shortest there is */
 #define FLAG_RESET_ON_FORK 1u      /* SCHED_FLAG_RESET_ON_FORK */
+#define STEPS_PER_LOOK     16u     /* at the clock */
 
 /* As in sched_setattr(2), its first version: <linux/sched/types.h> cannot stand beside <sched.h>,
  * and Debian 12 has no function for it. */
@@ -52,4 +55,20 @@ void io_thread_be_prompt(void)
     scheduling.runtime_ns = PROMPT_SLICE_NS;
     long failed = syscall(SYS_sched_setattr, 0, &scheduling, 0);
     (void)failed; /* it is slower then, and as right */
+}
+
+void io_thread_give_way(void)
+{
+    static _Thread_local uint32_t steps_count;
+    static _Thread_local nanoseconds_t given_ns; /* 0: never */
+    if (++steps_count < STEPS_PER_LOOK)
+        return;
+    steps_count = 0;
+    if (io_clock_read_ns() - given_ns < PROMPT_SLICE_NS)
+        return;
+    /* The scheduler leaves a thread alone until its slice is over, whoever waits. */
+    if (given_ns == 0)
+        io_thread_be_prompt();
+    (void)sched_yield();
+    given_ns = io_clock_read_ns();
 }

@@ -27,6 +27,9 @@
 #define INFO_LOG_LEVEL_WARN   2
 #define INFO_LOG_BYTES_MAX    (1u << 20)
 #define BLOCK_BYTES           (8u << 10)
+/* Of a file that is being made go to the disk at a time. Left to the file's end, all of it stands
+ * in the disk's queue in front of the log. */
+#define BYTES_PER_SYNC (512u << 10)
 /* RocksDB's own default for a compaction of the first level. */
 #define FLUSHED_FILES_COUNT_MAX 4
 #define READ_TIER_ALL           0
@@ -153,14 +156,27 @@ static void prefix_destroy(void *state)
     (void)state;
 }
 
-/* One run for each compaction. The filter is asked for the newest value of each row among the files
+/* What the filters of all compactions know; the factory's. */
+struct compactions {
+    struct kv_gc *gc;
+    void (*give_way)(void); /* or NULL */
+};
+
+struct compaction {
+    struct kv_gc_run *run;
+    void (*give_way)(void);
+};
+
+/* One for each compaction. The filter is asked for the newest value of each row among the files
  * that are rewritten, whatever snapshots there are (7.8.3: always). */
-static void filter_destroy(void *run)
+static void filter_destroy(void *context)
 {
-    kv_gc_run_free(run);
+    struct compaction *compaction = context;
+    kv_gc_run_free(compaction->run);
+    free(compaction);
 }
 
-static unsigned char filter_row(void *run, int level, const char *key, size_t key_bytes,
+static unsigned char filter_row(void *context, int level, const char *key, size_t key_bytes,
                                 const char *value, size_t value_bytes, char **new_value,
                                 size_t *new_value_bytes, unsigned char *value_changed)
 {
@@ -168,7 +184,10 @@ static unsigned char filter_row(void *run, int level, const char *key, size_t ke
     (void)new_value;
     (void)new_value_bytes;
     *value_changed = 0;
-    return kv_gc_run_drops(run, bytes_of(key, key_bytes), bytes_of(value, value_bytes));
+    struct compaction *compaction = context;
+    if (compaction->give_way)
+        compaction->give_way();
+    return kv_gc_run_drops(compaction->run, bytes_of(key, key_bytes), bytes_of(value, value_bytes));
 }
 
 static const char *filter_name(void *state)
@@ -177,12 +196,22 @@ static const char *filter_name(void *state)
     return "ostraka.shadowed-and-expired";
 }
 
-static rocksdb_compactionfilter_t *filter_create(void *gc,
+static rocksdb_compactionfilter_t *filter_create(void *state,
                                                  rocksdb_compactionfiltercontext_t *context)
 {
     (void)context;
-    return rocksdb_compactionfilter_create(kv_gc_run_new(gc), filter_destroy, filter_row,
-                                           filter_name);
+    const struct compactions *compactions = state;
+    struct compaction *compaction = memory_alloc(sizeof(*compaction));
+    *compaction = (struct compaction){.run = kv_gc_run_new(compactions->gc),
+                                      .give_way = compactions->give_way};
+    return rocksdb_compactionfilter_create(compaction, filter_destroy, filter_row, filter_name);
+}
+
+static rocksdb_compactionfilterfactory_t *filters_new(struct kv_gc *gc, void (*give_way)(void))
+{
+    struct compactions *compactions = memory_alloc(sizeof(*compactions));
+    *compactions = (struct compactions){.gc = gc, .give_way = give_way};
+    return rocksdb_compactionfilterfactory_create(compactions, free, filter_create, filter_name);
 }
 
 static rocksdb_options_t *options_new(const struct store_options *options,
@@ -210,12 +239,12 @@ static rocksdb_options_t *options_new(const struct store_options *options,
     rocksdb_options_set_prefix_extractor(
         db, rocksdb_slicetransform_create(NULL, prefix_destroy, prefix_transform, prefix_always,
                                           prefix_always, prefix_name));
-    rocksdb_options_set_compaction_filter_factory(
-        db, rocksdb_compactionfilterfactory_create(gc, prefix_destroy, filter_create, filter_name));
+    rocksdb_options_set_compaction_filter_factory(db, filters_new(gc, options->give_way));
     rocksdb_options_set_write_buffer_size(db, options->write_buffer_bytes);
     rocksdb_options_set_max_write_buffer_number(db, WRITE_BUFFERS_COUNT);
     rocksdb_options_set_max_background_jobs(db, BACKGROUND_JOBS_COUNT);
     rocksdb_options_set_disable_auto_compactions(db, options->is_compacting_in_flush);
+    rocksdb_options_set_bytes_per_sync(db, BYTES_PER_SYNC);
     rocksdb_options_set_max_open_files(db, OPEN_FILES_COUNT_MAX);
     rocksdb_options_set_keep_log_file_num(db, INFO_LOG_FILES_COUNT);
     rocksdb_options_set_max_log_file_size(db, INFO_LOG_BYTES_MAX);

@@ -9,6 +9,7 @@
 #include <criterion/criterion.h>
 #include <ftw.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -16,6 +17,7 @@
 
 static char directory[64];
 static bool is_compacting_in_flush;
+static _Atomic uint32_t gave_way_count;
 
 static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk)
 {
@@ -38,6 +40,11 @@ static void teardown(void)
 
 TestSuite(store, .init = setup, .fini = teardown);
 
+static void give_way(void)
+{
+    atomic_fetch_add(&gave_way_count, 1);
+}
+
 /* Without assertions of the framework: children use it too, and only their parent may speak to it.
  */
 static struct store *try_open_store(void)
@@ -46,6 +53,7 @@ static struct store *try_open_store(void)
     store_options_default(&options);
     options.write_buffer_bytes = 1u << 20;
     options.is_compacting_in_flush = is_compacting_in_flush;
+    options.give_way = give_way;
     struct store *store = NULL;
     char why[256];
     int status = store_open_rocksdb(directory, &options, &store, why);
@@ -298,6 +306,16 @@ static void write_numbered(struct store *store, uint64_t number)
     ASSERT(status == OST_OK);
     store_batch_free(batch);
     buffer_fini(&key);
+}
+
+Test(store, compaction_can_give_way_at_every_row)
+{
+    struct store *store = open_store();
+    for (uint64_t number = 0; number < 100; number++)
+        write_numbered(store, number);
+    cr_assert_eq(store_compact(store, bytes_of(NULL, 0), bytes_of(NULL, 0)), OST_OK);
+    cr_expect_geq(atomic_load(&gave_way_count), 100, "it is the only hold on such a thread");
+    store_close(store);
 }
 
 static uint64_t number_at(struct store *store, struct buffer *key, enum store_mode mode)

@@ -7,6 +7,7 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -46,7 +47,9 @@ int io_thread_start(const char *name, void *(*run)(void *context), void *context
     return OST_OK;
 }
 
-void io_thread_be_prompt(void)
+static _Thread_local bool is_prompt;
+
+static void slice_shorten(void)
 {
     struct scheduling scheduling = {0};
     if (syscall(SYS_sched_getattr, 0, &scheduling, sizeof(scheduling), 0) != 0)
@@ -57,18 +60,24 @@ void io_thread_be_prompt(void)
     (void)failed; /* it is slower then, and as right */
 }
 
+void io_thread_be_prompt(void)
+{
+    is_prompt = true;
+    slice_shorten();
+}
+
 void io_thread_give_way(void)
 {
     static _Thread_local uint32_t steps_count;
     static _Thread_local nanoseconds_t given_ns; /* 0: never */
-    if (++steps_count < STEPS_PER_LOOK)
+    if (is_prompt || ++steps_count < STEPS_PER_LOOK)
         return;
     steps_count = 0;
     if (io_clock_read_ns() - given_ns < PROMPT_SLICE_NS)
         return;
     /* The scheduler leaves a thread alone until its slice is over, whoever waits. */
     if (given_ns == 0)
-        io_thread_be_prompt();
+        slice_shorten();
     (void)sched_yield();
     given_ns = io_clock_read_ns();
 }

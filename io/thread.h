@@ -19,10 +19,11 @@ OST_MUST_CHECK int io_thread_start(const char *name, void *(*run)(void *context)
  * before did not make such threads wait. Threads that it starts are not like it. */
 void io_thread_be_prompt(void);
 
-/* For a calling thread that computes for long and that nobody waits for (a compaction), at each of
- * its little steps, of some microseconds: every 100 us it lets others have the processor. Without,
- * a thread that is woken may wait for the next tick of the clock, 4 ms on many kernels, although it
- * is its turn. Takes no share away from the caller. */
+/* For a calling thread that computes for long and that nobody waits for (a flush, a compaction), at
+ * each of its little steps, of some microseconds: every 100 us it lets others have the processor.
+ * Without, a thread that is woken may wait for the next tick of the clock, 4 ms on many kernels,
+ * although it is its turn. Takes no share away from the caller. Nothing in a thread that is prompt.
+ */
 void io_thread_give_way(void);
 
 /* The loop wakes threads by semaphores: to post never waits. To signal a condition variable may,

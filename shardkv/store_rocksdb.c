@@ -129,10 +129,30 @@ static int read_status(char *error_take)
 /* --- Opening -----------------------------------------------------------------------------------
  */
 
-static char *prefix_transform(void *state, const char *key, size_t bytes_count,
+/* What RocksDB's threads come by; each part of RocksDB that is asked owns one. */
+struct hook {
+    struct kv_gc *gc;
+    void (*give_way)(void); /* or NULL */
+};
+
+static struct hook *hook_new(const struct store_options *options, struct kv_gc *gc)
+{
+    struct hook *hook = memory_alloc(sizeof(*hook));
+    *hook = (struct hook){.gc = gc, .give_way = options->give_way};
+    return hook;
+}
+
+static void hook_give_way(const struct hook *hook)
+{
+    if (hook->give_way)
+        hook->give_way();
+}
+
+/* Also what a flush comes by at every row: it has no other hook. */
+static char *prefix_transform(void *hook, const char *key, size_t bytes_count,
                               size_t *out_bytes_count)
 {
-    (void)state;
+    hook_give_way(hook);
     *out_bytes_count = kv_key_prefix_bytes(bytes_of(key, bytes_count));
     return (char *)(uintptr_t)key; /* the API's type; nothing writes to it */
 }
@@ -151,20 +171,9 @@ static const char *prefix_name(void *state)
     return "ostraka.data-without-timestamp";
 }
 
-static void prefix_destroy(void *state)
-{
-    (void)state;
-}
-
-/* What the filters of all compactions know; the factory's. */
-struct compactions {
-    struct kv_gc *gc;
-    void (*give_way)(void); /* or NULL */
-};
-
 struct compaction {
+    const struct hook *hook;
     struct kv_gc_run *run;
-    void (*give_way)(void);
 };
 
 /* One for each compaction. The filter is asked for the newest value of each row among the files
@@ -185,8 +194,7 @@ static unsigned char filter_row(void *context, int level, const char *key, size_
     (void)new_value_bytes;
     *value_changed = 0;
     struct compaction *compaction = context;
-    if (compaction->give_way)
-        compaction->give_way();
+    hook_give_way(compaction->hook);
     return kv_gc_run_drops(compaction->run, bytes_of(key, key_bytes), bytes_of(value, value_bytes));
 }
 
@@ -196,22 +204,14 @@ static const char *filter_name(void *state)
     return "ostraka.shadowed-and-expired";
 }
 
-static rocksdb_compactionfilter_t *filter_create(void *state,
+static rocksdb_compactionfilter_t *filter_create(void *factory_hook,
                                                  rocksdb_compactionfiltercontext_t *context)
 {
     (void)context;
-    const struct compactions *compactions = state;
+    const struct hook *hook = factory_hook;
     struct compaction *compaction = memory_alloc(sizeof(*compaction));
-    *compaction = (struct compaction){.run = kv_gc_run_new(compactions->gc),
-                                      .give_way = compactions->give_way};
+    *compaction = (struct compaction){.hook = hook, .run = kv_gc_run_new(hook->gc)};
     return rocksdb_compactionfilter_create(compaction, filter_destroy, filter_row, filter_name);
-}
-
-static rocksdb_compactionfilterfactory_t *filters_new(struct kv_gc *gc, void (*give_way)(void))
-{
-    struct compactions *compactions = memory_alloc(sizeof(*compactions));
-    *compactions = (struct compactions){.gc = gc, .give_way = give_way};
-    return rocksdb_compactionfilterfactory_create(compactions, free, filter_create, filter_name);
 }
 
 static rocksdb_options_t *options_new(const struct store_options *options,
@@ -237,9 +237,11 @@ static rocksdb_options_t *options_new(const struct store_options *options,
     rocksdb_options_set_paranoid_checks(db, 1);
     rocksdb_options_set_compression(db, compression);
     rocksdb_options_set_prefix_extractor(
-        db, rocksdb_slicetransform_create(NULL, prefix_destroy, prefix_transform, prefix_always,
-                                          prefix_always, prefix_name));
-    rocksdb_options_set_compaction_filter_factory(db, filters_new(gc, options->give_way));
+        db, rocksdb_slicetransform_create(hook_new(options, gc), free, prefix_transform,
+                                          prefix_always, prefix_always, prefix_name));
+    rocksdb_options_set_compaction_filter_factory(
+        db, rocksdb_compactionfilterfactory_create(hook_new(options, gc), free, filter_create,
+                                                   filter_name));
     rocksdb_options_set_write_buffer_size(db, options->write_buffer_bytes);
     rocksdb_options_set_max_write_buffer_number(db, WRITE_BUFFERS_COUNT);
     rocksdb_options_set_max_background_jobs(db, BACKGROUND_JOBS_COUNT);

@@ -97,15 +97,15 @@ static int write_zeros(int fd, size_t bytes_count)
     while (done < bytes_count && error == 0) {
         size_t count = bytes_count - done < ZEROS_BYTES ? bytes_count - done : ZEROS_BYTES;
         ssize_t written = pwrite(fd, zeros, count, (off_t)done);
-        if (written == 0)
-            error = EIO;
-        else if (written < 0 && errno != EINTR)
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0) {
+            error = written < 0 ? errno : EIO;
+            break;
+        }
+        if (sync_file_range(fd, (off_t)done, written, whole_step) != 0 && errno != ENOSYS)
             error = errno;
-        else if (written > 0 && sync_file_range(fd, (off_t)done, written, whole_step) != 0 &&
-                 errno != ENOSYS)
-            error = errno;
-        if (written > 0)
-            done += (size_t)written;
+        done += (size_t)written;
     }
     free(zeros);
     return error;

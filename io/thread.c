@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PROMPT_SLICE_NS    100000u /* the shortest there is */
+#define SHORT_SLICE_NS     100000u /* the shortest there is */
 #define FLAG_RESET_ON_FORK 1u      /* SCHED_FLAG_RESET_ON_FORK */
 #define STEPS_PER_LOOK     16u     /* at the clock */
 
@@ -55,7 +55,7 @@ static void slice_shorten(void)
     if (syscall(SYS_sched_getattr, 0, &scheduling, sizeof(scheduling), 0) != 0)
         return;
     scheduling.flags = FLAG_RESET_ON_FORK;
-    scheduling.runtime_ns = PROMPT_SLICE_NS;
+    scheduling.runtime_ns = SHORT_SLICE_NS;
     long failed = syscall(SYS_sched_setattr, 0, &scheduling, 0);
     (void)failed; /* it is slower then, and as right */
 }
@@ -73,7 +73,7 @@ void io_thread_give_way(void)
     if (is_prompt || ++steps_count < STEPS_PER_LOOK)
         return;
     steps_count = 0;
-    if (io_clock_read_ns() - given_ns < PROMPT_SLICE_NS)
+    if (io_clock_read_ns() - given_ns < SHORT_SLICE_NS)
         return;
     /* The scheduler leaves a thread alone until its slice is over, whoever waits. */
     if (given_ns == 0)

@@ -181,6 +181,8 @@
     X(RARE, FETCH_ANSWER_LOST, 50, "rows of a range that moves are lost on the way")               \
     X(RARE, FEED_CHUNK_TINY, 250, "a range that moves is sent row by row")                         \
     X(COVER, COPY_HELD_BACK, 0, "rows of a range that moves waited for their turn")                \
+    X(RARE, COPY_NEAR_LATE, 250, "a range that moves is near only when nothing is left")           \
+    X(COVER, COPY_OUTRUN, 0, "a range that moves was written as fast as it was copied")            \
     X(COVER, CHECK_ROWS_GONE, 0, "a range went while what was read of it was looked at")           \
     X(RARE, FEED_LOST, 250, "the list of a range's changes is full")                               \
     X(COVER, RANGE_SPLIT, 0, "a range was split")                                                  \

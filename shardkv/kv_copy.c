@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/sometimes.h"
 #include "shardkv/kv_group.h"
+#include "shardkv/kv_keys.h"
 #include "shardkv/kv_rows.h"
 
 #include <stdlib.h>
@@ -11,11 +12,13 @@
 /* What is fetched at a time goes into several entries, so that none holds up a turn for long. */
 #define ENTRY_BYTES_MAX  (32u << 10)
 #define COPY_ENTRIES_MAX 8u
-#define FETCH_RETRY_NS   (250 * NS_PER_MS)
-#define PROPOSE_RETRY_NS (20 * NS_PER_MS)
-/* What is left is sent in one answer: less than a round of it is under way when the giver freezes.
- */
-#define NEAR_BYTES_MAX FETCH_BYTES_MAX
+/* An outcome is looked for in what is here before it is put (kv_steps.c): as much work as so many
+ * bytes of versions. */
+#define OUTCOME_EXTRA_BYTES 1024u
+#define FETCH_RETRY_NS      (250 * NS_PER_MS)
+#define PROPOSE_RETRY_NS    (20 * NS_PER_MS)
+/* So little is left that the giver may freeze: two entries. */
+#define NEAR_BYTES_MAX (64u << 10)
 
 struct kv_copy {
     TAILQ_ENTRY(kv_copy) link;
@@ -31,7 +34,9 @@ struct kv_copy {
     size_t rows_proposed_bytes;
     uint32_t entries_count; /* proposed, not applied */
     uint64_t copied_bytes;  /* proposed */
+    uint64_t left_bytes;    /* changes that waited at the giver when it last answered */
     bool is_scanned, is_near;
+    bool is_outrun;       /* as much is written to the range as is taken from it */
     struct blob *luggage; /* all is here: RangeLuggage, packed */
 };
 
@@ -103,7 +108,7 @@ static void retry_later(struct kv_copy *copy)
 static void begin_anew(struct kv_copy *copy)
 {
     const struct kv_range *range = copy_range(copy);
-    copy->is_cleared = copy->is_scanned = copy->is_near = false;
+    copy->is_cleared = copy->is_scanned = copy->is_near = copy->is_outrun = false;
     copy->asked_ns = 0;
     copy->feed = copy->sequence = 0;
     blob_unref(copy->rows);
@@ -116,12 +121,28 @@ static void begin_anew(struct kv_copy *copy)
         retry_later(copy);
 }
 
+/* Whole rows from the beginning, for one entry. `out_work_bytes` of versions are as much work. */
+static struct bytes entry_rows(struct bytes rows, size_t *out_work_bytes)
+{
+    struct reader reader = reader_of(rows);
+    struct kv_row row;
+    size_t bytes_count = 0, outcomes_count = 0;
+    *out_work_bytes = 0;
+    while (*out_work_bytes < ENTRY_BYTES_MAX && kv_row_next(&reader, &row)) {
+        bytes_count = rows.bytes_count - reader.bytes_left;
+        outcomes_count += row.key.data[0] == KV_ROW_OUTCOME;
+        *out_work_bytes = bytes_count + outcomes_count * OUTCOME_EXTRA_BYTES;
+    }
+    return bytes_of(rows.data, bytes_count);
+}
+
 /* False: not now. */
 static bool rows_propose(struct kv_copy *copy)
 {
     struct kv_group *group = copy->group;
-    struct bytes next = kv_rows_first(bytes_from(blob_bytes(copy->rows), copy->rows_proposed_bytes),
-                                      ENTRY_BYTES_MAX);
+    size_t work_bytes;
+    struct bytes next =
+        entry_rows(bytes_from(blob_bytes(copy->rows), copy->rows_proposed_bytes), &work_bytes);
     Ostraka__CopyRowsCommand rows = OSTRAKA__COPY_ROWS_COMMAND__INIT;
     rows.change = copy->change;
     rows.start = field_of_bytes(blob_bytes(copy->start));
@@ -132,7 +153,7 @@ static bool rows_propose(struct kv_copy *copy)
     raft_term_t term;
     if (kv_group_propose(group, &command, next, &index, &term) != OST_OK)
         return false;
-    rate_limit_take(&group->shared->copy_limit, next.bytes_count, group->shared->now_ns);
+    rate_limit_take(&group->shared->copy_limit, work_bytes, group->shared->now_ns);
     copy->copied_bytes += next.bytes_count;
     copy->rows_proposed_bytes += next.bytes_count;
     copy->entries_count++;
@@ -185,11 +206,11 @@ static void fetch(struct kv_copy *copy, const struct kv_range *range)
                     frame_encode(FRAME_RANGE_FETCH, 0, &message.base, NULL, 0));
 }
 
-/* What is written to the range meanwhile is not held back: that would never come to an end with
- * writers who are faster. */
+/* With writers who are faster than the limit it would never come to an end; and when it is near,
+ * the range may be frozen, and clients wait for these rows. */
 static nanoseconds_t rows_due_ns(const struct kv_copy *copy)
 {
-    return copy->is_scanned ? 0 : copy->group->shared->copy_limit.next_ns;
+    return copy->is_near || copy->is_outrun ? 0 : copy->group->shared->copy_limit.next_ns;
 }
 
 static void copy_go_on(struct kv_copy *copy)
@@ -259,8 +280,14 @@ static bool answer_is_sound(const struct kv_copy *copy, const struct kv_range *r
 static void near_look(struct kv_copy *copy, const struct kv_range *range,
                       const Ostraka__RangeFetchAnswer *answer)
 {
+    size_t near_bytes = RARE(COPY_NEAR_LATE) ? 0 : NEAR_BYTES_MAX;
+    bool is_near = answer->is_scanned && answer->left_bytes <= near_bytes;
+    if (copy->is_scanned && !is_near && answer->left_bytes >= copy->left_bytes) {
+        COVER(COPY_OUTRUN);
+        copy->is_outrun = true;
+    }
     copy->is_scanned = answer->is_scanned;
-    bool is_near = answer->is_scanned && answer->left_bytes <= NEAR_BYTES_MAX;
+    copy->left_bytes = answer->left_bytes;
     if (is_near && !copy->is_near) {
         copy->is_near = true;
         kv_group_report_range(copy->group, range);

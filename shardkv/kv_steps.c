@@ -177,17 +177,24 @@ static bool apply_clear(struct kv_group *group, const Ostraka__RangeCommand *com
 }
 
 /* Which of the outcomes that come in are here already, of parts of the same transactions? They are
- * as true; and replay must find the ones that decisions were made by (kv_checkpoint.c). Most of
- * what comes in is in descending order (kv_feed.h), so one walk beside it answers for all. */
-#define OUTCOMES_WALKED_MAX 4u /* then a seek is cheaper */
+ * as true; and replay must find the ones that decisions were made by (kv_checkpoint.c). To learn by
+ * a get that there is none is cheap, to find one by a get is not. But where one is here, the next
+ * ones often are: most come in descending order (kv_feed.h), and one walk beside them finds all. */
+#define OUTCOMES_WALKED_MAX 4u /* then a get is cheaper */
 struct outcomes_here {
     struct kv_group *group;
-    struct store_iterator *iterator; /* at the last row that is not behind the last key; NULL: not
-                                      * begun */
-    struct buffer last_key;
+    struct store_iterator *iterator; /* NULL: none was found yet */
+    struct buffer reached;           /* no row is between the iterator's and this key */
+    struct buffer value;
 };
 
-static void outcomes_here_seek(struct outcomes_here *here, struct bytes key)
+static void here_reach(struct outcomes_here *here, struct bytes key)
+{
+    buffer_reset(&here->reached);
+    buffer_append(&here->reached, key.data, key.bytes_count);
+}
+
+static void here_seek(struct outcomes_here *here, struct bytes key)
 {
     struct kv_group *group = here->group;
     if (!here->iterator) {
@@ -200,21 +207,46 @@ static void outcomes_here_seek(struct outcomes_here *here, struct bytes key)
         buffer_fini(&lower);
         buffer_fini(&upper);
     }
-    bool is_near =
-        here->last_key.bytes_count > 0 && bytes_compare(key, buffer_bytes(&here->last_key)) <= 0;
-    buffer_reset(&here->last_key);
-    buffer_append(&here->last_key, key.data, key.bytes_count);
-    uint32_t walked = 0;
-    while (is_near && store_iterator_valid(here->iterator) &&
-           bytes_compare(store_iterator_key(here->iterator), key) > 0) {
+    here_reach(here, key);
+    buffer_append_u8(&here->reached, 0); /* the key itself is before it */
+    store_iterator_seek_before(here->iterator, buffer_bytes(&here->reached));
+}
+
+/* To the last row that is not behind `key`. False: that is too far, or behind what was reached. */
+static bool here_walk(struct outcomes_here *here, struct bytes key)
+{
+    if (!here->iterator || bytes_compare(key, buffer_bytes(&here->reached)) > 0)
+        return false;
+    for (uint32_t walked = 0; store_iterator_valid(here->iterator); walked++) {
+        struct bytes found = store_iterator_key(here->iterator);
+        if (bytes_compare(found, key) <= 0)
+            break;
+        here_reach(here, found);
+        if (walked == OUTCOMES_WALKED_MAX)
+            return false;
         store_iterator_previous(here->iterator);
-        is_near = ++walked < OUTCOMES_WALKED_MAX;
     }
-    if (is_near)
-        return;
-    buffer_append_u8(&here->last_key, 0); /* the key itself is before it */
-    store_iterator_seek_before(here->iterator, buffer_bytes(&here->last_key));
-    here->last_key.bytes_count--;
+    here_reach(here, key);
+    return true;
+}
+
+/* OST_NOT_FOUND: there is none. The value is good until the next call. */
+static int here_find(struct outcomes_here *here, struct bytes key, struct bytes *out_value)
+{
+    if (here_walk(here, key)) {
+        if (!store_iterator_valid(here->iterator))
+            return store_iterator_status(here->iterator);
+        if (!bytes_equal(store_iterator_key(here->iterator), key))
+            return OST_NOT_FOUND;
+        *out_value = store_iterator_value(here->iterator);
+        return OST_OK;
+    }
+    int status =
+        store_get(here->group->shared->environment.store, key, STORE_MAY_BLOCK, &here->value);
+    if (status == OST_OK)
+        here_seek(here, key);
+    *out_value = buffer_bytes(&here->value);
+    return status;
 }
 
 /* What a later entry has put, before this log was applied again, does not count. */
@@ -225,18 +257,24 @@ static bool outcome_is_here(struct outcomes_here *here, struct bytes key)
     HASH_FIND(hh, slice->outcomes, key.data, key.bytes_count, put);
     if (put)
         return true;
-    outcomes_here_seek(here, key);
-    if (!store_iterator_valid(here->iterator)) {
-        if (store_iterator_status(here->iterator) != OST_NOT_FOUND)
-            kv_fatal(here->group->shared, "cannot read the outcomes of group %lu: %s",
-                     here->group->id, ost_status_text(store_iterator_status(here->iterator)));
+    struct bytes value = {0};
+    int status = here_find(here, key, &value);
+    if (status == OST_NOT_FOUND)
         return false;
-    }
-    if (!bytes_equal(store_iterator_key(here->iterator), key))
-        return false;
-    struct reader reader = reader_of(store_iterator_value(here->iterator));
+    if (status != OST_OK)
+        kv_fatal(here->group->shared, "cannot read the outcomes of group %lu: %s", here->group->id,
+                 ost_status_text(status));
+    struct reader reader = reader_of(value);
     raft_index_t index;
     return reader_u64_be(&reader, &index) && index < slice->meta.applied_index;
+}
+
+static void here_end(struct outcomes_here *here)
+{
+    if (here->iterator)
+        store_iterator_free(here->iterator);
+    buffer_fini(&here->reached);
+    buffer_fini(&here->value);
 }
 
 static void copy_outcome(struct outcomes_here *here, const struct kv_row *row)
@@ -272,9 +310,7 @@ bool kv_step_apply_rows(struct kv_group *group, const Ostraka__CopyRowsCommand *
         buffer_append(&slice->key, row.key.data, row.key.bytes_count);
         store_batch_put(slice->batch, buffer_bytes(&slice->key), row.value);
     }
-    if (here.iterator)
-        store_iterator_free(here.iterator);
-    buffer_fini(&here.last_key);
+    here_end(&here);
     return true;
 }
 

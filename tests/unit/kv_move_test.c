@@ -318,6 +318,33 @@ Test(kv_move, what_is_written_meanwhile_goes_along)
     kv_world_free(world);
 }
 
+/* What is written meanwhile is held back like the rest, but not for ever. */
+Test(kv_move, writers_who_are_faster_than_the_limit_are_caught_up_with)
+{
+    struct mover mover;
+    struct kv_world *world = begin(&mover, 1);
+    static char value[32 << 10];
+    memset(value, 'v', sizeof(value) - 1);
+    put_many(world, 10, value);
+    kv_world_flush(world, 1);
+    kv_world_crash(world, 1);
+    world->kv_options.copy_bytes_per_s = 256u << 10;
+    kv_world_start(world, 1);
+    move_order(&mover, 2, OSTRAKA__RANGE_STEP__RANGE_CLEAR, 1, 1);
+    bool is_near = false;
+    nanoseconds_t began_ns = world->now_ns;
+    for (uint32_t index = 0; index < 1000 && !is_near; index++) {
+        kv_client_put(world, 1, "a", index % 2 ? "c" : "d", value);
+        is_near = fact_find(&mover, 2, "a") && fact_find(&mover, 2, "a")->is_near;
+    }
+    cr_expect(is_near);
+    cr_expect_geq(world->now_ns - began_ns, NS_PER_S, "the rows themselves were held back");
+    move_order(&mover, 1, OSTRAKA__RANGE_STEP__RANGE_FREEZE, 1, 1);
+    own(&mover, 1, 1);
+    expect_value(world, 2, 2, "c", value);
+    kv_world_free(world);
+}
+
 Test(kv_move, a_frozen_range_takes_nothing_new_and_serves_again_when_it_is_given_back)
 {
     struct mover mover;

@@ -11,11 +11,14 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SHORT_SLICE_NS     100000u /* the shortest there is */
 #define FLAG_RESET_ON_FORK 1u      /* SCHED_FLAG_RESET_ON_FORK */
 #define STEPS_PER_LOOK     16u     /* at the clock */
+#define WORK_NS            100000u
+#define REST_NS            300000u
 
 /* As in sched_setattr(2), its first version: <linux/sched/types.h> cannot stand beside <sched.h>,
  * and Debian 12 has no function for it. */
@@ -49,8 +52,9 @@ int io_thread_start(const char *name, void *(*run)(void *context), void *context
 
 static _Thread_local bool is_prompt;
 
-static void slice_shorten(void)
+void io_thread_be_prompt(void)
 {
+    is_prompt = true;
     struct scheduling scheduling = {0};
     if (syscall(SYS_sched_getattr, 0, &scheduling, sizeof(scheduling), 0) != 0)
         return;
@@ -60,24 +64,16 @@ static void slice_shorten(void)
     (void)failed; /* it is slower then, and as right */
 }
 
-void io_thread_be_prompt(void)
-{
-    is_prompt = true;
-    slice_shorten();
-}
-
 void io_thread_give_way(void)
 {
     static _Thread_local uint32_t steps_count;
-    static _Thread_local nanoseconds_t given_ns; /* 0: never */
+    static _Thread_local nanoseconds_t rested_ns;
     if (is_prompt || ++steps_count < STEPS_PER_LOOK)
         return;
     steps_count = 0;
-    if (io_clock_read_ns() - given_ns < SHORT_SLICE_NS)
+    if (io_clock_read_ns() - rested_ns < WORK_NS)
         return;
-    /* The scheduler leaves a thread alone until its slice is over, whoever waits. */
-    if (given_ns == 0)
-        slice_shorten();
-    (void)sched_yield();
-    given_ns = io_clock_read_ns();
+    struct timespec rest = {.tv_nsec = REST_NS};
+    (void)nanosleep(&rest, NULL); /* a signal: it rests less */
+    rested_ns = io_clock_read_ns();
 }

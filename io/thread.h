@@ -19,11 +19,13 @@ OST_MUST_CHECK int io_thread_start(const char *name, void *(*run)(void *context)
  * before did not make such threads wait. Threads that it starts are not like it. */
 void io_thread_be_prompt(void);
 
-/* For a calling thread that computes for long and that nobody waits for (a flush, a compaction), at
- * each of its little steps, of some microseconds: every 100 us it lets others have the processor.
- * Without, a thread that is woken may wait for the next tick of the clock, 4 ms on many kernels,
- * although it is its turn. Takes no share away from the caller. Nothing in a thread that is prompt.
- */
+/* For a calling thread that computes for long and that nobody waits for (a compaction, the reading
+ * of a range that moves), at each of its little steps, of some microseconds. After 100 us of work
+ * it rests for 300 us, so that it never takes more than a quarter of a processor. To yield is not
+ * enough: threads of the same process have the processor then (of the same session or service,
+ * where Linux schedules those as groups), and others may still wait for the next tick of the clock,
+ * 4 ms on many kernels; and what it uses counts against its whole process. Nothing in a thread that
+ * is prompt. */
 void io_thread_give_way(void);
 
 /* The loop wakes threads by semaphores: to post never waits. To signal a condition variable may,

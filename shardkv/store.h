@@ -25,9 +25,9 @@ struct store_options {
     /* False. True: nothing goes on in the background: compaction is a part of store_flush, so that
      * the same calls have the same outcomes (OST_WOULD_BLOCK, OST_BUSY). For the simulator. */
     bool is_compacting_in_flush;
-    /* Called by flushes and compactions, from their threads, at every row, so that they can let
-     * others have the processor; NULL: they do not. By reads and writes as well, from the threads
-     * that do them. */
+    /* Called at every row by flushes and compactions, from their threads, and by reads in passing
+     * (STORE_PASSING), so that they can let others have the processor; NULL: they do not. Not by
+     * compactions that fall behind what is written. */
     void (*give_way)(void);
 };
 void store_options_default(struct store_options *out_options);

@@ -30,11 +30,16 @@
 /* Of a file that is being made go to the disk at a time. Left to the file's end, all of it stands
  * in the disk's queue in front of the log. */
 #define BYTES_PER_SYNC (512u << 10)
-/* RocksDB's own default for a compaction of the first level. */
-#define FLUSHED_FILES_COUNT_MAX 4
-#define READ_TIER_ALL           0
-#define READ_TIER_BLOCK_CACHE   1
-#define READ_TIER_PERSISTED     2
+/* Flushed files that the first compaction takes together. Each is as wide as all keys, so that the
+ * whole next level is rewritten with them: twice RocksDB's default makes half the work. */
+#define FLUSHED_FILES_COUNT 8
+/* Then compaction has fallen behind, and does not give way any more; writes are slowed at 20. */
+#define FLUSHED_FILES_COUNT_BEHIND 14
+/* kForceOptimized: a file of the lowest level is rewritten, but not one that this has just made. */
+#define LOWEST_LEVEL_ONCE     3
+#define READ_TIER_ALL         0
+#define READ_TIER_BLOCK_CACHE 1
+#define READ_TIER_PERSISTED   2
 
 /* An iterator over newest versions, and the sequence number of the state that it shows. */
 struct cached_iterator {
@@ -67,14 +72,16 @@ struct store_rocksdb {
     _Atomic uint64_t written_bytes;
     _Atomic uint64_t flushed_bytes; /* of written_bytes, when the last flush began */
     bool is_compacting_in_flush;
+    struct hook *hook;
 };
 
 struct rocksdb_store_iterator {
     struct store_iterator base;
     rocksdb_iterator_t *iterator;
     rocksdb_readoptions_t *options;
-    struct buffer bounds; /* RocksDB borrows them */
-    bool is_refused;      /* not to be trusted in memory: OST_WOULD_BLOCK */
+    struct buffer bounds;    /* RocksDB borrows them */
+    const struct hook *hook; /* that it comes by when it reads in passing; NULL: it does not */
+    bool is_refused;         /* not to be trusted in memory: OST_WOULD_BLOCK */
 };
 
 struct rocksdb_store_batch {
@@ -129,30 +136,34 @@ static int read_status(char *error_take)
 /* --- Opening -----------------------------------------------------------------------------------
  */
 
-/* What RocksDB's threads come by; each part of RocksDB that is asked owns one. */
+/* What long work comes by; RocksDB's parts borrow it. */
 struct hook {
     struct kv_gc *gc;
     void (*give_way)(void); /* or NULL */
+    atomic_bool is_behind;  /* compaction */
 };
 
-static struct hook *hook_new(const struct store_options *options, struct kv_gc *gc)
+static void hook_returned(void *hook)
 {
-    struct hook *hook = memory_alloc(sizeof(*hook));
-    *hook = (struct hook){.gc = gc, .give_way = options->give_way};
-    return hook;
+    (void)hook;
 }
+
+/* Of a thread that calls this store: it is none of RocksDB's own. */
+static _Thread_local bool is_caller;
 
 static void hook_give_way(const struct hook *hook)
 {
-    if (hook->give_way)
+    if (hook->give_way && !atomic_load_explicit(&hook->is_behind, memory_order_relaxed))
         hook->give_way();
 }
 
-/* Also what a flush comes by at every row: it has no other hook. */
+/* Also what a flush comes by at every row: it has no other hook. So do reads and writes, at each
+ * file; they are waited for. */
 static char *prefix_transform(void *hook, const char *key, size_t bytes_count,
                               size_t *out_bytes_count)
 {
-    hook_give_way(hook);
+    if (!is_caller)
+        hook_give_way(hook);
     *out_bytes_count = kv_key_prefix_bytes(bytes_of(key, bytes_count));
     return (char *)(uintptr_t)key; /* the API's type; nothing writes to it */
 }
@@ -216,7 +227,7 @@ static rocksdb_compactionfilter_t *filter_create(void *factory_hook,
 
 static rocksdb_options_t *options_new(const struct store_options *options,
                                       rocksdb_cache_t *block_cache, int compression,
-                                      struct kv_gc *gc)
+                                      struct hook *hook)
 {
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_size(table, BLOCK_BYTES);
@@ -237,15 +248,16 @@ static rocksdb_options_t *options_new(const struct store_options *options,
     rocksdb_options_set_paranoid_checks(db, 1);
     rocksdb_options_set_compression(db, compression);
     rocksdb_options_set_prefix_extractor(
-        db, rocksdb_slicetransform_create(hook_new(options, gc), free, prefix_transform,
-                                          prefix_always, prefix_always, prefix_name));
+        db, rocksdb_slicetransform_create(hook, hook_returned, prefix_transform, prefix_always,
+                                          prefix_always, prefix_name));
     rocksdb_options_set_compaction_filter_factory(
-        db, rocksdb_compactionfilterfactory_create(hook_new(options, gc), free, filter_create,
-                                                   filter_name));
+        db,
+        rocksdb_compactionfilterfactory_create(hook, hook_returned, filter_create, filter_name));
     rocksdb_options_set_write_buffer_size(db, options->write_buffer_bytes);
     rocksdb_options_set_max_write_buffer_number(db, WRITE_BUFFERS_COUNT);
     rocksdb_options_set_max_background_jobs(db, BACKGROUND_JOBS_COUNT);
     rocksdb_options_set_disable_auto_compactions(db, options->is_compacting_in_flush);
+    rocksdb_options_set_level0_file_num_compaction_trigger(db, FLUSHED_FILES_COUNT);
     rocksdb_options_set_bytes_per_sync(db, BYTES_PER_SYNC);
     rocksdb_options_set_max_open_files(db, OPEN_FILES_COUNT_MAX);
     rocksdb_options_set_keep_log_file_num(db, INFO_LOG_FILES_COUNT);
@@ -293,6 +305,8 @@ static void handles_open(struct store_rocksdb *store)
     rocksdb_flushoptions_set_wait(store->flush_options, 1);
     store->compact_options = rocksdb_compactoptions_create();
     rocksdb_compactoptions_set_exclusive_manual_compaction(store->compact_options, 0);
+    rocksdb_compactoptions_set_bottommost_level_compaction(store->compact_options,
+                                                           LOWEST_LEVEL_ONCE);
 }
 
 static void cached_iterator_drop(struct store_rocksdb *store)
@@ -321,6 +335,7 @@ static void rocksdb_store_close(struct store *base)
     rocksdb_options_destroy(store->options);
     rocksdb_cache_destroy(store->block_cache);
     kv_gc_free(store->store.gc);
+    free(store->hook);
     free(store);
 }
 
@@ -331,6 +346,7 @@ static int rocksdb_store_get(struct store *base, struct bytes key, enum store_mo
                              struct buffer *out_value)
 {
     struct store_rocksdb *store = of_store(base);
+    is_caller = true;
     char *error = NULL;
     rocksdb_pinnableslice_t *slice = rocksdb_get_pinned(store->db, store->get_options[mode],
                                                         chars(key), key.bytes_count, &error);
@@ -396,6 +412,7 @@ static int rocksdb_store_first_version(struct store *base, struct bytes from, en
                                        struct buffer *out_key, struct buffer *out_value)
 {
     struct store_rocksdb *store = of_store(base);
+    is_caller = true;
     if (mode == STORE_MAY_BLOCK) {
         rocksdb_iterator_t *iterator =
             rocksdb_create_iterator(store->db, store->prefix_options[STORE_MAY_BLOCK]);
@@ -445,8 +462,10 @@ static struct store_iterator *rocksdb_store_iterator_new(struct store *base,
                                                          struct bytes lower, struct bytes upper,
                                                          enum store_mode mode)
 {
+    is_caller = true;
     struct rocksdb_store_iterator *iterator = memory_alloc_zeroed(1, sizeof(*iterator));
     iterator->base.ops = &rocksdb_store_ops;
+    iterator->hook = mode == STORE_PASSING ? of_store(base)->hook : NULL;
     iterator->options =
         read_options_new(mode == STORE_IN_MEMORY ? READ_TIER_BLOCK_CACHE : READ_TIER_ALL);
     rocksdb_readoptions_set_total_order_seek(iterator->options, 1);
@@ -502,13 +521,21 @@ static void rocksdb_store_iterator_seek_before(struct store_iterator *base, stru
         rocksdb_iter_prev(iterator);
 }
 
+static void iterator_give_way(const struct rocksdb_store_iterator *iterator)
+{
+    if (iterator->hook)
+        hook_give_way(iterator->hook);
+}
+
 static void rocksdb_store_iterator_next(struct store_iterator *base)
 {
+    iterator_give_way(of_iterator(base));
     rocksdb_iter_next(of_iterator(base)->iterator);
 }
 
 static void rocksdb_store_iterator_previous(struct store_iterator *base)
 {
+    iterator_give_way(of_iterator(base));
     rocksdb_iter_prev(of_iterator(base)->iterator);
 }
 
@@ -602,6 +629,7 @@ static size_t rocksdb_store_batch_bytes(const struct store_batch *base)
 static int rocksdb_store_write(struct store *base, struct store_batch *batch)
 {
     struct store_rocksdb *store = of_store(base);
+    is_caller = true;
     cached_iterator_drop(store);
     if (of_batch(batch)->has_deleted_ranges) {
         atomic_fetch_add(&store->deletions_count, 1);
@@ -626,13 +654,12 @@ static bool files_have_deleted_ranges(struct store_rocksdb *store)
     return has_any;
 }
 
-static void compact_when_due(struct store_rocksdb *store)
+static uint64_t flushed_files_count(struct store_rocksdb *store)
 {
     char *text = rocksdb_property_value(store->db, "rocksdb.num-files-at-level0");
     uint64_t files_count = text ? strtoull(text, NULL, 10) : 0;
     rocksdb_free(text);
-    if (files_count >= FLUSHED_FILES_COUNT_MAX)
-        rocksdb_compact_range(store->db, NULL, 0, NULL, 0);
+    return files_count;
 }
 
 static int rocksdb_store_flush(struct store *base)
@@ -643,8 +670,10 @@ static int rocksdb_store_flush(struct store *base)
     uint64_t flushed_bytes = atomic_exchange(&store->flushed_bytes, written_bytes);
     char *error = NULL;
     rocksdb_flush(store->db, store->flush_options, &error);
-    if (!error && store->is_compacting_in_flush)
-        compact_when_due(store);
+    uint64_t files_count = flushed_files_count(store);
+    atomic_store(&store->hook->is_behind, files_count >= FLUSHED_FILES_COUNT_BEHIND);
+    if (!error && store->is_compacting_in_flush && files_count >= FLUSHED_FILES_COUNT)
+        rocksdb_compact_range(store->db, NULL, 0, NULL, 0);
     cached_iterator_drop(store);
     int status = status_of_error(error, OST_IO, NULL);
     if (status != OST_OK)
@@ -729,8 +758,11 @@ int store_open_rocksdb(const char *directory, const struct store_options *option
 {
     out_why[0] = '\0';
     rocksdb_cache_t *block_cache = rocksdb_cache_create_lru(options->block_cache_bytes);
-    struct kv_gc *gc = kv_gc_new();
-    rocksdb_options_t *db_options = options_new(options, block_cache, rocksdb_lz4_compression, gc);
+    struct hook *hook = memory_alloc_zeroed(1, sizeof(*hook));
+    hook->gc = kv_gc_new();
+    hook->give_way = options->give_way;
+    rocksdb_options_t *db_options =
+        options_new(options, block_cache, rocksdb_lz4_compression, hook);
     char *error = NULL;
     rocksdb_t *db = rocksdb_open(db_options, directory, &error);
     if (error && strstr(error, "not linked with the binary")) {
@@ -738,18 +770,20 @@ int store_open_rocksdb(const char *directory, const struct store_options *option
         rocksdb_free(error);
         error = NULL;
         rocksdb_options_destroy(db_options);
-        db_options = options_new(options, block_cache, rocksdb_no_compression, gc);
+        db_options = options_new(options, block_cache, rocksdb_no_compression, hook);
         db = rocksdb_open(db_options, directory, &error);
     }
     if (error) {
         rocksdb_options_destroy(db_options);
         rocksdb_cache_destroy(block_cache);
-        kv_gc_free(gc);
+        kv_gc_free(hook->gc);
+        free(hook);
         return status_of_error(error, OST_IO, out_why);
     }
     struct store_rocksdb *store = memory_alloc_zeroed(1, sizeof(*store));
     store->store.ops = &rocksdb_store_ops;
-    store->store.gc = gc;
+    store->store.gc = hook->gc;
+    store->hook = hook;
     store->db = db;
     store->options = db_options;
     store->block_cache = block_cache;

@@ -322,6 +322,38 @@ Test(store, flush_and_compaction_can_give_way_at_every_row)
     store_close(store);
 }
 
+static void read_all(struct store *store, enum store_mode mode)
+{
+    struct store_iterator *iterator =
+        store_iterator_new(store, NULL, bytes_of(NULL, 0), bytes_of(NULL, 0), mode);
+    for (store_iterator_last(iterator); store_iterator_valid(iterator);
+         store_iterator_previous(iterator))
+        continue;
+    store_iterator_free(iterator);
+}
+
+Test(store, reads_give_way_in_passing_only)
+{
+    struct store *store = open_store();
+    for (uint64_t number = 0; number < 100; number++)
+        write_numbered(store, number);
+    cr_assert_eq(store_flush(store), OST_OK);
+    atomic_store(&gave_way_count, 0);
+    read_all(store, STORE_PASSING);
+    cr_expect_geq(atomic_load(&gave_way_count), 100);
+
+    struct buffer key = BUFFER_INIT, value = BUFFER_INIT;
+    kv_key_group_meta(&key, 1);
+    atomic_store(&gave_way_count, 0);
+    read_all(store, STORE_MAY_BLOCK);
+    cr_assert_eq(store_get(store, buffer_bytes(&key), STORE_MAY_BLOCK, &value), OST_OK);
+    write_numbered(store, 100);
+    cr_expect_eq(atomic_load(&gave_way_count), 0, "somebody waits for these");
+    buffer_fini(&key);
+    buffer_fini(&value);
+    store_close(store);
+}
+
 static uint64_t number_at(struct store *store, struct buffer *key, enum store_mode mode)
 {
     struct buffer value = BUFFER_INIT;

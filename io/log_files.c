@@ -17,7 +17,7 @@
 
 /* A flush of the store sets several segments free at once, and the log needs as many again before
  * the next one: what is not kept has to be made anew, zeros and all. */
-#define SPARES_COUNT_MAX 8u
+#define SPARES_COUNT_MAX 16u
 #define NAME_BYTES       32
 #define ZEROS_BYTES      ((size_t)256 << 10)
 

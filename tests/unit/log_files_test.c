@@ -116,7 +116,7 @@ Test(log_files, a_segment_is_never_replaced, .init = directory_make, .fini = dir
 static uint32_t spares_count(void)
 {
     uint32_t count = 0;
-    for (uint32_t place = 0; place < 10; place++) {
+    for (uint32_t place = 0; place < 20; place++) {
         char name[32];
         snprintf(name, sizeof(name), "spare-%u.seg", place);
         count += file_exists(name);
@@ -126,19 +126,20 @@ static uint32_t spares_count(void)
 
 Test(log_files, retired_segments_are_recycled, .init = directory_make, .fini = directory_remove)
 {
-    for (uint32_t number = 1; number <= 10; number++)
+    for (uint32_t number = 1; number <= 18; number++)
         segment_make(number, 4096);
-    for (uint32_t number = 1; number <= 9; number++)
+    for (uint32_t number = 1; number <= 17; number++)
         cr_assert_eq(log_file_retire(directory, number, &system_errno), OST_OK);
-    cr_expect_eq(spares_count(), 8, "no more are kept");
-    expect_segments((uint32_t[]){10}, 1);
+    cr_expect_eq(spares_count(), 16, "no more are kept");
+    expect_segments((uint32_t[]){18}, 1);
 
-    for (uint32_t number = 11; number <= 18; number++) {
+    for (uint32_t number = 19; number <= 34; number++) {
         segment_make(number, 4096);
-        cr_expect_eq(spares_count(), 18 - number, "one more was used");
+        cr_expect_eq(spares_count(), 34 - number, "one more was used");
     }
-    segment_make(19, 4096);
-    expect_segments((uint32_t[]){10, 11, 12, 13, 14, 15, 16, 17, 18, 19}, 10);
+    segment_make(35, 4096);
+    expect_segments(
+        (uint32_t[]){18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35}, 18);
     cr_assert_eq(log_file_retire(directory, 1, &system_errno), OST_NOT_FOUND);
 }
 

@@ -21,6 +21,10 @@
 
 const char *argp_program_version = "ostrakad " OSTRAKA_VERSION;
 
+/* What jemalloc looks for by this name, where it is the allocator: a thread of its own gives memory
+ * back to the system. Left to whoever frees next, that was the loop, for up to 4 ms. */
+const char *malloc_conf = "background_thread:true";
+
 static const char doc[] =
     "ostrakad: one store of an Ostraka cluster.\v"
     "Start each store of a new cluster with the same --cluster and --initial-stores:\n\n"

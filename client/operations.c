@@ -50,6 +50,7 @@ void operation_free(struct operation *operation)
 {
     scan_free(operation->scan);
     blob_unref(operation->found);
+    blob_unref(operation->named_at);
     free(operation->why_text);
     free(operation);
 }

@@ -40,6 +40,19 @@ static ProtobufCBinaryData binary(struct bytes bytes)
                                  .data = (uint8_t *)(uintptr_t)bytes.data};
 }
 
+static struct bytes change_range_at(const struct operation *operation,
+                                    const struct coordinator_route *route)
+{
+    switch (operation->range_change) {
+    case OSTRAKA__RANGE_CHANGE_KIND__SPLIT_RANGE:
+        return operation->key;
+    case OSTRAKA__RANGE_CHANGE_KIND__MERGE_RANGES:
+        return route->range_end;
+    default:
+        return bytes_of(NULL, 0);
+    }
+}
+
 /* Compare and set on the epoch: what the caller has seen is what is changed, or nothing. */
 static struct blob *change_range_encode(struct client_core *core, struct operation *operation,
                                         uint64_t request_id)
@@ -51,12 +64,15 @@ static struct blob *change_range_encode(struct client_core *core, struct operati
     if (operation->range_change != OSTRAKA__RANGE_CHANGE_KIND__NO_CHANGE) {
         if (!map_cache_route(&core->map, operation->key, &route))
             return NULL;
+        blob_unref(operation->named_at);
+        operation->named_at = blob_copy(change_range_at(operation, &route));
+        operation->result_at = blob_bytes(operation->named_at);
+        operation->result_epoch = route.epoch;
         message.start = binary(route.range_start);
-        message.epoch = operation->result_epoch = route.epoch;
+        message.epoch = route.epoch;
+        message.at = binary(operation->result_at);
         message.to_group = operation->group;
     }
-    if (operation->range_change == OSTRAKA__RANGE_CHANGE_KIND__SPLIT_RANGE)
-        message.at = binary(operation->key);
     return frame_encode(FRAME_CHANGE_RANGE, request_id, &message.base, NULL, 0);
 }
 

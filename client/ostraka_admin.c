@@ -26,7 +26,8 @@ struct wish {
 
 struct told {
     uint64_t change;
-    uint64_t epoch; /* that was named */
+    uint64_t epoch;  /* that was named */
+    struct blob *at; /* MERGE: where the right one began, as was named; may be NULL */
     char *why;
 };
 
@@ -34,6 +35,8 @@ static void copy_told(struct operation *operation, void *context)
 {
     struct told *told = context;
     told->epoch = operation->result_epoch;
+    blob_unref(told->at);
+    told->at = blob_copy(operation->result_at);
     if (operation->status == OST_OK)
         told->change = operation->result_range_change->change;
     api_copy_why(operation, told->why);
@@ -51,6 +54,7 @@ static int ask(struct ost_client *client, const struct wish *wish, struct told *
 /* The range that the wish is about, as the newest map has it. */
 struct range_now {
     const struct wish *wish;
+    struct bytes at; /* that was named */
     uint64_t epoch;
     bool is_as_wished;
 };
@@ -62,13 +66,16 @@ static void look_up(struct operation *operation, void *context)
     for (size_t index = 0; operation->status == OST_OK && index < map->n_ranges; index++) {
         const Ostraka__RangeInfo *range = map->ranges[index];
         struct bytes start = bytes_of(range->start.data, range->start.len);
-        if (!key_in_range(now->wish->key, start, bytes_of(range->end.data, range->end.len)))
+        struct bytes end = bytes_of(range->end.data, range->end.len);
+        if (!key_in_range(now->wish->key, start, end))
             continue;
         now->epoch = range->epoch;
         if (now->wish->kind == OSTRAKA__RANGE_CHANGE_KIND__SPLIT_RANGE)
             now->is_as_wished = bytes_equal(start, now->wish->key);
         else if (now->wish->kind == OSTRAKA__RANGE_CHANGE_KIND__MOVE_RANGE)
             now->is_as_wished = range->group == now->wish->to_group && !range->change;
+        else
+            now->is_as_wished = now->at.bytes_count > 0 && key_in_range(now->at, start, end);
     }
 }
 
@@ -83,7 +90,7 @@ static int change_range(struct ost_client *client, const struct wish *wish, uint
         out_why[0] = '\0';
     int status = ask(client, wish, &told);
     if (status == OST_CONFLICT || status == OST_NOT_FOUND) {
-        struct range_now now = {.wish = wish, .epoch = told.epoch};
+        struct range_now now = {.wish = wish, .at = blob_bytes(told.at), .epoch = told.epoch};
         int looked =
             api_call(client, operation_new(OPERATION_MAP, bytes_of(NULL, 0), bytes_of(NULL, 0)),
                      look_up, &now);
@@ -93,6 +100,7 @@ static int change_range(struct ost_client *client, const struct wish *wish, uint
             api_failed(status, out_why);
     }
     *out_change = told.change;
+    blob_unref(told.at);
     return status;
 }
 

@@ -319,13 +319,12 @@ static void wish_await(struct hand *hand, const struct wish *wish)
 }
 
 /* A map that was old, an answer that was lost: it is looked at again, and something is asked for
- * anew. Where the answer to a merge was lost, the client's second try may find the last range. */
-static bool may_be_refused(const struct wish *wish, int status)
+ * anew. */
+static bool may_be_refused(int status)
 {
     return ost_status_is_retryable(status) ||
            ost_status_class(status) == OST_CLASS_MAYBE_COMMITTED || status == OST_CONFLICT ||
-           status == OST_EXISTS || status == OST_NOT_FOUND ||
-           (wish->deed == DEED_MERGE && status == OST_INVALID_ARGUMENT);
+           status == OST_EXISTS || status == OST_NOT_FOUND;
 }
 
 static void hand_turn(struct hand *hand)
@@ -346,7 +345,7 @@ static void hand_turn(struct hand *hand)
     rest_ms(LOOK_EVERY_MS);
     if (!wants)
         return;
-    if (!may_be_refused(&wish, status))
+    if (!may_be_refused(status))
         hand_fail(hand, status, "a change at '%s' is refused: %s: %s", wish.key,
                   ost_status_text(status), why);
     pthread_mutex_lock(&hand->shuffle->mutex);

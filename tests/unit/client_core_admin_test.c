@@ -63,7 +63,7 @@ Test(client_core_admin, a_change_names_the_range_and_its_epoch_and_follows_hints
     answer_change(OST_CONFLICT, 0, 0);
     cr_assert_eq(move.status, OST_CONFLICT);
     script_submit(change_of(OSTRAKA__RANGE_CHANGE_KIND__MERGE_RANGES, ""), &merge);
-    assert_asked(OSTRAKA__RANGE_CHANGE_KIND__MERGE_RANGES, "", 4, "", 0);
+    assert_asked(OSTRAKA__RANGE_CHANGE_KIND__MERGE_RANGES, "", 4, "m", 0);
 }
 
 Test(client_core_admin, a_change_without_a_number_was_done_before)

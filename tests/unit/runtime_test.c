@@ -27,6 +27,7 @@ static struct {
     atomic_int asked_epoch;  /* what the map says that is asked for, less one */
     atomic_int moved_count;  /* RANGE_MOVED answers; with the third the newest map is pushed */
     atomic_int changes_count;
+    atomic_bool is_split;   /* the map shows two ranges, the right one from "m" on */
     atomic_bool has_merged; /* what an old map names does not begin anywhere any more */
     char value[64];
 } server;
@@ -48,7 +49,7 @@ static void send_map(uint64_t connection_id, const struct frame *frame)
     Ostraka__StoreInfo store = OSTRAKA__STORE_INFO__INIT, *stores[] = {&store};
     Ostraka__ReplicaInfo replica = OSTRAKA__REPLICA_INFO__INIT, *replicas[] = {&replica};
     Ostraka__GroupInfo group = OSTRAKA__GROUP_INFO__INIT, *groups[] = {&group};
-    Ostraka__RangeInfo range = OSTRAKA__RANGE_INFO__INIT, *ranges[] = {&range};
+    Ostraka__RangeInfo range = OSTRAKA__RANGE_INFO__INIT, right, *ranges[] = {&range, &right};
     store.id = replica.store = replica.replica = group.id = range.group = 1;
     store.address = address;
     group.replicas = replicas;
@@ -60,8 +61,12 @@ static void send_map(uint64_t connection_id, const struct frame *frame)
     change.id = 17;
     change.kind = OSTRAKA__RANGE_CHANGE_KIND__SPLIT_RANGE;
     change.at = (ProtobufCBinaryData){1, (uint8_t *)(uintptr_t) "m"};
-    if (atomic_load(&server.changes_count))
+    bool is_split = atomic_load(&server.is_split);
+    if (atomic_load(&server.changes_count) && !is_split)
         range.change = &change;
+    right = range;
+    if (is_split)
+        range.end = right.start = change.at;
     Ostraka__Map map = OSTRAKA__MAP__INIT;
     map.cluster_id = 5;
     map.epoch = (uint64_t)epoch;
@@ -70,7 +75,8 @@ static void send_map(uint64_t connection_id, const struct frame *frame)
     map.stores = stores;
     map.groups = groups;
     map.ranges = ranges;
-    map.n_stores = map.n_groups = map.n_ranges = 1;
+    map.n_stores = map.n_groups = 1;
+    map.n_ranges = is_split ? 2 : 1;
     if (frame)
         answer(connection_id, frame, &map.base, bytes_of(NULL, 0));
     else
@@ -533,6 +539,22 @@ Test(runtime, what_an_answer_that_was_lost_has_done_is_found_done)
     atomic_store(&server.asked_epoch, 4);
     cr_assert_eq(ost_move_range(client, ost_string("k"), 1, &change, why), OST_EXISTS);
     cr_assert_eq(atomic_load(&server.changes_count), 0);
+}
+
+/* Else the next neighbour would be merged, too. */
+Test(runtime, a_merge_that_is_found_done_is_not_asked_for_again)
+{
+    uint64_t change;
+    char why[256];
+    atomic_store(&server.is_split, true);
+    atomic_store(&server.range_epoch, 4);
+    atomic_store(&server.asked_epoch, 4);
+    cr_assert_eq(ost_merge_ranges(client, ost_string("k"), &change, why), OST_OK);
+    atomic_store(&server.is_split, false);
+    atomic_store(&server.range_epoch, 5);
+    atomic_store(&server.asked_epoch, 5);
+    cr_assert_eq(ost_merge_ranges(client, ost_string("k"), &change, why), OST_EXISTS);
+    cr_assert_eq(atomic_load(&server.changes_count), 1);
 }
 
 Test(runtime, stores_drain_and_leave)

@@ -405,7 +405,7 @@ static const struct argp_option option_table[] = {
     {"rate", 'R', "N", 0, "Operations a second of each client; 0: as many as it can (default: 250)",
      0},
     {"still-seconds", 's', "N", 0, "Measure so long before the first move (default: 5)", 0},
-    {"copy-mib-per-s", 'r', "MIB", 0, "The stores' limit for copies (default: 24; 0: none)", 0},
+    {"copy-mib-per-s", 'r', "MIB", 0, "The stores' limit for copies (default: 22; 0: none)", 0},
     {"data", 'd', "DIRECTORY", 0, "Where the stores' files go while it runs (default: .)", 0},
     {"keep", 'k', NULL, 0, "Leave the stores' files behind", 0},
     {"space", 'S', NULL, 0, "Measure as well when old copies are gone from the disk: a minute more",
@@ -464,7 +464,7 @@ int main(int argc, char **argv)
                                              .clients_count = 4,
                                              .still_seconds = 5,
                                              .rate = 250,
-                                             .copy_mib_per_s = "24",
+                                             .copy_mib_per_s = "22",
                                              .directory = ".",
                                              .program = OSTRAKAD_PATH}};
     const struct argp argp = {

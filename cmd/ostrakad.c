@@ -174,7 +174,7 @@ static const struct argp_option option_table[] = {
      4},
     {"copy-mib-per-s", KEY_COPY_MIB_PER_S, "MIB", 0,
      "what this store takes at most of ranges that move here, and gives of snapshots; 0: no limit "
-     "(default: 24)",
+     "(default: 22)",
      4},
     {"pool-threads", KEY_POOL_THREADS, "N", 0,
      "threads for reads, files and compactions that block (default: 3)", 4},

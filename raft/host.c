@@ -31,7 +31,7 @@ void raft_host_options_default(struct raft_host_options *out_options)
         .log_retained_bytes_max = 64u << 20,
         .log_followed_bytes_max = 512u << 20,
         .snapshot_chunk_bytes = 512u << 10,
-        .snapshot_bytes_per_s = 24u << 20,
+        .snapshot_bytes_per_s = 22u << 20,
     };
     raft_options_default(&out_options->raft);
 }

@@ -31,7 +31,7 @@ struct raft_host_options {
     uint64_t log_followed_bytes_max; /* 512 MiB: and for one that is given a snapshot, no more than
                                         that has */
     uint32_t snapshot_chunk_bytes;   /* 512 KiB */
-    uint64_t snapshot_bytes_per_s;   /* 24 MiB, of all snapshots that are sent; 0: no limit */
+    uint64_t snapshot_bytes_per_s;   /* 22 MiB, of all snapshots that are sent; 0: no limit */
     struct metrics *metrics;         /* may be NULL */
 };
 void raft_host_options_default(struct raft_host_options *out_options);

@@ -32,7 +32,7 @@ void kv_options_default(struct kv_options *out_options)
         .range_merge_bytes = 24u << 20,
         .range_split_operations = 5000,
         .range_merge_operations = 1000,
-        .copy_bytes_per_s = 24u << 20,
+        .copy_bytes_per_s = 22u << 20,
     };
     participant_options_default(&out_options->participant);
     recovery_options_default(&out_options->recovery);

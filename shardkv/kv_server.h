@@ -41,7 +41,7 @@ struct kv_options {
     uint64_t range_merge_bytes;       /* 24 MiB: neighbours that are smaller together may merge */
     uint64_t range_split_operations;  /* 5000 a second: the same by what is asked of it */
     uint64_t range_merge_operations;  /* 1000 a second */
-    uint64_t copy_bytes_per_s;        /* 24 MiB of rows of all ranges that move here; 0: no limit */
+    uint64_t copy_bytes_per_s;        /* 22 MiB of rows of all ranges that move here; 0: no limit */
 };
 void kv_options_default(struct kv_options *out_options);
 

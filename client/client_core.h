@@ -127,8 +127,7 @@ struct operation {
     const Ostraka__StatusAnswer *result_status;
     const Ostraka__ChangeReplicasAnswer *result_change;
     const Ostraka__ChangeRangeAnswer *result_range_change;
-    uint64_t result_epoch;  /* CHANGE_RANGE: that was named */
-    struct bytes result_at; /* CHANGE_RANGE: as was named; of a merge, where the right one began */
+    uint64_t result_epoch; /* CHANGE_RANGE: that was named */
     const Ostraka__ProgressAnswer *result_progress;
     const Ostraka__TxnsAnswer *result_txns;
     const char *why; /* static, the core's or why_text; may be NULL */
@@ -143,7 +142,7 @@ struct operation {
     bool owns_txn;         /* `txn` is the core's own, for this operation alone */
     int verdict;           /* what it comes to, once what it has read is known to be true */
     struct blob *found;    /* result_value, kept over the commit */
-    struct blob *named_at; /* result_at */
+    struct blob *named_at; /* CHANGE_RANGE; of a merge, where the right one began; or NULL */
     char *why_text;
     struct txn_age age; /* of the core's own transaction, kept over its tries */
     uint32_t tries_count;

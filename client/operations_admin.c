@@ -66,11 +66,10 @@ static struct blob *change_range_encode(struct client_core *core, struct operati
             return NULL;
         blob_unref(operation->named_at);
         operation->named_at = blob_copy(change_range_at(operation, &route));
-        operation->result_at = blob_bytes(operation->named_at);
         operation->result_epoch = route.epoch;
         message.start = binary(route.range_start);
         message.epoch = route.epoch;
-        message.at = binary(operation->result_at);
+        message.at = binary(blob_bytes(operation->named_at));
         message.to_group = operation->group;
     }
     return frame_encode(FRAME_CHANGE_RANGE, request_id, &message.base, NULL, 0);

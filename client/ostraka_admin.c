@@ -36,7 +36,7 @@ static void copy_told(struct operation *operation, void *context)
     struct told *told = context;
     told->epoch = operation->result_epoch;
     blob_unref(told->at);
-    told->at = blob_copy(operation->result_at);
+    told->at = blob_copy(blob_bytes(operation->named_at));
     if (operation->status == OST_OK)
         told->change = operation->result_range_change->change;
     api_copy_why(operation, told->why);

@@ -505,12 +505,18 @@ Test(runtime, a_change_of_a_range_is_begun_and_called_off)
     cr_assert_eq(ost_cancel_change(client, 0, why), OST_INVALID_ARGUMENT);
 }
 
+/* Less one; the client hears of it when it asks for the map. */
+static void range_is_at(int epoch)
+{
+    atomic_store(&server.range_epoch, epoch);
+    atomic_store(&server.asked_epoch, epoch);
+}
+
 Test(runtime, a_change_by_an_old_map_is_asked_once_more_by_the_newest)
 {
     uint64_t change;
     char why[256];
-    atomic_store(&server.range_epoch, 4);
-    atomic_store(&server.asked_epoch, 4);
+    range_is_at(4);
     cr_assert_eq(ost_merge_ranges(client, ost_string("k"), &change, why), OST_OK);
     cr_assert_eq(change, 17u);
     /* Where the newest map is old as well, that is the end of it. */
@@ -524,8 +530,7 @@ Test(runtime, a_change_of_a_range_that_was_merged_is_asked_once_more)
     uint64_t change;
     char why[256];
     atomic_store(&server.has_merged, true);
-    atomic_store(&server.range_epoch, 4);
-    atomic_store(&server.asked_epoch, 4);
+    range_is_at(4);
     cr_assert_eq(ost_split_range(client, ost_string("m"), &change, why), OST_OK);
     cr_assert_eq(change, 17u);
     cr_assert_eq(ost_cancel_change(client, 18, why), OST_NOT_FOUND);
@@ -535,8 +540,7 @@ Test(runtime, what_an_answer_that_was_lost_has_done_is_found_done)
 {
     uint64_t change;
     char why[256];
-    atomic_store(&server.range_epoch, 4);
-    atomic_store(&server.asked_epoch, 4);
+    range_is_at(4);
     cr_assert_eq(ost_move_range(client, ost_string("k"), 1, &change, why), OST_EXISTS);
     cr_assert_eq(atomic_load(&server.changes_count), 0);
 }
@@ -547,12 +551,10 @@ Test(runtime, a_merge_that_is_found_done_is_not_asked_for_again)
     uint64_t change;
     char why[256];
     atomic_store(&server.is_split, true);
-    atomic_store(&server.range_epoch, 4);
-    atomic_store(&server.asked_epoch, 4);
+    range_is_at(4);
     cr_assert_eq(ost_merge_ranges(client, ost_string("k"), &change, why), OST_OK);
     atomic_store(&server.is_split, false);
-    atomic_store(&server.range_epoch, 5);
-    atomic_store(&server.asked_epoch, 5);
+    range_is_at(5);
     cr_assert_eq(ost_merge_ranges(client, ost_string("k"), &change, why), OST_EXISTS);
     cr_assert_eq(atomic_load(&server.changes_count), 1);
 }

@@ -60,10 +60,22 @@ static bool is_calling_off(const Ostraka__ReplicaInfo *removed, bool adds)
     return removed && removed->role == MASTER_REPLICA_JOINING && !adds;
 }
 
-/* Who was to leave for the one that now does not come. Who is lost cannot stay. */
-static bool is_to_return(const Ostraka__ReplicaInfo *replica)
+static bool is_alone(const Ostraka__GroupInfo *group, const Ostraka__ReplicaInfo *removed)
 {
-    return replica->role == MASTER_REPLICA_LEAVING && !replica->lost;
+    for (size_t place = 0; place < group->n_replicas; place++)
+        if (group->replicas[place] != removed && is_to_stay(group->replicas[place]))
+            return false;
+    return true;
+}
+
+/* Who was to leave for the one that now does not come. Who is lost cannot stay. A newer one, which
+ * was called off itself, would take turns with an older one: it returns where nobody else is left,
+ * as the change may have come so far that it alone has a vote. */
+static bool is_to_return(const Ostraka__GroupInfo *group, const Ostraka__ReplicaInfo *replica,
+                         const Ostraka__ReplicaInfo *removed)
+{
+    return replica->role == MASTER_REPLICA_LEAVING && !replica->lost &&
+           (replica->replica < removed->replica || is_alone(group, removed));
 }
 
 /* What a group would be, without one of those that it is to have, and with one more. */
@@ -79,7 +91,8 @@ static struct outcome outcome_of(const Ostraka__GroupInfo *group,
     struct outcome outcome = {.count = adds ? 1 : 0};
     for (size_t place = 0; place < group->n_replicas; place++) {
         const Ostraka__ReplicaInfo *replica = group->replicas[place];
-        if (replica == removed || (!is_to_stay(replica) && !(calls_off && is_to_return(replica))))
+        bool returns = calls_off && is_to_return(group, replica, removed);
+        if (replica == removed || (!is_to_stay(replica) && !returns))
             continue;
         outcome.count++;
         outcome.lost_count += replica->lost ? 1 : 0;
@@ -252,10 +265,14 @@ static void group_append(Ostraka__GroupInfo *group, Ostraka__ReplicaInfo *replic
 
 /* Who returns joins: the change may have come so far that it has no vote any more, or even that its
  * store has nothing of it left; so if it is lost by now, it is replaced before all is settled. */
-static void group_call_off(Ostraka__GroupInfo *group)
+static void group_call_off(Ostraka__GroupInfo *group, Ostraka__ReplicaInfo *removed)
 {
+    COVER(MASTER_CHANGE_CALLED_OFF);
+    bool returns[RAFT_MEMBERS_MAX];
     for (size_t place = 0; place < group->n_replicas; place++)
-        if (is_to_return(group->replicas[place]))
+        returns[place] = is_to_return(group, group->replicas[place], removed);
+    for (size_t place = 0; place < group->n_replicas; place++)
+        if (returns[place])
             group->replicas[place]->role = MASTER_REPLICA_JOINING;
 }
 
@@ -314,13 +331,8 @@ bool master_replicas_wanted(Ostraka__Map *map,
         group_strike_out(group, removed);
         removed = NULL;
     }
-    if (removed && removed->role == MASTER_REPLICA_JOINING) {
-        if (is_calling_off(removed, adds))
-            group_call_off(group);
-        removed->lost = true; /* it has not come so far, and is not to: never a voter again */
-    }
-    if (removed && removed->role == MASTER_REPLICA_JOINING && !adds)
-        COVER(MASTER_CHANGE_CALLED_OFF);
+    if (is_calling_off(removed, adds))
+        group_call_off(group, removed);
     if (removed)
         removed->role = MASTER_REPLICA_LEAVING;
     if (adds) {

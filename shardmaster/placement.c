@@ -313,10 +313,16 @@ static void call_off(struct view *view, struct group_view *group)
     }
 }
 
+/* Without a leader it would change nothing; and who was to join may lead by now, unheard. */
+static bool may_call_off(const struct view *view, const struct group_view *group)
+{
+    return group->is_changing && !group->is_taken && is_led(view, group);
+}
+
 static void call_off_all(struct view *view)
 {
     for (size_t index = 0; index < view->groups_count && !view_is_full(view); index++)
-        if (view->groups[index].is_changing && !view->groups[index].is_taken)
+        if (may_call_off(view, &view->groups[index]))
             call_off(view, &view->groups[index]);
 }
 

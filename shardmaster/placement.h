@@ -4,7 +4,7 @@
  *
  * In this order, each only where nothing before it could be done for the group:
  *   1. leaderships leave a store that drains; what is to join a store that died, or that drains and
- *      is silent or has lost it, is called off
+ *      is silent or has lost it, is called off, where the group has a leader that is heard of
  *   2. a replica on a dead store is replaced, then one that is lost, then those on draining stores
  *   3. a group that has fewer replicas than wanted gets one more (an even number is never the aim)
  *   4. two replicas of a group that share a host come apart, when a host without one is there

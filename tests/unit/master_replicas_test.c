@@ -146,9 +146,37 @@ Test(master_replicas, a_move_of_the_only_replica_is_called_off)
     cr_assert_eq(role_of(4), MASTER_REPLICA_LEAVING);
     change(0, 4);
     cr_expect_eq(role_of(4), MASTER_REPLICA_JOINING);
-    cr_expect_eq(ask(0, 1), OST_CONFLICT, "it is the last one");
     settle();
     cr_expect_eq(group()->n_replicas, 1);
+    cr_expect_eq(ask(0, 1), OST_CONFLICT, "it is the last one");
+}
+
+/* Its store was not heard, and the group has moved all the same; the other store is gone now. */
+Test(master_replicas, the_only_one_that_votes_may_come_back_from_being_called_off)
+{
+    change(0, 2);
+    settle();
+    change(0, 3);
+    settle();
+    change(4, 1);
+    change(0, 4);
+    change(0, 1);
+    cr_expect_eq(role_of(7), MASTER_REPLICA_JOINING);
+    cr_expect_eq(role_of(4), MASTER_REPLICA_LEAVING);
+    settle();
+    cr_expect_eq(group()->n_replicas, 1);
+}
+
+/* With others there, each of the two would come back whenever the other is called off. */
+Test(master_replicas, who_is_called_off_does_not_come_back_for_an_older_one)
+{
+    change(4, 1);
+    change(0, 4);
+    change(0, 1);
+    cr_expect_eq(role_of(4), MASTER_REPLICA_LEAVING);
+    cr_expect_eq(role_of(7), MASTER_REPLICA_LEAVING);
+    settle();
+    cr_expect_eq(group()->n_replicas, 2);
 }
 
 Test(master_replicas, one_joins_and_is_settled)

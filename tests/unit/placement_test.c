@@ -719,7 +719,14 @@ static void check_call_off(enum master_store_state state, bool is_lost)
     if (!is_lost)
         cr_expect_eq(world.actions_count, 0);
     world.stores[to - 1]->state = state;
+    store_id_t leader = world.leaders[0];
+    world.leaders[0] = to;
     const struct placement_action *action = action_of(1);
+    if (!is_lost)
+        cr_expect(!action || action->kind == PLACEMENT_TRANSFER_LEADER,
+                  "the change may have come so far that it leads");
+    world.leaders[0] = leader;
+    action = action_of(1);
     cr_assert_not_null(action);
     if (!is_lost)
         cr_expect_eq(action, &world.actions[0]);

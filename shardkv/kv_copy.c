@@ -14,7 +14,7 @@
 #define COPY_ENTRIES_MAX 8u
 /* An outcome is looked for in what is here before it is put (kv_steps.c): as much work as so many
  * bytes of versions. */
-#define OUTCOME_EXTRA_BYTES 1024u
+#define OUTCOME_EXTRA_BYTES 256u
 #define FETCH_RETRY_NS      (250 * NS_PER_MS)
 #define PROPOSE_RETRY_NS    (20 * NS_PER_MS)
 /* So little is left that the giver may freeze: two entries. */

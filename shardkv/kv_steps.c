@@ -176,119 +176,15 @@ static bool apply_clear(struct kv_group *group, const Ostraka__RangeCommand *com
     return true;
 }
 
-/* Which of the outcomes that come in are here already, of parts of the same transactions? They are
- * as true; and replay must find the ones that decisions were made by (kv_checkpoint.c). To learn by
- * a get that there is none is cheap, to find one by a get is not. But where one is here, the next
- * ones often are: most come in descending order (kv_feed.h), and one walk beside them finds all. */
-#define OUTCOMES_WALKED_MAX 4u /* then a get is cheaper */
-struct outcomes_here {
-    struct kv_group *group;
-    struct store_iterator *iterator; /* NULL: none was found yet */
-    struct buffer reached;           /* no row is between the iterator's and this key */
-    struct buffer value;
-};
-
-static void here_reach(struct outcomes_here *here, struct bytes key)
+/* It may be here already, of another part of the same transaction, or from when the range was here
+ * before. It is as true then; and the least log index stays, so that replay finds the one that
+ * decisions were made by (kv_checkpoint.c). */
+static void copy_outcome(struct kv_slice *slice, const struct kv_row *row)
 {
-    buffer_reset(&here->reached);
-    buffer_append(&here->reached, key.data, key.bytes_count);
-}
-
-static void here_seek(struct outcomes_here *here, struct bytes key)
-{
-    struct kv_group *group = here->group;
-    if (!here->iterator) {
-        struct buffer lower = BUFFER_INIT, upper = BUFFER_INIT;
-        kv_key_kind(&lower, group->id, group->meta.generation, KV_ROW_OUTCOME);
-        kv_key_kind(&upper, group->id, group->meta.generation, KV_ROW_OUTCOME + 1);
-        here->iterator =
-            store_iterator_new(group->shared->environment.store, NULL, buffer_bytes(&lower),
-                               buffer_bytes(&upper), STORE_MAY_BLOCK);
-        buffer_fini(&lower);
-        buffer_fini(&upper);
-    }
-    here_reach(here, key);
-    buffer_append_u8(&here->reached, 0); /* the key itself is before it */
-    store_iterator_seek_before(here->iterator, buffer_bytes(&here->reached));
-}
-
-/* To the last row that is not behind `key`. False: that is too far, or behind what was reached. */
-static bool here_walk(struct outcomes_here *here, struct bytes key)
-{
-    if (!here->iterator || bytes_compare(key, buffer_bytes(&here->reached)) > 0)
-        return false;
-    for (uint32_t walked = 0; store_iterator_valid(here->iterator); walked++) {
-        struct bytes found = store_iterator_key(here->iterator);
-        if (bytes_compare(found, key) <= 0)
-            break;
-        here_reach(here, found);
-        if (walked == OUTCOMES_WALKED_MAX)
-            return false;
-        store_iterator_previous(here->iterator);
-    }
-    here_reach(here, key);
-    return true;
-}
-
-/* OST_NOT_FOUND: there is none. The value is good until the next call. */
-static int here_find(struct outcomes_here *here, struct bytes key, struct bytes *out_value)
-{
-    if (here_walk(here, key)) {
-        if (!store_iterator_valid(here->iterator))
-            return store_iterator_status(here->iterator);
-        if (!bytes_equal(store_iterator_key(here->iterator), key))
-            return OST_NOT_FOUND;
-        *out_value = store_iterator_value(here->iterator);
-        return OST_OK;
-    }
-    int status =
-        store_get(here->group->shared->environment.store, key, STORE_MAY_BLOCK, &here->value);
-    if (status == OST_OK)
-        here_seek(here, key);
-    *out_value = buffer_bytes(&here->value);
-    return status;
-}
-
-/* What a later entry has put, before this log was applied again, does not count. */
-static bool outcome_is_here(struct outcomes_here *here, struct bytes key)
-{
-    const struct kv_slice *slice = &here->group->slice;
-    struct kv_slice_outcome *put;
-    HASH_FIND(hh, slice->outcomes, key.data, key.bytes_count, put);
-    if (put)
-        return true;
-    struct bytes value = {0};
-    int status = here_find(here, key, &value);
-    if (status == OST_NOT_FOUND)
-        return false;
-    if (status != OST_OK)
-        kv_fatal(here->group->shared, "cannot read the outcomes of group %lu: %s", here->group->id,
-                 ost_status_text(status));
-    struct reader reader = reader_of(value);
-    raft_index_t index;
-    return reader_u64_be(&reader, &index) && index < slice->meta.applied_index;
-}
-
-static void here_end(struct outcomes_here *here)
-{
-    if (here->iterator)
-        store_iterator_free(here->iterator);
-    buffer_fini(&here->reached);
-    buffer_fini(&here->value);
-}
-
-static void copy_outcome(struct outcomes_here *here, const struct kv_row *row)
-{
-    struct kv_group *group = here->group;
-    struct kv_slice *slice = &group->slice;
-    kv_key_generation(&slice->key, group->id, group->meta.generation);
-    buffer_append(&slice->key, row->key.data, row->key.bytes_count);
-    if (outcome_is_here(here, buffer_bytes(&slice->key)))
-        return;
     buffer_reset(&slice->value);
     buffer_append_u64_be(&slice->value, slice->meta.applied_index);
     buffer_append(&slice->value, row->value.data, row->value.bytes_count);
-    store_batch_put(slice->batch, buffer_bytes(&slice->key), buffer_bytes(&slice->value));
+    store_batch_put_least(slice->batch, buffer_bytes(&slice->key), buffer_bytes(&slice->value));
 }
 
 bool kv_step_apply_rows(struct kv_group *group, const Ostraka__CopyRowsCommand *command,
@@ -298,19 +194,16 @@ bool kv_step_apply_rows(struct kv_group *group, const Ostraka__CopyRowsCommand *
     struct kv_range *range = range_coming(group, bytes_of_field(command->start), command->change);
     if (!range || range->state != KV_RANGE_COPYING)
         return false;
-    struct outcomes_here here = {.group = group};
     struct reader reader = reader_of(rows);
     struct kv_row row;
     while (kv_row_next(&reader, &row)) {
-        if (row.key.data[0] == KV_ROW_OUTCOME) {
-            copy_outcome(&here, &row);
-            continue;
-        }
         kv_key_generation(&slice->key, group->id, group->meta.generation);
         buffer_append(&slice->key, row.key.data, row.key.bytes_count);
-        store_batch_put(slice->batch, buffer_bytes(&slice->key), row.value);
+        if (row.key.data[0] == KV_ROW_OUTCOME)
+            copy_outcome(slice, &row);
+        else
+            store_batch_put(slice->batch, buffer_bytes(&slice->key), row.value);
     }
-    here_end(&here);
     return true;
 }
 

@@ -126,6 +126,11 @@ void store_batch_put(struct store_batch *batch, struct bytes key, struct bytes v
     batch->ops->batch_put(batch, key, value);
 }
 
+void store_batch_put_least(struct store_batch *batch, struct bytes key, struct bytes value)
+{
+    batch->ops->batch_put_least(batch, key, value);
+}
+
 void store_batch_delete(struct store_batch *batch, struct bytes key)
 {
     batch->ops->batch_delete(batch, key);

@@ -97,6 +97,9 @@ struct store_batch *store_batch_new(struct store *store);
 void store_batch_free(struct store_batch *batch);
 void store_batch_reset(struct store_batch *batch);
 void store_batch_put(struct store_batch *batch, struct bytes key, struct bytes value);
+/* Of this value and the row's, if there is one, the lesser stays, byte by byte. Nothing is read for
+ * it: it costs as much as a put. */
+void store_batch_put_least(struct store_batch *batch, struct bytes key, struct bytes value);
 void store_batch_delete(struct store_batch *batch, struct bytes key);
 void store_batch_delete_range(struct store_batch *batch, struct bytes lower, struct bytes upper);
 size_t store_batch_bytes(const struct store_batch *batch);

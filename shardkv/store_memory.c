@@ -65,7 +65,7 @@ struct memory_iterator {
     bool is_in_memory; /* STORE_IN_MEMORY */
 };
 
-enum memory_operation_type { MEMORY_PUT, MEMORY_DELETE, MEMORY_DELETE_RANGE };
+enum memory_operation_type { MEMORY_PUT, MEMORY_PUT_LEAST, MEMORY_DELETE, MEMORY_DELETE_RANGE };
 
 struct memory_operation {
     STAILQ_ENTRY(memory_operation) link;
@@ -184,10 +184,15 @@ static void row_write(struct store_memory *store, struct memory_row *row, struct
     row_trim(store, row);
 }
 
-static void key_write(struct store_memory *store, struct blob *key, struct blob *value)
+static struct memory_row *row_find(struct store_memory *store, struct blob *key)
 {
     struct memory_row wanted = {.key = key};
-    struct memory_row *row = RB_FIND(memory_rows, &store->rows, &wanted);
+    return RB_FIND(memory_rows, &store->rows, &wanted);
+}
+
+static void key_write(struct store_memory *store, struct blob *key, struct blob *value)
+{
+    struct memory_row *row = row_find(store, key);
     if (!row && !value)
         return;
     if (!row) {
@@ -488,6 +493,11 @@ static void memory_batch_put(struct store_batch *batch, struct bytes key, struct
     batch_add(batch, MEMORY_PUT, key, value);
 }
 
+static void memory_batch_put_least(struct store_batch *batch, struct bytes key, struct bytes value)
+{
+    batch_add(batch, MEMORY_PUT_LEAST, key, value);
+}
+
 static void memory_batch_delete(struct store_batch *batch, struct bytes key)
 {
     batch_add(batch, MEMORY_DELETE, key, bytes_of(NULL, 0));
@@ -514,6 +524,30 @@ static void range_delete(struct store_memory *store, struct bytes lower, struct 
     }
 }
 
+static void key_write_least(struct store_memory *store, struct blob *key, struct blob *value)
+{
+    const struct memory_row *row = row_find(store, key);
+    const struct blob *there = row ? value_at(row, store->sequence) : NULL;
+    if (!there || bytes_compare(blob_bytes(value), blob_bytes(there)) < 0)
+        key_write(store, key, value);
+}
+
+static void operation_write(struct store_memory *store, const struct memory_operation *operation)
+{
+    switch (operation->type) {
+    case MEMORY_PUT:
+    case MEMORY_DELETE:
+        key_write(store, operation->key, operation->value);
+        break;
+    case MEMORY_PUT_LEAST:
+        key_write_least(store, operation->key, operation->value);
+        break;
+    case MEMORY_DELETE_RANGE:
+        range_delete(store, blob_bytes(operation->key), blob_bytes(operation->value));
+        break;
+    }
+}
+
 static int memory_write(struct store *base, struct store_batch *base_batch)
 {
     struct store_memory *store = of_store(base);
@@ -522,13 +556,9 @@ static int memory_write(struct store *base, struct store_batch *base_batch)
         return OST_BUSY;
     lock(store);
     store->sequence++;
-    struct memory_operation *operation;
-    STAILQ_FOREACH (operation, &batch->operations, link) {
-        if (operation->type == MEMORY_DELETE_RANGE)
-            range_delete(store, blob_bytes(operation->key), blob_bytes(operation->value));
-        else
-            key_write(store, operation->key, operation->value);
-    }
+    const struct memory_operation *operation;
+    STAILQ_FOREACH (operation, &batch->operations, link)
+        operation_write(store, operation);
     store->written_bytes += batch->bytes_count;
     unlock(store);
     return OST_OK;
@@ -628,6 +658,7 @@ static const struct store_ops memory_ops = {
     .batch_free = memory_batch_free,
     .batch_reset = memory_batch_reset,
     .batch_put = memory_batch_put,
+    .batch_put_least = memory_batch_put_least,
     .batch_delete = memory_batch_delete,
     .batch_delete_range = memory_batch_delete_range,
     .batch_bytes = memory_batch_bytes,

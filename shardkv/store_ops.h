@@ -32,6 +32,7 @@ struct store_ops {
     void (*batch_free)(struct store_batch *batch);
     void (*batch_reset)(struct store_batch *batch);
     void (*batch_put)(struct store_batch *batch, struct bytes key, struct bytes value);
+    void (*batch_put_least)(struct store_batch *batch, struct bytes key, struct bytes value);
     void (*batch_delete)(struct store_batch *batch, struct bytes key);
     void (*batch_delete_range)(struct store_batch *batch, struct bytes lower, struct bytes upper);
     size_t (*batch_bytes)(const struct store_batch *batch);

@@ -225,6 +225,70 @@ static rocksdb_compactionfilter_t *filter_create(void *factory_hook,
     return rocksdb_compactionfilter_create(compaction, filter_destroy, filter_row, filter_name);
 }
 
+/* --- The merge operator: of a row's values the least stays --- */
+
+static char *merged_copy(struct bytes least, unsigned char *out_is_merged, size_t *out_bytes_count)
+{
+    char *copy = memory_alloc(least.bytes_count > 0 ? least.bytes_count : 1);
+    memcpy(copy, chars(least), least.bytes_count);
+    *out_is_merged = 1;
+    *out_bytes_count = least.bytes_count;
+    return copy; /* merge_forget frees it */
+}
+
+static struct bytes least_of(const char *const *values, const size_t *bytes_counts, int count)
+{
+    struct bytes least = bytes_of(values[0], bytes_counts[0]);
+    for (int place = 1; place < count; place++) {
+        struct bytes value = bytes_of(values[place], bytes_counts[place]);
+        if (bytes_compare(value, least) < 0)
+            least = value;
+    }
+    return least;
+}
+
+static char *merge_with_row(void *state, const char *key, size_t key_bytes, const char *there,
+                            size_t there_bytes, const char *const *values,
+                            const size_t *bytes_counts, int count, unsigned char *out_is_merged,
+                            size_t *out_bytes_count)
+{
+    (void)state;
+    (void)key;
+    (void)key_bytes;
+    struct bytes least = least_of(values, bytes_counts, count);
+    if (there && bytes_compare(bytes_of(there, there_bytes), least) < 0)
+        least = bytes_of(there, there_bytes);
+    return merged_copy(least, out_is_merged, out_bytes_count);
+}
+
+static char *merge_without_row(void *state, const char *key, size_t key_bytes,
+                               const char *const *values, const size_t *bytes_counts, int count,
+                               unsigned char *out_is_merged, size_t *out_bytes_count)
+{
+    (void)state;
+    (void)key;
+    (void)key_bytes;
+    return merged_copy(least_of(values, bytes_counts, count), out_is_merged, out_bytes_count);
+}
+
+static void merge_forget(void *state, const char *value, size_t bytes_count)
+{
+    (void)state;
+    (void)bytes_count;
+    free((void *)(uintptr_t)value);
+}
+
+static void merge_destroy(void *state)
+{
+    (void)state;
+}
+
+static const char *merge_name(void *state)
+{
+    (void)state;
+    return "ostraka.least";
+}
+
 static rocksdb_options_t *options_new(const struct store_options *options,
                                       rocksdb_cache_t *block_cache, int compression,
                                       struct hook *hook)
@@ -250,6 +314,9 @@ static rocksdb_options_t *options_new(const struct store_options *options,
     rocksdb_options_set_prefix_extractor(
         db, rocksdb_slicetransform_create(hook, hook_returned, prefix_transform, prefix_always,
                                           prefix_always, prefix_name));
+    rocksdb_options_set_merge_operator(
+        db, rocksdb_mergeoperator_create(NULL, merge_destroy, merge_with_row, merge_without_row,
+                                         merge_forget, merge_name));
     rocksdb_options_set_compaction_filter_factory(
         db,
         rocksdb_compactionfilterfactory_create(hook, hook_returned, filter_create, filter_name));
@@ -606,6 +673,14 @@ static void rocksdb_store_batch_put(struct store_batch *base, struct bytes key, 
     of_batch(base)->bytes_count += key.bytes_count + value.bytes_count;
 }
 
+static void rocksdb_store_batch_put_least(struct store_batch *base, struct bytes key,
+                                          struct bytes value)
+{
+    rocksdb_writebatch_merge(of_batch(base)->batch, chars(key), key.bytes_count, chars(value),
+                             value.bytes_count);
+    of_batch(base)->bytes_count += key.bytes_count + value.bytes_count;
+}
+
 static void rocksdb_store_batch_delete(struct store_batch *base, struct bytes key)
 {
     rocksdb_writebatch_delete(of_batch(base)->batch, chars(key), key.bytes_count);
@@ -743,6 +818,7 @@ static const struct store_ops rocksdb_store_ops = {
     .batch_free = rocksdb_store_batch_free,
     .batch_reset = rocksdb_store_batch_reset,
     .batch_put = rocksdb_store_batch_put,
+    .batch_put_least = rocksdb_store_batch_put_least,
     .batch_delete = rocksdb_store_batch_delete,
     .batch_delete_range = rocksdb_store_batch_delete_range,
     .batch_bytes = rocksdb_store_batch_bytes,

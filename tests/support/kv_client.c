@@ -197,3 +197,42 @@ const Ostraka__AbortAnswer *kv_client_abort(struct kv_world *world, const struct
     return (const Ostraka__AbortAnswer *)kv_world_wait(world, id,
                                                        &ostraka__abort_answer__descriptor, NULL);
 }
+
+void kv_client_log_prepare(struct kv_world *world, store_id_t leader, const struct kv_part *part,
+                           const char *anchor, const char *key)
+{
+    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
+    txn.client = 9;
+    txn.sequence = part->sequence;
+    Ostraka__TxnAge age = OSTRAKA__TXN_AGE__INIT;
+    Ostraka__RangeRef range = OSTRAKA__RANGE_REF__INIT;
+    range.start = kv_field(part->range_start);
+    range.epoch = 1;
+    Ostraka__RangeRef *ranges[] = {&range};
+    Ostraka__PreparedCommand prepared = OSTRAKA__PREPARED_COMMAND__INIT;
+    prepared.txn = &txn;
+    prepared.age = &age;
+    prepared.ranges = ranges;
+    prepared.n_ranges = 1;
+    prepared.deadline = part->deadline;
+    prepared.anchor = kv_field(anchor);
+    prepared.commit_timestamp_min = 1;
+    Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
+    command.command_case = OSTRAKA__KV_COMMAND__COMMAND_PREPARED;
+    command.prepared = &prepared;
+    struct bytes set = kv_client_write(world, key, "never");
+    size_t message_bytes = ostraka__kv_command__get_packed_size(&command);
+    struct buffer payload = BUFFER_INIT;
+    buffer_append_u32_be(&payload, (uint32_t)message_bytes);
+    ostraka__kv_command__pack(&command, buffer_extend(&payload, message_bytes));
+    buffer_append(&payload, set.data, set.bytes_count);
+    struct blob *blob = blob_copy(buffer_bytes(&payload));
+    raft_index_t index;
+    raft_term_t term;
+    cr_assert_eq(raft_host_propose(world->stores[leader].host, part->group, RAFT_ENTRY_COMMAND,
+                                   blob, world->now_ns, &index, &term),
+                 OST_OK);
+    blob_unref(blob);
+    buffer_fini(&payload);
+    kv_world_run(world, 200);
+}

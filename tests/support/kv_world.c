@@ -521,6 +521,37 @@ void kv_world_assign(struct kv_world *world, group_id_t group, const char *start
     cr_assert(assigning.is_heard);
 }
 
+void kv_world_expect_equal_rows(struct kv_world *world, store_id_t a, store_id_t b,
+                                group_id_t group)
+{
+    static const uint8_t kinds[] = {KV_ROW_DATA, KV_ROW_OUTCOME};
+    for (size_t kind = 0; kind < sizeof kinds; kind++) {
+        struct buffer lower = BUFFER_INIT, upper = BUFFER_INIT;
+        kv_key_kind(&lower, group, 1, kinds[kind]);
+        kv_key_kind(&upper, group, 1, (uint8_t)(kinds[kind] + 1));
+        struct store_iterator *of[2];
+        const store_id_t ids[2] = {a, b};
+        for (int i = 0; i < 2; i++) {
+            of[i] = store_iterator_new(world->stores[ids[i]].store, NULL, buffer_bytes(&lower),
+                                       buffer_bytes(&upper), STORE_MAY_BLOCK);
+            store_iterator_first(of[i]);
+        }
+        size_t rows_count = 0;
+        for (; store_iterator_valid(of[0]) && store_iterator_valid(of[1]); rows_count++) {
+            cr_assert(bytes_equal(store_iterator_key(of[0]), store_iterator_key(of[1])));
+            cr_assert(bytes_equal(store_iterator_value(of[0]), store_iterator_value(of[1])));
+            store_iterator_next(of[0]);
+            store_iterator_next(of[1]);
+        }
+        cr_assert(!store_iterator_valid(of[0]) && !store_iterator_valid(of[1]));
+        cr_assert_gt(rows_count, 0);
+        store_iterator_free(of[0]);
+        store_iterator_free(of[1]);
+        buffer_fini(&lower);
+        buffer_fini(&upper);
+    }
+}
+
 uint64_t kv_world_send(struct kv_world *world, store_id_t store, uint16_t type,
                        const ProtobufCMessage *message, struct bytes payload)
 {

@@ -93,6 +93,10 @@ void kv_world_flush(struct kv_world *world, store_id_t store);
 void kv_world_write_versions(struct kv_world *world, const char *user_key, timestamp_t first,
                              uint32_t count, size_t value_bytes);
 
+/* The versions and outcomes of a group are the same on two stores. */
+void kv_world_expect_equal_rows(struct kv_world *world, store_id_t a, store_id_t b,
+                                group_id_t group);
+
 /* The only job that is waiting for the pool, which may still be held; runs until there is one. The
  * test does it, or has it done later: `run`, then `done`. Jobs are not held any more afterwards. */
 struct job *kv_world_take_job(struct kv_world *world, store_id_t store);

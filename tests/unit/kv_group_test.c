@@ -491,77 +491,6 @@ Test(kv_group, unflushed_group_comes_back_from_its_log)
     kv_world_free(world);
 }
 
-/* Logs a second Prepare of `part` in another form, past the checks that a leader makes. */
-static void log_other_form(struct kv_world *world, store_id_t leader, const struct kv_part *part,
-                           const char *anchor)
-{
-    Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
-    txn.client = 9;
-    txn.sequence = part->sequence;
-    Ostraka__TxnAge age = OSTRAKA__TXN_AGE__INIT;
-    Ostraka__RangeRef range = OSTRAKA__RANGE_REF__INIT;
-    range.start = kv_field(part->range_start);
-    range.epoch = 1;
-    Ostraka__RangeRef *ranges[] = {&range};
-    Ostraka__PreparedCommand prepared = OSTRAKA__PREPARED_COMMAND__INIT;
-    prepared.txn = &txn;
-    prepared.age = &age;
-    prepared.ranges = ranges;
-    prepared.n_ranges = 1;
-    prepared.deadline = part->deadline;
-    prepared.anchor = kv_field(anchor);
-    prepared.commit_timestamp_min = 1;
-    Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
-    command.command_case = OSTRAKA__KV_COMMAND__COMMAND_PREPARED;
-    command.prepared = &prepared;
-    struct bytes set = kv_client_write(world, anchor, "never");
-    size_t message_bytes = ostraka__kv_command__get_packed_size(&command);
-    struct buffer payload = BUFFER_INIT;
-    buffer_append_u32_be(&payload, (uint32_t)message_bytes);
-    ostraka__kv_command__pack(&command, buffer_extend(&payload, message_bytes));
-    buffer_append(&payload, set.data, set.bytes_count);
-    struct blob *blob = blob_copy(buffer_bytes(&payload));
-    raft_index_t index;
-    raft_term_t term;
-    cr_assert_eq(raft_host_propose(world->stores[leader].host, part->group, RAFT_ENTRY_COMMAND,
-                                   blob, world->now_ns, &index, &term),
-                 OST_OK);
-    blob_unref(blob);
-    buffer_fini(&payload);
-    kv_world_run(world, 200);
-}
-
-/* Are the versions and outcomes of a group the same on two stores? */
-static void expect_equal_rows(struct kv_world *world, store_id_t a, store_id_t b, group_id_t group)
-{
-    static const uint8_t kinds[] = {KV_ROW_DATA, KV_ROW_OUTCOME};
-    for (size_t kind = 0; kind < sizeof kinds; kind++) {
-        struct buffer lower = BUFFER_INIT, upper = BUFFER_INIT;
-        kv_key_kind(&lower, group, 1, kinds[kind]);
-        kv_key_kind(&upper, group, 1, (uint8_t)(kinds[kind] + 1));
-        struct store_iterator *of[2];
-        const store_id_t ids[2] = {a, b};
-        for (int i = 0; i < 2; i++) {
-            of[i] = store_iterator_new(world->stores[ids[i]].store, NULL, buffer_bytes(&lower),
-                                       buffer_bytes(&upper), STORE_MAY_BLOCK);
-            store_iterator_first(of[i]);
-        }
-        size_t rows_count = 0;
-        for (; store_iterator_valid(of[0]) && store_iterator_valid(of[1]); rows_count++) {
-            cr_assert(bytes_equal(store_iterator_key(of[0]), store_iterator_key(of[1])));
-            cr_assert(bytes_equal(store_iterator_value(of[0]), store_iterator_value(of[1])));
-            store_iterator_next(of[0]);
-            store_iterator_next(of[1]);
-        }
-        cr_assert(!store_iterator_valid(of[0]) && !store_iterator_valid(of[1]));
-        cr_assert_gt(rows_count, 0);
-        store_iterator_free(of[0]);
-        store_iterator_free(of[1]);
-        buffer_fini(&lower);
-        buffer_fini(&upper);
-    }
-}
-
 /* The store flushes by itself after the checkpoint, as RocksDB does when its write buffer is full:
  * after a crash it holds rows of entries that are then applied again. */
 Test(kv_group, rows_ahead_of_the_checkpoint_change_nothing)
@@ -582,7 +511,7 @@ Test(kv_group, rows_ahead_of_the_checkpoint_change_nothing)
                            .deadline = kv_world_deadline(world, 60000)};
     timestamp_t bound =
         kv_client_prepare(world, &part, kv_client_write(world, "a", "2"))->commit_timestamp_min;
-    log_other_form(world, leader, &part, "b");
+    kv_client_log_prepare(world, leader, &part, "b", "b");
     cr_assert_eq(kv_client_commit(world, &part, bound)->header->status, OST_OK);
     kv_client_put(world, 1, "", "c", "3");
     kv_world_run(world, 200);
@@ -597,7 +526,7 @@ Test(kv_group, rows_ahead_of_the_checkpoint_change_nothing)
     const Ostraka__GroupStatus *status = kv_world_status(world, follower, 1);
     cr_assert_geq(status->applied_index, applied);
     cr_assert_eq(status->chain_hash, kv_world_status(world, leader, 1)->chain_hash);
-    expect_equal_rows(world, leader, follower, 1);
+    kv_world_expect_equal_rows(world, leader, follower, 1);
     /* Nothing was opened the second time that was refused the first time. */
     kv_world_flush(world, follower);
     struct buffer lower = BUFFER_INIT, upper = BUFFER_INIT;

@@ -761,3 +761,51 @@ Test(kv_move, more_ranges_than_a_report_has_room_for_are_told_in_turn)
         cr_expect_gt(told.counts[index], 0, "%s", starts[index]);
     kv_world_free(world);
 }
+
+/* An outcome that came to be here as a participant's comes again with the range of its anchor. The
+ * store flushes by itself, and crashes: what was decided by the first is decided by it again. */
+Test(kv_move, an_outcome_that_comes_again_does_not_hide_the_first)
+{
+    struct mover mover;
+    struct kv_world *world = begin(&mover, 3);
+    struct kv_part home = {.group = 1,
+                           .range_start = "a",
+                           .epoch = 1,
+                           .sequence = 1,
+                           .anchor = "b",
+                           .is_home = true,
+                           .participant = "x",
+                           .deadline = kv_world_deadline(world, 60000)};
+    struct kv_part other = home;
+    other.group = 2;
+    other.range_start = "m";
+    other.is_home = false;
+    other.participant = NULL;
+    timestamp_t timestamp =
+        kv_client_prepare(world, &home, kv_client_write(world, "b", "1"))->commit_timestamp_min;
+    timestamp_t bound =
+        kv_client_prepare(world, &other, kv_client_write(world, "x", "1"))->commit_timestamp_min;
+    timestamp = timestamp > bound ? timestamp : bound;
+    cr_assert_eq(kv_client_commit(world, &home, timestamp)->header->status, OST_OK);
+    kv_world_run(world, 1000);
+
+    store_id_t leader = kv_world_leader(world, 2);
+    store_id_t follower = leader % 3 + 1;
+    kv_world_flush(world, follower);
+    raft_index_t checkpoint = kv_world_status(world, follower, 2)->applied_index;
+    kv_client_log_prepare(world, leader, &other, "b", "y"); /* refused: it has an outcome */
+    move(&mover, 1, 1);
+    kv_world_run(world, 200);
+    raft_index_t applied = kv_world_status(world, follower, 2)->applied_index;
+    cr_assert_eq(store_flush(world->stores[follower].store), OST_OK);
+    kv_world_crash(world, follower);
+    kv_world_start(world, follower);
+    cr_assert_eq(kv_world_status(world, follower, 2)->applied_index, checkpoint);
+    kv_world_run(world, 2000);
+    cr_assert_geq(kv_world_status(world, follower, 2)->applied_index, applied);
+    leader = kv_world_leader(world, 2);
+    cr_expect_eq(kv_world_status(world, follower, 2)->chain_hash,
+                 kv_world_status(world, leader, 2)->chain_hash);
+    kv_world_expect_equal_rows(world, leader, follower, 2);
+    kv_world_free(world);
+}

@@ -176,6 +176,8 @@ static void write_some(struct pair *pair)
                 store_batch_delete_range(batches[which], key, other);
             else if (what < 5)
                 store_batch_delete(batches[which], key);
+            else if (what < 9)
+                store_batch_put_least(batches[which], key, value);
             else
                 store_batch_put(batches[which], key, value);
         }

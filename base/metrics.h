@@ -35,6 +35,7 @@
     X(store_flushes_count, COUNTER, "flushes of the store")                                        \
     X(rows_dropped_count, COUNTER, "old versions and outcomes that compaction has dropped")        \
     X(markers_swept_count, COUNTER, "delete markers that were swept away")                         \
+    X(spans_rewritten_count, COUNTER, "rewrites of files for the space of ranges that have gone")  \
     X(ranges_held_count, GAUGE, "ranges that replicas here know of: owned, coming and going")      \
     X(ranges_unsettled_count, GAUGE, "of these, those that are coming or going")
 

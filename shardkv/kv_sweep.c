@@ -77,6 +77,7 @@ struct freed_span {
     TAILQ_ENTRY(freed_span) link;
     struct kv_sweeper *sweeper;
     struct blob *lower, *upper;
+    nanoseconds_t due_ns;
     int status;
 };
 
@@ -140,30 +141,53 @@ static void freed_span_done(struct job *job)
         log_write(LOG_WARN, "the space of a range that is gone comes back later",
                   "store=%lu status=%s", sweeper->shared->environment.store_id,
                   ost_status_name(span->status));
+    sweeper->shared->environment.metrics->spans_rewritten_count++;
     sweeper->is_freeing = false;
     freed_span_end(span);
 }
 
 /* Above, the store finds out by itself, in its own time. */
 #define FREED_SPANS_COUNT_MAX 1024u
+/* The rewrite takes with it whatever was flushed lately, of this range or others: often it would
+ * cost more than the move. So it waits for what else goes, and for the load of the move to end. */
+#define FREE_AFTER_NS (20 * NS_PER_S)
+
+static bool is_to_be_freed(const struct kv_sweeper *sweeper, struct bytes lower, struct bytes upper)
+{
+    const struct freed_span *span;
+    TAILQ_FOREACH (span, &sweeper->freed, link) {
+        bool is_begun = sweeper->is_freeing && span == TAILQ_FIRST(&sweeper->freed);
+        if (!is_begun && bytes_equal(blob_bytes(span->lower), lower) &&
+            bytes_equal(blob_bytes(span->upper), upper))
+            return true;
+    }
+    return false;
+}
 
 void kv_sweeper_space_freed(struct kv_sweeper *sweeper, struct bytes lower, struct bytes upper)
 {
-    if (sweeper->freed_count == FREED_SPANS_COUNT_MAX)
+    if (sweeper->freed_count == FREED_SPANS_COUNT_MAX || is_to_be_freed(sweeper, lower, upper))
         return;
     struct freed_span *span = memory_alloc_zeroed(1, sizeof(*span));
     span->sweeper = sweeper;
     span->lower = blob_copy(lower);
     span->upper = blob_copy(upper);
+    span->due_ns = sweeper->shared->now_ns + FREE_AFTER_NS;
     TAILQ_INSERT_TAIL(&sweeper->freed, span, link);
     sweeper->freed_count++;
 }
 
+static nanoseconds_t free_due_ns(const struct kv_sweeper *sweeper)
+{
+    const struct freed_span *span = TAILQ_FIRST(&sweeper->freed);
+    return span && !sweeper->is_freeing ? span->due_ns : NS_NEVER;
+}
+
 static void free_next(struct kv_sweeper *sweeper)
 {
-    struct freed_span *span = TAILQ_FIRST(&sweeper->freed);
-    if (!span || sweeper->is_freeing)
+    if (free_due_ns(sweeper) > sweeper->shared->now_ns)
         return;
+    struct freed_span *span = TAILQ_FIRST(&sweeper->freed);
     job_push(sweeper->shared->environment.jobs, &span->job, freed_span_run, freed_span_done);
     sweeper->is_freeing = true;
 }
@@ -437,7 +461,8 @@ static struct kv_group *group_due(const struct kv_sweeper *sweeper, struct kv_gr
 nanoseconds_t kv_sweeper_deadline_ns(const struct kv_sweeper *sweeper, struct kv_group *groups)
 {
     bool has_work = !sweeper->is_running && (sweeper->sweep || group_due(sweeper, groups));
-    return has_work ? sweeper->rest_until_ns : NS_NEVER;
+    nanoseconds_t pass_ns = has_work ? sweeper->rest_until_ns : NS_NEVER;
+    return pass_ns < free_due_ns(sweeper) ? pass_ns : free_due_ns(sweeper);
 }
 
 void kv_sweeper_step(struct kv_sweeper *sweeper, struct kv_group *groups)

@@ -809,3 +809,23 @@ Test(kv_move, an_outcome_that_comes_again_does_not_hide_the_first)
     kv_world_expect_equal_rows(world, leader, follower, 2);
     kv_world_free(world);
 }
+
+/* The copy is called off twice, and the range moves in the end: two groups' files hold it. */
+Test(kv_move, space_comes_back_after_a_while_in_one_go)
+{
+    struct mover mover;
+    struct kv_world *world = begin(&mover, 1);
+    const struct metrics *metrics = &world->stores[1].metrics;
+    for (uint64_t change = 1; change <= 2; change++) {
+        copy_until_near(&mover, change, 1);
+        move_order(&mover, 2, OSTRAKA__RANGE_STEP__RANGE_DISCARD, change, 1);
+        kv_world_run(world, 1000);
+        mover.facts_count = 0;
+    }
+    move(&mover, 3, 1);
+    kv_world_run(world, 15000);
+    cr_expect_eq(metrics->spans_rewritten_count, 0);
+    kv_world_run(world, 10000);
+    cr_expect_eq(metrics->spans_rewritten_count, 2, "%lu", metrics->spans_rewritten_count);
+    kv_world_free(world);
+}

@@ -130,6 +130,13 @@ static uint64_t wait_until_due(const struct bench *bench, uint64_t last_due_ns)
     return due_ns;
 }
 
+static uint64_t worker_offset_ns(const struct worker *worker)
+{
+    const struct options *options = &worker->bench->options;
+    uint32_t workers_count = 2 * options->clients_count;
+    return options->rate == 0 ? 0 : 1000000000u / options->rate * worker->number / workers_count;
+}
+
 static void *worker_run(void *context)
 {
     struct worker *worker = context;
@@ -138,7 +145,8 @@ static void *worker_run(void *context)
     uint64_t random = worker->number * 7919u + 1;
     char key[16], data[VALUE_BYTES];
     memset(data, 'x', sizeof(data));
-    uint64_t due_ns = now_ns();
+    /* One after the other: clients that have nothing to do with each other are not in step. */
+    uint64_t due_ns = now_ns() + worker_offset_ns(worker);
     while (!atomic_load(&bench->is_over)) {
         due_ns = wait_until_due(bench, due_ns);
         random = random * 6364136223846793005u + 1442695040888963407u;

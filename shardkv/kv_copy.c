@@ -12,8 +12,7 @@
 /* What is fetched at a time goes into several entries, so that none holds up a turn for long. */
 #define ENTRY_BYTES_MAX  (32u << 10)
 #define COPY_ENTRIES_MAX 8u
-/* An outcome is looked for in what is here before it is put (kv_steps.c): as much work as so many
- * bytes of versions. */
+/* An outcome is short, and as much work as so many bytes more of a version. */
 #define OUTCOME_EXTRA_BYTES 256u
 #define FETCH_RETRY_NS      (250 * NS_PER_MS)
 #define PROPOSE_RETRY_NS    (20 * NS_PER_MS)

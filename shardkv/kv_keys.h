@@ -9,7 +9,8 @@
  *     03 group generation 'w' start             RangeRow
  *     04 name                                   rows of the shard master
  *
- * Meta, 'p', 'o' and 'w' rows are written by checkpoints (kv_checkpoint.c).
+ * Meta, 'p', 'o' and 'w' rows are written by checkpoints (kv_checkpoint.c). 'r' rows that come with
+ * a range are put as the least (kv_steps.c).
  *
  * group is a u64, generation a u32, txn two u64 (client, sequence), ~ts the complement of a u64,
  * all big endian: the newest version of a key comes first. User keys and anchors that something

@@ -116,25 +116,24 @@ static void worker_note(struct worker *worker, uint64_t took_ns, int status)
     pthread_mutex_unlock(&worker->mutex);
 }
 
+/* Between two operations of a client; 0: none. */
+static uint64_t interval_ns(const struct bench *bench)
+{
+    return bench->options.rate == 0 ? 0 : 1000000000u / bench->options.rate;
+}
+
 /* Returns when the operation was due: one that had to wait for the one before took that much
  * longer. */
 static uint64_t wait_until_due(const struct bench *bench, uint64_t last_due_ns)
 {
     if (bench->options.rate == 0)
         return now_ns();
-    uint64_t due_ns = last_due_ns + 1000000000u / bench->options.rate;
+    uint64_t due_ns = last_due_ns + interval_ns(bench);
     struct timespec due = {.tv_sec = (time_t)(due_ns / 1000000000u),
                            .tv_nsec = (long)(due_ns % 1000000000u)};
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR)
         continue;
     return due_ns;
-}
-
-static uint64_t worker_offset_ns(const struct worker *worker)
-{
-    const struct options *options = &worker->bench->options;
-    uint32_t workers_count = 2 * options->clients_count;
-    return options->rate == 0 ? 0 : 1000000000u / options->rate * worker->number / workers_count;
 }
 
 static void *worker_run(void *context)
@@ -146,7 +145,8 @@ static void *worker_run(void *context)
     char key[16], data[VALUE_BYTES];
     memset(data, 'x', sizeof(data));
     /* One after the other: clients that have nothing to do with each other are not in step. */
-    uint64_t due_ns = now_ns() + worker_offset_ns(worker);
+    uint32_t workers_count = 2 * bench->options.clients_count;
+    uint64_t due_ns = now_ns() + interval_ns(bench) * worker->number / workers_count;
     while (!atomic_load(&bench->is_over)) {
         due_ns = wait_until_due(bench, due_ns);
         random = random * 6364136223846793005u + 1442695040888963407u;

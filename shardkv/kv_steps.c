@@ -7,7 +7,6 @@
  */
 #include "shardkv/kv_group.h"
 
-#include "base/log.h"
 #include "base/sometimes.h"
 #include "shardkv/kv_keys.h"
 #include "shardkv/kv_rows.h"

@@ -236,14 +236,16 @@ static char *merged_copy(struct bytes least, unsigned char *out_is_merged, size_
     return copy; /* merge_forget frees it */
 }
 
+static struct bytes lesser(struct bytes a, struct bytes b)
+{
+    return bytes_compare(b, a) < 0 ? b : a;
+}
+
 static struct bytes least_of(const char *const *values, const size_t *bytes_counts, int count)
 {
     struct bytes least = bytes_of(values[0], bytes_counts[0]);
-    for (int place = 1; place < count; place++) {
-        struct bytes value = bytes_of(values[place], bytes_counts[place]);
-        if (bytes_compare(value, least) < 0)
-            least = value;
-    }
+    for (int place = 1; place < count; place++)
+        least = lesser(least, bytes_of(values[place], bytes_counts[place]));
     return least;
 }
 
@@ -256,8 +258,8 @@ static char *merge_with_row(void *state, const char *key, size_t key_bytes, cons
     (void)key;
     (void)key_bytes;
     struct bytes least = least_of(values, bytes_counts, count);
-    if (there && bytes_compare(bytes_of(there, there_bytes), least) < 0)
-        least = bytes_of(there, there_bytes);
+    if (there)
+        least = lesser(least, bytes_of(there, there_bytes));
     return merged_copy(least, out_is_merged, out_bytes_count);
 }
 

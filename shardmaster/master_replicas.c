@@ -71,11 +71,11 @@ static bool is_alone(const Ostraka__GroupInfo *group, const Ostraka__ReplicaInfo
 /* Who was to leave for the one that now does not come. Who is lost cannot stay. A newer one, which
  * was called off itself, would take turns with an older one: it returns where nobody else is left,
  * as the change may have come so far that it alone has a vote. */
-static bool is_to_return(const Ostraka__GroupInfo *group, const Ostraka__ReplicaInfo *replica,
-                         const Ostraka__ReplicaInfo *removed)
+static bool is_to_return(const Ostraka__ReplicaInfo *replica, const Ostraka__ReplicaInfo *removed,
+                         bool is_removed_alone)
 {
     return replica->role == MASTER_REPLICA_LEAVING && !replica->lost &&
-           (replica->replica < removed->replica || is_alone(group, removed));
+           (replica->replica < removed->replica || is_removed_alone);
 }
 
 /* What a group would be, without one of those that it is to have, and with one more. */
@@ -88,10 +88,11 @@ static struct outcome outcome_of(const Ostraka__GroupInfo *group,
                                  const Ostraka__ReplicaInfo *removed, bool adds)
 {
     bool calls_off = is_calling_off(removed, adds);
+    bool is_removed_alone = is_alone(group, removed);
     struct outcome outcome = {.count = adds ? 1 : 0};
     for (size_t place = 0; place < group->n_replicas; place++) {
         const Ostraka__ReplicaInfo *replica = group->replicas[place];
-        bool returns = calls_off && is_to_return(group, replica, removed);
+        bool returns = calls_off && is_to_return(replica, removed, is_removed_alone);
         if (replica == removed || (!is_to_stay(replica) && !returns))
             continue;
         outcome.count++;
@@ -265,14 +266,12 @@ static void group_append(Ostraka__GroupInfo *group, Ostraka__ReplicaInfo *replic
 
 /* Who returns joins: the change may have come so far that it has no vote any more, or even that its
  * store has nothing of it left; so if it is lost by now, it is replaced before all is settled. */
-static void group_call_off(Ostraka__GroupInfo *group, Ostraka__ReplicaInfo *removed)
+static void group_call_off(Ostraka__GroupInfo *group, const Ostraka__ReplicaInfo *removed)
 {
     COVER(MASTER_CHANGE_CALLED_OFF);
-    bool returns[RAFT_MEMBERS_MAX];
+    bool is_removed_alone = is_alone(group, removed);
     for (size_t place = 0; place < group->n_replicas; place++)
-        returns[place] = is_to_return(group, group->replicas[place], removed);
-    for (size_t place = 0; place < group->n_replicas; place++)
-        if (returns[place])
+        if (is_to_return(group->replicas[place], removed, is_removed_alone))
             group->replicas[place]->role = MASTER_REPLICA_JOINING;
 }
 

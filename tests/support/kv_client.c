@@ -198,8 +198,26 @@ const Ostraka__AbortAnswer *kv_client_abort(struct kv_world *world, const struct
                                                        &ostraka__abort_answer__descriptor, NULL);
 }
 
-void kv_client_log_prepare(struct kv_world *world, store_id_t leader, const struct kv_part *part,
-                           const char *anchor, const char *key)
+void kv_client_log_command(struct kv_world *world, group_id_t group,
+                           const Ostraka__KvCommand *command, struct bytes write_set)
+{
+    struct buffer payload = BUFFER_INIT;
+    size_t message_bytes = ostraka__kv_command__get_packed_size(command);
+    buffer_append_u32_be(&payload, (uint32_t)message_bytes);
+    ostraka__kv_command__pack(command, buffer_extend(&payload, message_bytes));
+    buffer_append(&payload, write_set.data, write_set.bytes_count);
+    struct blob *blob = blob_copy(buffer_bytes(&payload));
+    raft_index_t index;
+    raft_term_t term;
+    cr_assert_eq(raft_host_propose(world->stores[kv_world_leader(world, group)].host, group,
+                                   RAFT_ENTRY_COMMAND, blob, world->now_ns, &index, &term),
+                 OST_OK);
+    blob_unref(blob);
+    buffer_fini(&payload);
+}
+
+void kv_client_log_prepare(struct kv_world *world, const struct kv_part *part, const char *anchor,
+                           const char *key)
 {
     Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
     txn.client = 9;
@@ -220,19 +238,6 @@ void kv_client_log_prepare(struct kv_world *world, store_id_t leader, const stru
     Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
     command.command_case = OSTRAKA__KV_COMMAND__COMMAND_PREPARED;
     command.prepared = &prepared;
-    struct bytes set = kv_client_write(world, key, "never");
-    size_t message_bytes = ostraka__kv_command__get_packed_size(&command);
-    struct buffer payload = BUFFER_INIT;
-    buffer_append_u32_be(&payload, (uint32_t)message_bytes);
-    ostraka__kv_command__pack(&command, buffer_extend(&payload, message_bytes));
-    buffer_append(&payload, set.data, set.bytes_count);
-    struct blob *blob = blob_copy(buffer_bytes(&payload));
-    raft_index_t index;
-    raft_term_t term;
-    cr_assert_eq(raft_host_propose(world->stores[leader].host, part->group, RAFT_ENTRY_COMMAND,
-                                   blob, world->now_ns, &index, &term),
-                 OST_OK);
-    blob_unref(blob);
-    buffer_fini(&payload);
+    kv_client_log_command(world, part->group, &command, kv_client_write(world, key, "never"));
     kv_world_run(world, 200);
 }

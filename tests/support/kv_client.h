@@ -39,7 +39,10 @@ const Ostraka__CommitAnswer *kv_client_commit(struct kv_world *world, const stru
                                               timestamp_t timestamp);
 const Ostraka__AbortAnswer *kv_client_abort(struct kv_world *world, const struct kv_part *part,
                                             const char *anchor);
+/* Logs a command as a leader would, past the checks that it makes. Does not run the world. */
+void kv_client_log_command(struct kv_world *world, group_id_t group,
+                           const Ostraka__KvCommand *command, struct bytes write_set);
 /* Logs a Prepare of `part` with another anchor, that writes "never" to `key`, past the checks that
  * a leader makes. */
-void kv_client_log_prepare(struct kv_world *world, store_id_t leader, const struct kv_part *part,
-                           const char *anchor, const char *key);
+void kv_client_log_prepare(struct kv_world *world, const struct kv_part *part, const char *anchor,
+                           const char *key);

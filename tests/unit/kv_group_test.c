@@ -511,7 +511,7 @@ Test(kv_group, rows_ahead_of_the_checkpoint_change_nothing)
                            .deadline = kv_world_deadline(world, 60000)};
     timestamp_t bound =
         kv_client_prepare(world, &part, kv_client_write(world, "a", "2"))->commit_timestamp_min;
-    kv_client_log_prepare(world, leader, &part, "b", "b");
+    kv_client_log_prepare(world, &part, "b", "b");
     cr_assert_eq(kv_client_commit(world, &part, bound)->header->status, OST_OK);
     kv_client_put(world, 1, "", "c", "3");
     kv_world_run(world, 200);

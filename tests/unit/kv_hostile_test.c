@@ -8,25 +8,6 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
-/* Logs a command as a leader would, past the checks that it makes. Does not run the world. */
-static void log_command(struct kv_world *world, group_id_t group, const Ostraka__KvCommand *command,
-                        struct bytes write_set)
-{
-    struct buffer payload = BUFFER_INIT;
-    size_t message_bytes = ostraka__kv_command__get_packed_size(command);
-    buffer_append_u32_be(&payload, (uint32_t)message_bytes);
-    ostraka__kv_command__pack(command, buffer_extend(&payload, message_bytes));
-    buffer_append(&payload, write_set.data, write_set.bytes_count);
-    struct blob *blob = blob_copy(buffer_bytes(&payload));
-    raft_index_t index;
-    raft_term_t term;
-    cr_assert_eq(raft_host_propose(world->stores[kv_world_leader(world, group)].host, group,
-                                   RAFT_ENTRY_COMMAND, blob, world->now_ns, &index, &term),
-                 OST_OK);
-    blob_unref(blob);
-    buffer_fini(&payload);
-}
-
 static void log_abort(struct kv_world *world, uint64_t sequence, const char *anchor)
 {
     Ostraka__TxnId txn = OSTRAKA__TXN_ID__INIT;
@@ -39,7 +20,7 @@ static void log_abort(struct kv_world *world, uint64_t sequence, const char *anc
     Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
     command.command_case = OSTRAKA__KV_COMMAND__COMMAND_ABORT;
     command.abort = &abort;
-    log_command(world, 1, &command, bytes_of(NULL, 0));
+    kv_client_log_command(world, 1, &command, bytes_of(NULL, 0));
 }
 
 static void log_commit_one(struct kv_world *world, uint64_t sequence, const char *anchor)
@@ -60,7 +41,7 @@ static void log_commit_one(struct kv_world *world, uint64_t sequence, const char
     Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
     command.command_case = OSTRAKA__KV_COMMAND__COMMAND_COMMIT_ONE;
     command.commit_one = &one;
-    log_command(world, 1, &command, kv_client_write(world, anchor, "never"));
+    kv_client_log_command(world, 1, &command, kv_client_write(world, anchor, "never"));
 }
 
 /* How entries are cut into slices differs from replica to replica: one slice with two outcomes of
@@ -103,7 +84,7 @@ Test(kv_hostile, prepare_with_another_anchor_while_the_store_stalls)
     Ostraka__KvCommand command = OSTRAKA__KV_COMMAND__INIT;
     command.command_case = OSTRAKA__KV_COMMAND__COMMAND_COMMIT;
     command.commit = &commit_it;
-    log_command(world, 1, &command, bytes_of(NULL, 0));
+    kv_client_log_command(world, 1, &command, bytes_of(NULL, 0));
     kv_world_run(world, 50);
     part.anchor = "b";
     cr_assert_eq(kv_client_prepare(world, &part, kv_client_write(world, "b", "2"))->header->status,

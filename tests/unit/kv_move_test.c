@@ -380,6 +380,20 @@ Test(kv_move, a_frozen_range_takes_nothing_new_and_serves_again_when_it_is_given
     kv_world_free(world);
 }
 
+/* Each part writes the value to its own key. The timestamp to commit at. */
+static timestamp_t prepare_parts(struct kv_world *world, const struct kv_part *home,
+                                 const struct kv_part *other, const char *value)
+{
+    const Ostraka__PrepareAnswer *one =
+        kv_client_prepare(world, home, kv_client_write(world, home->anchor, value));
+    cr_assert_eq(one->header->status, OST_OK);
+    const Ostraka__PrepareAnswer *two =
+        kv_client_prepare(world, other, kv_client_write(world, home->participant, value));
+    cr_assert_eq(two->header->status, OST_OK);
+    return one->commit_timestamp_min > two->commit_timestamp_min ? one->commit_timestamp_min
+                                                                 : two->commit_timestamp_min;
+}
+
 /* Home in [m, z) of group 2, the other part in [a, m) of group 1. */
 static void prepare_both(struct kv_world *world, uint64_t sequence, struct kv_part *home,
                          struct kv_part *other, timestamp_t *out_timestamp)
@@ -391,15 +405,7 @@ static void prepare_both(struct kv_world *world, uint64_t sequence, struct kv_pa
                              .is_home = true,
                              .participant = "b"};
     *other = (struct kv_part){.group = 1, .range_start = "a", .sequence = sequence, .anchor = "n"};
-    const Ostraka__PrepareAnswer *one =
-        kv_client_prepare(world, home, kv_client_write(world, "n", "2"));
-    cr_assert_eq(one->header->status, OST_OK);
-    *out_timestamp = one->commit_timestamp_min;
-    const Ostraka__PrepareAnswer *two =
-        kv_client_prepare(world, other, kv_client_write(world, "b", "2"));
-    cr_assert_eq(two->header->status, OST_OK);
-    if (*out_timestamp < two->commit_timestamp_min)
-        *out_timestamp = two->commit_timestamp_min;
+    *out_timestamp = prepare_parts(world, home, other, "2");
 }
 
 Test(kv_move, what_is_prepared_is_waited_for)
@@ -433,12 +439,7 @@ Test(kv_move, a_decided_record_goes_along_and_ends_the_part_that_it_finds)
                            .is_home = true,
                            .participant = "n"};
     struct kv_part other = {.group = 2, .range_start = "m", .sequence = 70, .anchor = "b"};
-    timestamp_t timestamp =
-        kv_client_prepare(world, &home, kv_client_write(world, "b", "2"))->commit_timestamp_min;
-    const Ostraka__PrepareAnswer *two =
-        kv_client_prepare(world, &other, kv_client_write(world, "n", "2"));
-    if (timestamp < two->commit_timestamp_min)
-        timestamp = two->commit_timestamp_min;
+    timestamp_t timestamp = prepare_parts(world, &home, &other, "2");
     world->is_resolution_lost = true; /* nobody tells group 2 */
     cr_assert_eq(kv_client_commit(world, &home, timestamp)->header->status, OST_OK);
     move(&mover, 1, 1);
@@ -781,11 +782,7 @@ Test(kv_move, an_outcome_that_comes_again_does_not_hide_the_first)
     other.range_start = "m";
     other.is_home = false;
     other.participant = NULL;
-    timestamp_t timestamp =
-        kv_client_prepare(world, &home, kv_client_write(world, "b", "1"))->commit_timestamp_min;
-    timestamp_t bound =
-        kv_client_prepare(world, &other, kv_client_write(world, "x", "1"))->commit_timestamp_min;
-    timestamp = timestamp > bound ? timestamp : bound;
+    timestamp_t timestamp = prepare_parts(world, &home, &other, "1");
     cr_assert_eq(kv_client_commit(world, &home, timestamp)->header->status, OST_OK);
     kv_world_run(world, 1000);
 
@@ -793,7 +790,7 @@ Test(kv_move, an_outcome_that_comes_again_does_not_hide_the_first)
     store_id_t follower = leader % 3 + 1;
     kv_world_flush(world, follower);
     raft_index_t checkpoint = kv_world_status(world, follower, 2)->applied_index;
-    kv_client_log_prepare(world, leader, &other, "b", "y"); /* refused: it has an outcome */
+    kv_client_log_prepare(world, &other, "b", "y"); /* refused: it has an outcome */
     move(&mover, 1, 1);
     kv_world_run(world, 200);
     raft_index_t applied = kv_world_status(world, follower, 2)->applied_index;

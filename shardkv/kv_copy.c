@@ -8,9 +8,11 @@
 
 #include <stdlib.h>
 
-#define FETCH_BYTES_MAX (256u << 10)
-/* What is fetched at a time goes into several entries, so that none holds up a turn for long. */
-#define ENTRY_BYTES_MAX  (32u << 10)
+/* What is fetched at a time is proposed at once, so that its entries share messages and writes of
+ * the log; in several of them, so that none holds up a turn for long. */
+#define FETCH_BYTES_MAX        (128u << 10)
+#define FETCH_BYTES_MAX_OUTRUN (256u << 10)
+#define ENTRY_BYTES_MAX        (32u << 10)
 #define COPY_ENTRIES_MAX 8u
 /* An outcome is short, and as much work as so many bytes more of a version. */
 #define OUTCOME_EXTRA_BYTES 256u
@@ -199,7 +201,7 @@ static void fetch(struct kv_copy *copy, const struct kv_range *range)
     message.epoch = range->epoch;
     message.feed = copy->feed;
     message.sequence = copy->sequence + 1;
-    message.bytes_max = FETCH_BYTES_MAX;
+    message.bytes_max = copy->is_outrun ? FETCH_BYTES_MAX_OUTRUN : FETCH_BYTES_MAX;
     message.store = shared->environment.store_id;
     outbox_to_group(shared->environment.outbox, range->from_group,
                     frame_encode(FRAME_RANGE_FETCH, 0, &message.base, NULL, 0));
@@ -219,7 +221,7 @@ static void copy_go_on(struct kv_copy *copy)
         return;
     copy->retry_ns = NS_NEVER;
     while (copy->rows && copy->entries_count < COPY_ENTRIES_MAX) {
-        if (rows_due_ns(copy) > copy->group->shared->now_ns) {
+        if (copy->rows_proposed_bytes == 0 && rows_due_ns(copy) > copy->group->shared->now_ns) {
             COVER(COPY_HELD_BACK);
             copy->retry_ns = rows_due_ns(copy);
             return;

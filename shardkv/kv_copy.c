@@ -13,7 +13,7 @@
 #define FETCH_BYTES_MAX        (128u << 10)
 #define FETCH_BYTES_MAX_OUTRUN (256u << 10)
 #define ENTRY_BYTES_MAX        (32u << 10)
-#define COPY_ENTRIES_MAX 8u
+#define COPY_ENTRIES_MAX       8u
 /* An outcome is short, and as much work as so many bytes more of a version. */
 #define OUTCOME_EXTRA_BYTES 256u
 #define FETCH_RETRY_NS      (250 * NS_PER_MS)

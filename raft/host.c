@@ -649,6 +649,7 @@ void raft_host_turn_ended(struct raft_host *host, nanoseconds_t now_ns)
         host->update->more_to_apply = true;
     host_log_turn(host);
     host_transport_flush(host);
+    wal_turn_ended(host->wal);
     arena_reset(&host->arena);
 
     nanoseconds_t deadline_ns = host_log_hung_ns(host);

@@ -11,7 +11,7 @@
 /* One slice: what a group may apply in a turn before others have theirs. */
 #define HOST_SLICE_ENTRIES_MAX 256u
 #define HOST_SLICE_BYTES_MAX   (64u << 10) /* half a millisecond of a copy of a range */
-/* A machine that took less than it was offered is asked again after this. */
+/* A machine that took nothing is asked again after this. */
 #define HOST_STALL_RETRY_NS (2 * NS_PER_MS)
 
 /* Reads. */
@@ -145,7 +145,7 @@ static void host_apply_slice(struct raft_host *host, struct host_group *group)
     group->applied_index += taken;
     host->metrics->entries_applied_count += taken;
     group->apply_stalled = taken < count;
-    if (taken < count) {
+    if (taken == 0) {
         COVER(APPLY_STALLED);
         group->apply_retry_ns = host->now_ns + HOST_STALL_RETRY_NS;
         host_group_set_timer(host, group);

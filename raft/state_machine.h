@@ -16,9 +16,10 @@ struct raft_leadership {
 };
 
 struct raft_state_machine_ops {
-    /* Apply entries in order, all types; returns how many were taken. Fewer than all: the store is
-     * stalled, come again later, with all those that were not taken and perhaps more. After a crash
-     * the machine comes back as of some applied index, and is given what follows it once more. */
+    /* Apply entries in order, all types; returns how many were taken. Fewer than all: come again in
+     * the next turn, with all those that were not taken and perhaps more; none: the store is
+     * stalled, come again later. After a crash the machine comes back as of some applied index, and
+     * is given what follows it once more. */
     size_t (*apply)(void *machine, const struct raft_entry *entries, size_t entries_count);
     /* Role, term, leader or readiness changed. On a fall from leadership every waiting request is
      * answered here. */

@@ -63,6 +63,7 @@ void wal_free(struct wal *wal)
     HASH_ITER (hh, wal->groups, group, next) {
         wal_group_free(wal, group);
     }
+    blob_bin_fini(&wal->bin);
     free(wal->used.items);
     free(wal->spares.items);
     free(wal->to_retire.items);
@@ -119,6 +120,7 @@ struct wal_group *wal_group_make(struct wal *wal, group_id_t id, replica_id_t re
         group = memory_alloc_zeroed(1, sizeof(*group));
         group->group = id;
         group->replica = replica;
+        group->bin = &wal->bin;
         TAILQ_INIT(&group->units);
         buffer_init(&group->part);
         HASH_ADD(hh, wal->groups, group, sizeof(group->group), group);
@@ -135,7 +137,7 @@ static void wal_group_drop_entries(struct wal_group *group, size_t from, size_t 
     for (size_t i = from; i < from + count; i++) {
         struct wal_entry *entry = &group->entries[group->entries_head + i];
         group->entries_bytes -= blob_bytes(entry->entry.payload).bytes_count;
-        blob_unref(entry->entry.payload);
+        blob_bin_put(group->bin, entry->entry.payload);
     }
 }
 
@@ -419,6 +421,11 @@ static void wal_rewrite_laggards(struct wal *wal)
         group->rewrite_queued = true;
         wal_unit_queue(wal, group)->rewrite = true;
     }
+}
+
+void wal_turn_ended(struct wal *wal)
+{
+    blob_bin_turn(&wal->bin);
 }
 
 void wal_maintain(struct wal *wal)

@@ -109,6 +109,8 @@ void wal_persist(struct wal *wal, struct wal_group *group, const struct wal_unit
 void wal_cut(struct wal *wal, struct wal_group *group, raft_index_t index);
 /* Retires what is behind every group, and writes forward what lags. After cuts. */
 void wal_maintain(struct wal *wal);
+/* Lets go of some of what was dropped. */
+void wal_turn_ended(struct wal *wal);
 
 /* The next thing to do; false: nothing (now). `may_write` false: no write yet, but all else. */
 bool wal_next_operation(struct wal *wal, bool may_write, struct log_operation *out_operation);

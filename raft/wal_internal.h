@@ -2,6 +2,7 @@
  * wal_recover.c (bytes to groups). The layout of all that is on disk is here. Little endian. */
 #pragma once
 
+#include "base/blob_bin.h"
 #include "base/buffer.h"
 #include "raft/wal.h"
 
@@ -125,6 +126,7 @@ struct wal_group {
     replica_id_t replica;
     void *owner;
     bool claimed;
+    struct blob_bin *bin; /* the log's */
 
     /* What a recovery would find, once the write under way is durable. */
     enum wal_mark mark;
@@ -199,6 +201,7 @@ struct wal {
     struct wal_options options;
     struct wal_group *groups; /* by id */
     struct wal_groups ready;  /* have units to write; the round goes from the head */
+    struct blob_bin bin;      /* payloads of entries that were dropped */
 
     /* Segments, ascending: used ones, the last of which is current (if `current`); then spares. */
     struct wal_numbers used;

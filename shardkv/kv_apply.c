@@ -439,6 +439,13 @@ static bool slice_write(struct kv_group *group)
     return false;
 }
 
+/* An entry of them is enough for a turn. */
+static bool slice_brings_rows(const struct kv_slice *slice)
+{
+    return slice->consequences_count > 0 &&
+           consequence_brings_rows(&slice->consequences[slice->consequences_count - 1]);
+}
+
 static void slice_finish(struct kv_group *group)
 {
     struct kv_slice *slice = &group->slice;
@@ -465,7 +472,10 @@ size_t kv_group_apply(void *machine, const struct raft_entry *entries, size_t en
         if (!slice_write(group))
             break;
         taken += slice->entries_count;
+        bool is_enough = slice_brings_rows(slice);
         slice_finish(group);
+        if (is_enough)
+            break;
     }
     return taken;
 }

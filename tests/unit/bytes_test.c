@@ -1,3 +1,4 @@
+#include "base/blob_bin.h"
 #include "base/bytes.h"
 #include "base/random.h"
 
@@ -180,4 +181,51 @@ Test(random, below_stays_below_and_reaches_all)
     uint64_t bound = (UINT64_C(1) << 63) + 1;
     for (int index = 0; index < 1000; index++)
         cr_expect_lt(random_below(&random, bound), bound);
+}
+
+/* Each blob has a second reference, which tells whether the bin has let go of its own. */
+static size_t held_count(struct blob *const *blobs, size_t count)
+{
+    size_t held = 0;
+    for (size_t place = 0; place < count; place++)
+        held += blobs[place]->refs_count == 2;
+    return held;
+}
+
+Test(blob_bin, lets_go_of_a_few_in_a_turn_and_of_all_in_the_end)
+{
+    struct blob *blobs[1000];
+    struct blob_bin bin = {0};
+    blob_bin_put(&bin, NULL);
+    for (size_t place = 0; place < 1000; place++) {
+        blobs[place] = blob_copy(b("x"));
+        blob_bin_put(&bin, blob_ref(blobs[place]));
+    }
+    size_t held = held_count(blobs, 1000);
+    cr_assert_eq(held, 1000);
+    for (uint32_t turns = 0; held > 0; turns++) {
+        blob_bin_turn(&bin);
+        size_t left = held_count(blobs, 1000);
+        cr_assert_lt(left, held);
+        cr_assert_leq(held - left, 24, "%zu at once", held - left);
+        cr_assert_lt(turns, 125);
+        held = left;
+    }
+    blob_bin_put(&bin, blob_ref(blobs[0]));
+    blob_bin_fini(&bin);
+    cr_assert_eq(held_count(blobs, 1000), 0);
+    for (size_t place = 0; place < 1000; place++)
+        blob_unref(blobs[place]);
+}
+
+Test(blob_bin, holds_a_bounded_share_of_what_comes)
+{
+    struct blob_bin bin = {0};
+    for (uint32_t turn = 0; turn < 2000; turn++) {
+        for (uint32_t each = 0; each < 100; each++)
+            blob_bin_put(&bin, blob_new(1));
+        blob_bin_turn(&bin);
+        cr_assert_leq(bin.count, 7000);
+    }
+    blob_bin_fini(&bin);
 }

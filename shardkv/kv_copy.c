@@ -10,7 +10,7 @@
 
 /* What is fetched at a time is proposed at once, so that its entries share messages and writes of
  * the log; in several of them, so that none holds up a turn for long. */
-#define FETCH_BYTES_MAX        (128u << 10)
+#define FETCH_BYTES_MAX        (64u << 10)
 #define FETCH_BYTES_MAX_OUTRUN (256u << 10)
 #define ENTRY_BYTES_MAX        (32u << 10)
 #define COPY_ENTRIES_MAX       8u

@@ -38,6 +38,18 @@ bool raft_hears_leader(const struct raft *raft)
     return raft->leader != 0 && raft_is_within(raft, raft->leader_heard_ns, within_ns);
 }
 
+/* A learner whose vote is asked for has one, as who asks knows. When it refuses because its log is
+ * longer, by an entry of a later term that it had from a leader which is gone, nobody might win:
+ * the voters cannot without it, and it knows of no vote of its own. So it stands. The voters of its
+ * own configuration elect it, as they may elect anybody whose log is up to date, and once its first
+ * entry is committed it hands over to one of them (raft_transfer.c). */
+static bool raft_is_waited_for(const struct raft *raft)
+{
+    return raft->refused_ns != 0 &&
+           raft_is_within(raft, raft->refused_ns,
+                          2 * raft_ms(raft->options.election_timeout_ms_max));
+}
+
 /* May this replica stand? A learner has no voice; a slow disk would make a leader that commits
  * nothing (R9). One that an uncommitted configuration leaves out stands as well
  * (dissertation, 4.2.2): nobody else may hold that entry, and who does not hold it needs this
@@ -46,6 +58,8 @@ static bool raft_is_electable(const struct raft *raft)
 {
     if (raft->storage_slow)
         return false;
+    if (raft_is_waited_for(raft))
+        return true;
     for (uint32_t i = 0; i < raft->configurations_count; i++) {
         const struct raft_member *self =
             raft_configuration_find(&raft->configurations[i].configuration, raft->options.replica);
@@ -211,11 +225,14 @@ static bool raft_may_vote(const struct raft *raft)
     return raft_get_configuration(raft)->members_count != 0;
 }
 
-/* A pre-vote changes nothing here, whatever its term: it asks what would happen. */
+/* A pre-vote changes no promise here, whatever its term: it asks what would happen. */
 void raft_recv_pre_vote_request(struct raft *raft, const struct raft_message *message)
 {
-    bool granted = message->term > raft->term && raft_may_vote(raft) && !raft_hears_leader(raft) &&
-                   raft_log_is_up_to_date(&raft->log, message->index, message->index_term);
+    bool is_free = message->term > raft->term && raft_may_vote(raft) && !raft_hears_leader(raft);
+    bool granted =
+        is_free && raft_log_is_up_to_date(&raft->log, message->index, message->index_term);
+    if (is_free && !granted)
+        raft->refused_ns = raft->now_ns;
     if (!granted)
         COVER(PRE_VOTE_REFUSED);
     struct raft_message *answer = raft_send(raft, RAFT_MSG_PRE_VOTE_ANSWER, message->from);

@@ -81,6 +81,7 @@ struct raft {
     replica_id_t leader;
     nanoseconds_t leader_heard_ns;
     nanoseconds_t election_deadline_ns;
+    nanoseconds_t refused_ns; /* a vote, the last time that its own log was the reason; 0: never */
     bool storage_slow;
 
     struct raft_log log;

@@ -499,6 +499,63 @@ Test(raft_membership, a_learner_does_not_stand_but_votes_when_it_is_asked)
     solo_fini(&solo);
 }
 
+/* Of 2 and 3; with the first of them alone it stays `role`. */
+static void give_votes(struct solo *solo, enum raft_message_type type, enum raft_role role)
+{
+    solo_persist_all(solo);
+    struct raft_message answer = {.type = type, .from = 2, .term = 4};
+    cr_assert_eq(solo_receive(solo, &answer), OST_OK);
+    cr_assert_eq(solo_status(solo).role, role, "its own vote does not count");
+    answer.from = 3;
+    cr_assert_eq(solo_receive(solo, &answer), OST_OK);
+}
+
+/* The learner alone has the first entry of a leader that is gone. 2 has given it a vote in an entry
+ * that it lacks, and cannot win without it. */
+Test(raft_membership, a_learner_stands_when_its_vote_is_asked_for_and_its_log_is_longer)
+{
+    struct solo solo;
+    init_joining(&solo);
+    struct raft_configuration configuration = target_of(IDS(2, 3), IDS(1));
+    append_configuration(&solo, &configuration);
+    struct raft_entry opening = {.index = 3, .term = 3, .type = RAFT_ENTRY_TERM_OPENING};
+    struct raft_message append = {.type = RAFT_MSG_APPEND_REQUEST,
+                                  .from = 3,
+                                  .term = 3,
+                                  .index = 2,
+                                  .index_term = 1,
+                                  .commit_index = 2,
+                                  .entries = &opening,
+                                  .entries_count = 1};
+    cr_assert_eq(solo_receive(&solo, &append), OST_OK);
+    solo_persist_all(&solo);
+    solo_wait_ms(&solo, 2000);
+    cr_assert_eq(solo_event(&solo, RAFT_EV_TIMER_FIRED), OST_OK);
+    cr_assert_eq(solo_status(&solo).role, RAFT_FOLLOWER, "nobody has asked");
+
+    struct raft_message request = {
+        .type = RAFT_MSG_PRE_VOTE_REQUEST, .from = 2, .term = 4, .index = 4, .index_term = 2};
+    cr_assert_eq(solo_receive(&solo, &request), OST_OK);
+    cr_assert(solo_sent(&solo, RAFT_MSG_PRE_VOTE_ANSWER, 2)->rejected);
+    solo_wait_ms(&solo, 1001);
+    cr_assert_eq(solo_event(&solo, RAFT_EV_TIMER_FIRED), OST_OK);
+    cr_assert_not_null(solo_sent(&solo, RAFT_MSG_PRE_VOTE_REQUEST, 3));
+    give_votes(&solo, RAFT_MSG_PRE_VOTE_ANSWER, RAFT_PRE_CANDIDATE);
+    give_votes(&solo, RAFT_MSG_VOTE_ANSWER, RAFT_CANDIDATE);
+    cr_assert_eq(solo_status(&solo).role, RAFT_LEADER);
+    solo_persist_all(&solo);
+    cr_assert_eq(solo_answer(&solo, 2, 4), OST_OK);
+    cr_assert_eq(solo_status(&solo).commit_index, 2, "it counts for nothing itself");
+    cr_assert_eq(solo_answer(&solo, 3, 4), OST_OK);
+    cr_assert_eq(solo_status(&solo).commit_index, 4);
+    turn(&solo);
+    cr_assert_eq(solo_status(&solo).role, RAFT_FOLLOWER, "it has handed over");
+    solo_wait_ms(&solo, 2000);
+    cr_assert_eq(solo_event(&solo, RAFT_EV_TIMER_FIRED), OST_OK);
+    cr_assert_eq(solo_status(&solo).role, RAFT_FOLLOWER, "and nobody has asked again");
+    solo_fini(&solo);
+}
+
 Test(raft_membership, one_that_joined_stands_once_it_votes)
 {
     struct solo solo;

@@ -35,7 +35,7 @@ struct options {
     uint32_t mib, moves_count, clients_count, still_seconds;
     uint32_t rate; /* of each client, operations a second; 0: as many as it can */
     const char *directory, *program;
-    const char *copy_mib_per_s;
+    const char *copy_mib_per_s; /* NULL: the server's default */
     bool keep, space;
 };
 
@@ -398,12 +398,13 @@ static int bench_run(struct bench *bench)
 {
     char why[CLUSTER_WHY_BYTES] = "";
     /* Nothing moves but what is measured, and the range stays in one piece. */
+    const char *limit = bench->options.copy_mib_per_s;
     const char *flags[] = {"--range-changes",
                            "0",
                            "--replica-changes",
                            "0",
-                           "--copy-mib-per-s",
-                           bench->options.copy_mib_per_s,
+                           limit ? "--copy-mib-per-s" : NULL,
+                           limit,
                            NULL};
     const struct session_wish wish = {.program = bench->options.program,
                                       .directory = bench->options.directory,
@@ -433,7 +434,7 @@ static const struct argp_option option_table[] = {
     {"rate", 'R', "N", 0, "Operations a second of each client; 0: as many as it can (default: 30)",
      0},
     {"still-seconds", 's', "N", 0, "Measure so long before the first move (default: 5)", 0},
-    {"copy-mib-per-s", 'r', "MIB", 0, "The stores' limit for copies (default: 22; 0: none)", 0},
+    {"copy-mib-per-s", 'r', "MIB", 0, "The stores' limit for copies; 0: none (default: theirs)", 0},
     {"data", 'd', "DIRECTORY", 0, "Where the stores' files go while it runs (default: .)", 0},
     {"keep", 'k', NULL, 0, "Leave the stores' files behind", 0},
     {"space", 'S', NULL, 0, "Measure as well when old copies are gone from the disk: a minute more",
@@ -492,7 +493,6 @@ int main(int argc, char **argv)
                                              .clients_count = 32,
                                              .still_seconds = 5,
                                              .rate = 30,
-                                             .copy_mib_per_s = "22",
                                              .directory = ".",
                                              .program = OSTRAKAD_PATH}};
     const struct argp argp = {

@@ -326,11 +326,24 @@ static void apply_entry(struct kv_group *group, const struct raft_entry *entry)
         kv_fatal(group->shared, "entry %lu of group %lu does not parse", entry->index, group->id);
 }
 
-/* The slice ends behind it: whoever may read these rows finds them written (kv_steps.c). */
-static bool consequence_brings_rows(const struct kv_consequence *consequence)
+/* NULL: nothing follows from it. */
+static const struct kv_consequence *slice_last(const struct kv_slice *slice)
 {
-    return consequence->copy_rows ||
-           (consequence->step && consequence->step->step == OSTRAKA__RANGE_STEP__RANGE_CLEAR);
+    return slice->consequences_count > 0 ? &slice->consequences[slice->consequences_count - 1]
+                                         : NULL;
+}
+
+static bool is_clear(const struct kv_consequence *consequence)
+{
+    return consequence->step && consequence->step->step == OSTRAKA__RANGE_STEP__RANGE_CLEAR;
+}
+
+/* The slice ends behind it: whoever may read these rows finds them written (kv_steps.c). And one
+ * such entry is enough for a turn. */
+static bool slice_brings_rows(const struct kv_slice *slice)
+{
+    const struct kv_consequence *last = slice_last(slice);
+    return last && (last->copy_rows || is_clear(last));
 }
 
 static void slice_build(struct kv_group *group, const struct raft_entry *entries,
@@ -340,13 +353,8 @@ static void slice_build(struct kv_group *group, const struct raft_entry *entries
     ASSERT(!slice->is_built);
     kv_meta_copy(&slice->meta, &group->meta);
     slice->entries_count = 0;
-    bool brings_rows = false;
-    while (slice->entries_count < entries_count && !brings_rows) {
-        size_t known_count = slice->consequences_count;
+    while (slice->entries_count < entries_count && !slice_brings_rows(slice))
         apply_entry(group, &entries[slice->entries_count++]);
-        brings_rows = slice->consequences_count > known_count &&
-                      consequence_brings_rows(&slice->consequences[known_count]);
-    }
     slice->is_built = true;
 }
 
@@ -409,10 +417,8 @@ static void consequence_take(struct kv_group *group, const struct kv_consequence
  * sweeper has seen. */
 static bool slice_replaces_rows(const struct kv_slice *slice)
 {
-    if (slice->consequences_count == 0)
-        return false;
-    const struct kv_consequence *last = &slice->consequences[slice->consequences_count - 1];
-    return last->step && last->step->step == OSTRAKA__RANGE_STEP__RANGE_CLEAR && last->is_step_done;
+    const struct kv_consequence *last = slice_last(slice);
+    return last && is_clear(last) && last->is_step_done;
 }
 
 /* False: not now. */
@@ -437,13 +443,6 @@ static bool slice_write(struct kv_group *group)
         kv_fatal(shared, "cannot apply entries up to %lu of group %lu: %s",
                  slice->meta.applied_index, group->id, ost_status_text(status));
     return false;
-}
-
-/* An entry of them is enough for a turn. */
-static bool slice_brings_rows(const struct kv_slice *slice)
-{
-    return slice->consequences_count > 0 &&
-           consequence_brings_rows(&slice->consequences[slice->consequences_count - 1]);
 }
 
 static void slice_finish(struct kv_group *group)

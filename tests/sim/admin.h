@@ -24,6 +24,7 @@ struct admin_request {
 struct admin {
     struct admin_request requests[ADMIN_REQUESTS_MAX];
     size_t requests_count;
+    uint32_t waiting_count; /* changes of all kinds that are not answered */
 };
 
 /* The newest that any store has; NULL: none yet. */

@@ -198,7 +198,7 @@ static bool clients_are_idle(struct sim *sim)
             if (!actor_is_idle(&client->actors[index]))
                 return false;
     }
-    return true;
+    return sim->admin.waiting_count == 0; /* it may begin a change yet */
 }
 
 static bool everything_was_read(struct sim *sim)

@@ -397,8 +397,8 @@ static int measure(struct bench *bench, char *why)
 static int bench_run(struct bench *bench)
 {
     char why[CLUSTER_WHY_BYTES] = "";
-    /* Nothing moves but what is measured, and the range stays in one piece. */
     const char *limit = bench->options.copy_mib_per_s;
+    /* Nothing moves but what is measured, and the range stays in one piece. */
     const char *flags[] = {"--range-changes",
                            "0",
                            "--replica-changes",

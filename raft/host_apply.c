@@ -10,7 +10,7 @@
 
 /* One slice: what a group may apply in a turn before others have theirs. */
 #define HOST_SLICE_ENTRIES_MAX 256u
-#define HOST_SLICE_BYTES_MAX   (64u << 10) /* half a millisecond of a copy of a range */
+#define HOST_SLICE_BYTES_MAX   (64u << 10) /* of which the machine may take less */
 /* A machine that took nothing is asked again after this. */
 #define HOST_STALL_RETRY_NS (2 * NS_PER_MS)
 

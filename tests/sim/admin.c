@@ -30,3 +30,17 @@ bool admin_all_disks_are_known(const struct sim *sim)
     }
     return true;
 }
+
+void admin_submit(struct sim *sim, struct operation *operation_take,
+                  void (*done)(struct operation *operation))
+{
+    sim->admin.waiting_count++;
+    client_process_submit(sim_admin(sim), operation_take, done, sim);
+}
+
+struct sim *admin_take_answer(const struct operation *operation)
+{
+    struct sim *sim = operation->done_context[0];
+    sim->admin.waiting_count--;
+    return sim;
+}

@@ -10,6 +10,7 @@
 #include "proto/master.pb-c.h"
 #include "tests/sim/schedule.h"
 
+struct operation;
 struct sim;
 
 #define ADMIN_REQUESTS_MAX 512u
@@ -33,6 +34,11 @@ const Ostraka__Map *admin_map_newest(const struct sim *sim);
  * newest map knows, so that another may be lost (cmd/node_identity.c: of the disks that group 0
  * was founded on no two are empty at a time). */
 bool admin_all_disks_are_known(const struct sim *sim);
+
+/* Takes it; `done` begins with admin_take_answer, which gives the simulation back. */
+void admin_submit(struct sim *sim, struct operation *operation_take,
+                  void (*done)(struct operation *operation));
+struct sim *admin_take_answer(const struct operation *operation);
 
 /* --- admin_replicas.c --- */
 /* Adds, removes or moves a replica of a group, or calls the change under way off. False: there is

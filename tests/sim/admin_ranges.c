@@ -31,8 +31,7 @@ static const char *kind_name(Ostraka__RangeChangeKind kind)
 
 static void change_done(struct operation *operation)
 {
-    struct sim *sim = operation->done_context[0];
-    sim->admin.waiting_count--;
+    struct sim *sim = admin_take_answer(operation);
     uint64_t change = operation->status == OST_OK ? operation->result_range_change->change : 0;
     sim->counts.range_changes +=
         change != 0 && operation->range_change != OSTRAKA__RANGE_CHANGE_KIND__NO_CHANGE;
@@ -53,8 +52,7 @@ static bool change_submit(struct sim *sim, Ostraka__RangeChangeKind kind, struct
     operation->range_change = kind;
     operation->group = to_group;
     operation->cancel = cancel;
-    sim->admin.waiting_count++;
-    client_process_submit(sim_admin(sim), operation, change_done, sim);
+    admin_submit(sim, operation, change_done);
     return true;
 }
 

@@ -10,8 +10,7 @@
 
 static void change_done(struct operation *operation)
 {
-    struct sim *sim = operation->done_context[0];
-    sim->admin.waiting_count--;
+    struct sim *sim = admin_take_answer(operation);
     trace_tell(&sim->trace, "admin: change of group %" PRIu64 " (epoch %" PRIu64 "): %s",
                operation->group, operation->group_epoch, ost_status_name(operation->status));
     sim->counts.changes += operation->status == OST_OK;
@@ -45,8 +44,7 @@ static bool change_submit(struct sim *sim, const struct admin_request *request)
     operation->group_epoch = request->group_epoch;
     operation->add_store = request->add_store;
     operation->remove_store = request->remove_store;
-    sim->admin.waiting_count++;
-    client_process_submit(sim_admin(sim), operation, change_done, sim);
+    admin_submit(sim, operation, change_done);
     return true;
 }
 

@@ -20,8 +20,7 @@ static const char *kind_name(Ostraka__StoreChangeKind kind)
 /* Whose request was done, and the answer lost, is told that there is no such store. */
 static void change_done(struct operation *operation)
 {
-    struct sim *sim = operation->done_context[0];
-    sim->admin.waiting_count--;
+    struct sim *sim = admin_take_answer(operation);
     bool is_done = operation->status == OST_OK;
     trace_tell(&sim->trace, "admin: %s of store %" PRIu64 ": %s%s%s",
                kind_name(operation->store_change), operation->changed_store,
@@ -41,8 +40,7 @@ static bool change_submit(struct sim *sim, Ostraka__StoreChangeKind kind, store_
         operation_new(OPERATION_CHANGE_STORE, bytes_of(NULL, 0), bytes_of(NULL, 0));
     operation->store_change = kind;
     operation->changed_store = store;
-    sim->admin.waiting_count++;
-    client_process_submit(sim_admin(sim), operation, change_done, sim);
+    admin_submit(sim, operation, change_done);
     return true;
 }
 

@@ -518,16 +518,7 @@ Test(raft_membership, a_learner_stands_when_its_vote_is_asked_for_and_its_log_is
     init_joining(&solo);
     struct raft_configuration configuration = target_of(IDS(2, 3), IDS(1));
     append_configuration(&solo, &configuration);
-    struct raft_entry opening = {.index = 3, .term = 3, .type = RAFT_ENTRY_TERM_OPENING};
-    struct raft_message append = {.type = RAFT_MSG_APPEND_REQUEST,
-                                  .from = 3,
-                                  .term = 3,
-                                  .index = 2,
-                                  .index_term = 1,
-                                  .commit_index = 2,
-                                  .entries = &opening,
-                                  .entries_count = 1};
-    cr_assert_eq(solo_receive(&solo, &append), OST_OK);
+    cr_assert_eq(solo_append(&solo, 3, 3, 2, 1, (raft_term_t[]){3}, 1, 2), OST_OK);
     solo_persist_all(&solo);
     solo_wait_ms(&solo, 2000);
     cr_assert_eq(solo_event(&solo, RAFT_EV_TIMER_FIRED), OST_OK);
